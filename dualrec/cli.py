@@ -1,0 +1,104 @@
+"""The `dualrec` command: one subcommand a job. Parses settings, calls one function, prints its summary."""
+
+import importlib
+import logging
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from dualrec import __version__
+from dualrec.errors import DualrecError
+from dualrec.settings import load_settings
+
+JOBS = {
+    "prepare": ("dualrec.data.prepare:prepare", "Read a data set; write its catalogue and one history a user."),
+    "train-sequence": ("dualrec.sequence.train:train_sequence", "Train the LSTM that predicts each user's next movie."),
+    "recommend": ("dualrec.recommend:recommend", "Write a ranked list for every user, by both models."),
+    "evaluate": ("dualrec.evaluation.evaluate:evaluate", "Measure the lists on test users, beside simple rivals."),
+    "run": ("dualrec.pipeline:run", "All of it in order: prepare, train-sequence, recommend, evaluate."),
+}
+
+Config = Annotated[str | None, typer.Option("--config", help="A YAML file of settings; the profiles are in jobs/configs/.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting over the file, as in sequence.epochs=20.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Do it again, even if the result is already there.")]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Nightly movie recommendations by a sequence model and a language model together, on Ray.\n\n"
+    "Start with `dualrec run --config jobs/configs/local.yaml`. Every job writes to the workspace (./workspace unless "
+    "set) and is skipped where its result is already there.",
+)
+
+
+def main() -> None:
+    """The entry point of the `dualrec` command."""
+    app()
+
+
+def run_job(name: str) -> None:
+    """The entry point of `python -m jobs.NAME`: the same options as the subcommand."""
+    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    single.command(help=JOBS[name][1])(_command(name))
+    single()
+
+
+def _command(name: str) -> Callable[..., None]:
+    def command(config: Config = None, overrides: Overrides = None, force: Force = False) -> None:
+        with _told():
+            settings = load_settings(config, overrides)
+            module, function = JOBS[name][0].split(":")
+            getattr(importlib.import_module(module), function)(settings, force).show(Console())
+
+    return command
+
+
+for _name, (_, _help) in JOBS.items():
+    app.command(_name, help=_help)(_command(_name))
+
+
+@app.command(help="Download data sets and models by name into the cache; without a name, list what there is.")
+def fetch(
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME...")] = None,
+    config: Config = None,
+    overrides: Overrides = None,
+) -> None:
+    """Fetch assets ahead of the jobs that need them."""
+    with _told():
+        from dualrec.assets.fetch import fetch as fetch_asset
+        from dualrec.assets.registry import DATASETS, MODELS
+
+        console, settings = Console(), load_settings(config, overrides)
+        for name in names or []:
+            console.print(f"{name}: {fetch_asset(name, settings.cache)}")
+        if not names:
+            console.print("\n".join([*DATASETS, *MODELS]))
+
+
+@app.command(help="Print the version.")
+def version() -> None:
+    """Print the version."""
+    Console().print(__version__)
+
+
+class _told:
+    """Shows a DualrecError as one line and exits with 1; sets up the log of a job."""
+
+    def __enter__(self) -> None:
+        logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+        logging.getLogger("dualrec").setLevel(logging.INFO)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, DualrecError):
+            Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/bold red] {_plain(str(error))}")
+            raise typer.Exit(1) from None
+
+
+def _plain(message: str) -> str:
+    return message.replace("[", r"\[")

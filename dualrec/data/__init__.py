@@ -1,0 +1,1 @@
+"""From raw interactions to a catalogue and one history a user."""

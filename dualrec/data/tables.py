@@ -1,0 +1,139 @@
+"""Users' own tables: interactions and items in Parquet or CSV, with columns of any name. Knows no MovieLens."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from dualrec.data.text import TextLayout
+from dualrec.data.titles import year_of
+from dualrec.errors import InputError
+from dualrec.settings import Columns
+
+
+def interaction_columns(path: Path, columns: Columns) -> list[tuple[str, str, pa.DataType]]:
+    """Our name, the table's name and the type of each column of interactions.
+
+    Raises:
+        InputError: the table lacks a column; names those it has.
+    """
+    wanted = [
+        ("user_id", columns.user_id, pa.int64()),
+        ("item_id", columns.item_id, pa.int64()),
+        ("timestamp", columns.timestamp, pa.float64()),
+    ]
+    if columns.rating is not None:
+        wanted.append(("rating", columns.rating, pa.float32()))
+    there = column_names(path)
+    for ours, theirs, _ in wanted:
+        if theirs not in there:
+            raise InputError(
+                f"{path}: there is no column '{theirs}' among {there}; name yours with --set data.columns.{ours}=NAME"
+            )
+    return wanted
+
+
+def column_names(path: Path) -> list[str]:
+    """The columns of a Parquet or CSV file.
+
+    Raises:
+        InputError: the file is neither, or cannot be read.
+    """
+    try:
+        if path.suffix == ".parquet":
+            return list(pq.read_schema(path).names)
+        if path.suffix == ".csv":
+            return list(pacsv.open_csv(path).schema.names)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    raise InputError(f"{path}: expected a .parquet or .csv file, or a MovieLens folder")
+
+
+def csv_layout(path: Path, columns: Columns) -> TextLayout:
+    """The layout of a CSV table of interactions with a header."""
+    return TextLayout(",", tuple(column_names(path)), True, tuple(interaction_columns(path, columns)))
+
+
+def read_row_group(path: Path, columns: Columns, group: int) -> pa.Table:
+    """Read one row group of a Parquet table of interactions, with `line_offset`, the place of each row in the file.
+
+    Raises:
+        InputError: a column is missing, holds nulls, or cannot be cast; names file, row and column.
+    """
+    file = pq.ParquetFile(path)
+    first = sum(file.metadata.row_group(earlier).num_rows for earlier in range(group))
+    wanted = interaction_columns(path, columns)
+    table = file.read_row_group(group, columns=[theirs for _, theirs, _ in wanted])
+    arrays = [_cast(table.column(theirs), kind, f"{path}, column '{theirs}'", first) for _, theirs, kind in wanted]
+    result = pa.table(arrays, names=[ours for ours, _, _ in wanted])
+    return result.append_column("line_offset", pa.array(range(first, first + len(result)), pa.int64()))
+
+
+def read_item_table(path: Path, columns: Columns) -> pa.Table:
+    """Read a user's own item table into the columns item_id, title, year and genres.
+
+    Raises:
+        InputError: a column is missing, a value cannot be cast, or an id comes twice.
+    """
+    there = column_names(path)
+    table = pq.read_table(path) if path.suffix == ".parquet" else pacsv.read_csv(path)
+    for ours, theirs in (("item_id", columns.item_id), ("title", columns.title)):
+        if theirs not in there:
+            raise InputError(
+                f"{path}: there is no column '{theirs}' among {there}; name yours with --set data.columns.{ours}=NAME"
+            )
+    ids = _cast(table.column(columns.item_id), pa.int64(), f"{path}, column '{columns.item_id}'", 0)
+    titles = _cast(table.column(columns.title), pa.string(), f"{path}, column '{columns.title}'", 0)
+    _check_unique(ids.to_pylist(), path)
+    return pa.table(
+        {
+            "item_id": ids,
+            "title": titles,
+            "year": pa.array(_years(table, columns, titles), pa.int16()),
+            "genres": pa.array(_genre_lists(table, columns), pa.list_(pa.string())),
+        }
+    )
+
+
+def _cast(column: pa.ChunkedArray, kind: pa.DataType, where: str, first_row: int) -> pa.ChunkedArray:
+    if column.null_count:
+        row = column.is_null().index(True).as_py() + first_row + 1
+        raise InputError(f"{where}, row {row}: is empty; expected {kind}")
+    try:
+        if pa.types.is_timestamp(column.type):
+            column = column.cast(pa.timestamp("us")).cast(pa.int64()).cast(pa.float64())
+            return pa.chunked_array([pa.compute.divide(column, 1e6)])
+        return column.cast(kind)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise InputError(f"{where}: expected {kind}: {error}") from error
+
+
+def _check_unique(ids: list[int], path: Path) -> None:
+    seen: set[int] = set()
+    for row, item_id in enumerate(ids, start=1):
+        if item_id in seen:
+            raise InputError(f"{path}, row {row}: item {item_id} is described twice")
+        seen.add(item_id)
+
+
+def _years(table: pa.Table, columns: Columns, titles: pa.ChunkedArray) -> list[int | None]:
+    if columns.year is None:
+        return [year_of(title) for title in titles.to_pylist()]
+    if columns.year not in table.column_names:
+        raise InputError(f"the item table has no column '{columns.year}'; name yours with --set data.columns.year=NAME")
+    return [None if year is None else int(year) for year in table.column(columns.year).to_pylist()]
+
+
+def _genre_lists(table: pa.Table, columns: Columns) -> list[list[str]]:
+    if columns.genres is None or columns.genres not in table.column_names:
+        return [[] for _ in range(len(table))]
+    values = table.column(columns.genres).to_pylist()
+    return [_genres_of(value) for value in values]
+
+
+def _genres_of(value: object) -> list[str]:
+    if value is None:
+        return []
+    names = value.split("|") if isinstance(value, str) else list(value) if isinstance(value, list) else []
+    return [str(name).strip() for name in names if str(name).strip() and name != "(no genres listed)"]

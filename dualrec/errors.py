@@ -1,0 +1,21 @@
+"""The errors that a user can cause and mend. Each message says what, where, and what to do."""
+
+
+class DualrecError(Exception):
+    """Any error with a message meant for the user; the command prints it without a traceback and exits with 1."""
+
+
+class SettingsError(DualrecError, ValueError):
+    """A settings file or a `--set` holds an unknown key or a value that is not allowed."""
+
+
+class InputError(DualrecError, ValueError):
+    """Data that came from outside is not what it should be: names the file, the line or the field."""
+
+
+class AssetError(DualrecError):
+    """A data set or a model could not be had, or what came is not what was expected."""
+
+
+class WorkspaceError(DualrecError):
+    """The workspace cannot be read or written, or lacks the artefact that a job rests on."""

@@ -1,0 +1,1 @@
+"""How good the lists are, under named protocols, beside simple rivals."""

@@ -1,0 +1,1 @@
+"""The systems that dualrec is compared with, one a file."""

@@ -1,0 +1,114 @@
+"""Generation by vLLM actors under Ray Data. Takes requests with prompts; gives text, token counts and errors.
+
+A row on which the engine fails comes back with its error and no text; it never stops the others.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray.data
+
+from dualrec.language.models import LanguageModel
+from dualrec.settings import LanguageSettings
+
+_INTERNAL = {"tokenized_prompt": pa.list_(pa.int32())}
+
+
+def generate(
+    requests: ray.data.Dataset, folder: Path, preset: LanguageModel, settings: LanguageSettings
+) -> ray.data.Dataset:
+    """Append generated_text, prompt_tokens, generated_tokens, finish_reason and error to requests with prompts.
+
+    Rows come back in any order.
+    """
+    from ray.data.llm import build_processor, vLLMEngineProcessorConfig
+
+    engine = settings.engine
+    config = vLLMEngineProcessorConfig(
+        model_source=str(folder),
+        engine_kwargs=_engine_options(settings),
+        batch_size=engine.batch_size,
+        max_concurrent_batches=engine.concurrent_batches,
+        concurrency=(engine.replicas, engine.replicas),
+        placement_group_config={"bundles": [_bundle(settings)] * engine.tensor_parallel},
+        runtime_env={"env_vars": _environment(settings)},
+        should_continue_on_error=True,
+        chat_template_stage=False,
+        tokenize_stage=False,
+        detokenize_stage=False,
+        log_engine_metrics=False,
+    )
+    sampling = {
+        "temperature": settings.temperature,
+        "max_tokens": settings.max_new_tokens,
+        "seed": settings.seed,
+        **({"stop": list(preset.stop)} if preset.stop else {}),
+    }
+    carried = [name for name in requests.schema().names if name not in _INTERNAL]
+    processor = build_processor(
+        config,
+        preprocess=lambda row: {**row, "sampling_params": sampling},
+        postprocess=lambda row: {name: row[name] for name in (*carried, *_ANSWER)},
+        preprocess_map_kwargs={"num_cpus": 0.1},
+        postprocess_map_kwargs={"num_cpus": 0.1},
+    )
+    return processor(requests).map_batches(
+        _tidy,
+        fn_kwargs={"carried": carried, "limit": settings.max_new_tokens},
+        batch_format="pyarrow",
+        num_cpus=0.1,
+    )
+
+
+_ANSWER = ("generated_text", "num_input_tokens", "num_generated_tokens")
+
+
+def _tidy(rows: pa.Table, carried: list[str], limit: int) -> pa.Table:
+    """The contract's columns; rows that failed keep what they carried and get their error."""
+    errors = [error or None for error in rows.column("__inference_error__").to_pylist()]
+    counts = [None if error else int(count) for count, error in zip(_column(rows, "num_generated_tokens"), errors, strict=True)]
+    columns = {name: rows.column(name) for name in carried}
+    columns["generated_text"] = pa.array(
+        [None if error else text for text, error in zip(_column(rows, "generated_text"), errors, strict=True)], pa.string()
+    )
+    columns["prompt_tokens"] = pa.array(
+        [None if error else int(count) for count, error in zip(_column(rows, "num_input_tokens"), errors, strict=True)],
+        pa.int32(),
+    )
+    columns["generated_tokens"] = pa.array(counts, pa.int32())
+    columns["finish_reason"] = pa.array(
+        ["error" if count is None else "length" if count >= limit else "stop" for count in counts], pa.string()
+    )
+    columns["error"] = pa.array(errors, pa.string())
+    return pa.table(columns)
+
+
+def _column(rows: pa.Table, name: str) -> list[Any]:
+    return rows.column(name).to_pylist() if name in rows.column_names else [None] * len(rows)
+
+
+def _engine_options(settings: LanguageSettings) -> dict[str, Any]:
+    engine = settings.engine
+    options: dict[str, Any] = {
+        "max_model_len": settings.max_prompt_tokens + settings.max_new_tokens,
+        "max_num_seqs": engine.max_sequences,
+        "dtype": engine.dtype,
+        "enforce_eager": engine.enforce_eager,
+        "enable_prefix_caching": True,
+        "seed": settings.seed,
+        "tensor_parallel_size": engine.tensor_parallel,
+    }
+    if engine.use_gpu:
+        options["gpu_memory_utilization"] = engine.gpu_memory_fraction
+    return options
+
+
+def _bundle(settings: LanguageSettings) -> dict[str, float]:
+    engine = settings.engine
+    return {"CPU": engine.cpus, "GPU": 1} if engine.use_gpu else {"CPU": engine.cpus}
+
+
+def _environment(settings: LanguageSettings) -> dict[str, str]:
+    quiet = {"VLLM_LOGGING_LEVEL": "WARNING", "HF_HUB_OFFLINE": "1"}
+    return quiet if settings.engine.use_gpu else {**quiet, "VLLM_CPU_KVCACHE_SPACE": str(settings.engine.kv_cache_gib)}

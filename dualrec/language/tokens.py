@@ -1,0 +1,55 @@
+"""Builds each request's prompt within its token budget, in a Ray actor that holds the tokenizer."""
+
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+
+from dualrec.language.models import LanguageModel
+from dualrec.language.prompts import Messages, fitting_prompt
+from dualrec.language.titles import display_title
+from dualrec.settings import LanguageSettings
+
+
+class PromptBuilder:
+    """Adds `prompt string` and `tokenized_prompt list<int32>` to requests that carry the sequence model's choices.
+
+    Args:
+        model_folder: a Hugging Face folder with a tokenizer.
+        preset: what the chat template is given.
+        titles: the published title of each item id.
+
+    Raises:
+        ValueError: the tokenizer has no chat template.
+    """
+
+    def __init__(
+        self, model_folder: str, preset: LanguageModel, settings: LanguageSettings, titles: dict[int, str]
+    ) -> None:
+        from transformers import AutoTokenizer
+
+        self.tokenizer = AutoTokenizer.from_pretrained(model_folder)
+        self.settings, self.preset, self.titles = settings, preset, titles
+
+    def __call__(self, requests: pa.Table) -> pa.Table:
+        """Append the prompts of a batch."""
+        prompts, tokens = [], []
+        columns = (requests.column(name).to_pylist() for name in ("item_ids", "sequence_item_ids"))
+        for item_ids, choices in zip(*columns, strict=True):
+            messages, ids = self._prompt(item_ids, choices)
+            prompts.append("\n\n".join(message["content"] for message in messages))
+            tokens.append(ids)
+        return requests.append_column("prompt", pa.array(prompts, pa.string())).append_column(
+            "tokenized_prompt", pa.array(tokens, pa.list_(pa.int32()))
+        )
+
+    def _prompt(self, item_ids: list[int], choices: list[int]) -> tuple[Messages, list[int]]:
+        recent = [display_title(self.titles[item]) for item in item_ids[-self.settings.history_length :]]
+        hint = display_title(self.titles[choices[0]]) if choices else None
+        build = partial(fitting_prompt, self.settings.prompt, recent, hint, self.settings.titles)
+        return build(self._tokens_of, self.settings.max_prompt_tokens)
+
+    def _tokens_of(self, messages: Messages) -> list[int]:
+        options: dict[str, Any] = {**self.preset.chat_options, "add_generation_prompt": True, "tokenize": True}
+        encoded = self.tokenizer.apply_chat_template(messages, return_dict=True, **options)
+        return list(encoded["input_ids"])

@@ -1,0 +1,151 @@
+"""The final list of each user from both models' items. Plain functions on traces; no model, no Ray.
+
+`paper` is the generated titles in the order of their similarity to the sequence model's first choice. `fused` merges
+both models' items: score = (1 - w) / (1 + log2(rank by the sequence model)) + w / (rank among the generated titles),
+where the weight w is chosen on validation users (see `choose_weight`).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from dualrec.schemas import RECOMMENDATIONS
+
+Source = Literal["sequence", "language", "both"]
+WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One place of a list. `item_id` is None where the title is in no catalogue."""
+
+    item_id: int | None
+    title: str | None  # as generated; None where the catalogue names it
+    score: float
+    source: Source
+
+
+def paper_list(trace: dict[str, Any], length: int) -> list[Ranked]:
+    """The generated titles, reranked. Watched and repeated items are left out; titles in no catalogue stay.
+
+    Where nothing is left, because the language model failed or wrote only what was watched, the sequence model's list
+    stands in.
+    """
+    choices = set(trace["sequence_item_ids"])
+    places = [
+        Ranked(item_id, None if item_id is not None else title, similarity, "both" if item_id in choices else "language")
+        for item_id, title, similarity in _new_titles(trace)
+    ]
+    places.sort(key=lambda place: -place.score)
+    return places[:length] or fused_list(trace, 0.0, length)
+
+
+def fused_list(trace: dict[str, Any], weight: float, length: int) -> list[Ranked]:
+    """Both models' items, merged; titles in no catalogue are left out."""
+    by_sequence = {item_id: 1 / (1 + np.log2(rank)) for rank, item_id in enumerate(trace["sequence_item_ids"], start=1)}
+    generated = [item_id for item_id, _, _ in _new_titles(trace) if item_id is not None]
+    by_language = {item_id: 1 / rank for rank, item_id in enumerate(generated, start=1)}
+    order = list(by_sequence) + [item_id for item_id in generated if item_id not in by_sequence]
+    places = [
+        Ranked(
+            item_id,
+            None,
+            (1 - weight) * by_sequence.get(item_id, 0.0) + weight * by_language.get(item_id, 0.0),
+            "both" if item_id in by_sequence and item_id in by_language else
+            "sequence" if item_id in by_sequence else "language",
+        )
+        for item_id in order
+    ]
+    places.sort(key=lambda place: -place.score)
+    return places[:length]
+
+
+def language_list(trace: dict[str, Any], length: int) -> list[Ranked]:
+    """The language model alone: its titles in the order in which it wrote them, watched ones left out."""
+    return [Ranked(item_id, title, 1 / rank, "language") for rank, (item_id, title, _) in enumerate(_new_titles(trace), 1)][
+        :length
+    ]
+
+
+def choose_weight(gains: dict[float, np.ndarray], seed: int) -> float:
+    """The weight of the fused list, from each validation user's gain (such as NDCG) under each weight.
+
+    The better of the two models alone (weights 0 and 1) stands, unless a mixture's mean gain over it is above zero
+    with 95 % confidence by a paired bootstrap: a weight that wins by chance would lose it again at night.
+
+    Args:
+        gains: weight to float (users,), with 0.0 and 1.0 among the weights.
+    """
+    alone = max((0.0, 1.0), key=lambda weight: (gains[weight].mean(), -weight))
+    best = max(gains, key=lambda weight: (gains[weight].mean(), -weight))
+    differences = gains[best] - gains[alone]
+    if best == alone or not len(differences):
+        return alone
+    sample = np.random.default_rng(seed).integers(0, len(differences), (2000, len(differences)))
+    return best if np.quantile(differences[sample].mean(1), 0.05) > 0 else alone
+
+
+class ListWriter:
+    """Turns traces into rows of the recommendations table.
+
+    Args:
+        catalogue: schema CATALOGUE.
+        embeddings: float32 (N, d), unit vectors in the order of the catalogue; they tell what a movie rests on.
+        preset: paper or fused, with its weight.
+    """
+
+    def __init__(
+        self, catalogue: pa.Table, embeddings: np.ndarray, preset: str, weight: float, length: int, run_date: date
+    ) -> None:
+        self.items = {row["item_id"]: row for row in catalogue.to_pylist()}
+        self.row_of = {item_id: row for row, item_id in enumerate(self.items)}
+        self.embeddings, self.preset, self.weight, self.length = embeddings, preset, weight, length
+        self.run_date = run_date
+
+    def __call__(self, traces: pa.Table) -> pa.Table:
+        """The lists of a batch of traces (schema TRACES): schema RECOMMENDATIONS."""
+        rows = [row for trace in traces.to_pylist() for row in self._rows(trace)]
+        return pa.Table.from_pylist(rows, schema=RECOMMENDATIONS)
+
+    def _rows(self, trace: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        if self.preset == "paper":
+            places = paper_list(trace, self.length)
+        else:
+            places = fused_list(trace, self.weight, self.length)
+        for rank, place in enumerate(places, start=1):
+            item = {} if place.item_id is None else self.items[place.item_id]
+            yield {
+                "run_date": self.run_date,
+                "user_id": trace["user_id"],
+                "rank": rank,
+                "item_id": place.item_id,
+                "title": item.get("title", place.title),
+                "year": item.get("year"),
+                "genres": item.get("genres", []),
+                "score": place.score,
+                "source": place.source,
+                "because": self._because(place.item_id, trace["item_ids"]),
+            }
+
+    def _because(self, item_id: int | None, history: list[int], most: int = 3) -> list[int]:
+        """The watched movies whose titles are closest to the item's, among the twenty most recent."""
+        recent = [item for item in history[-20:] if item in self.row_of]
+        if item_id is None or not recent:
+            return []
+        closeness = self.embeddings[[self.row_of[item] for item in recent]] @ self.embeddings[self.row_of[item_id]]
+        return [recent[place] for place in np.argsort(-closeness, kind="stable")[:most]]
+
+
+def _new_titles(trace: dict[str, Any]) -> Iterator[tuple[int | None, str, float]]:
+    """The generated titles that were neither watched nor written before, in order."""
+    seen: set[object] = set(trace["item_ids"])
+    columns = (trace[name] for name in ("title_item_ids", "titles", "title_similarities"))
+    for item_id, title, similarity in zip(*columns, strict=True):
+        key = title.lower() if item_id is None else item_id
+        if key not in seen:
+            seen.add(key)
+            yield item_id, title, similarity

@@ -1,0 +1,174 @@
+"""The job `recommend`: histories and models in; recommendations/ and traces/ of one run out."""
+
+import logging
+import time
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+import ray.data
+from rich.table import Table
+
+from dualrec.data.prepare import Prepared, prepared
+from dualrec.errors import DualrecError, SettingsError
+from dualrec.fusion import PURPOSE, calibration_requests, fit_weight
+from dualrec.ranking import ListWriter
+from dualrec.requests import night_requests
+from dualrec.schemas import RECOMMENDATIONS, TRACES
+from dualrec.scoring import Models, load_models, score, scoring_version
+from dualrec.session import ray_session
+from dualrec.settings import Settings, version_of
+from dualrec.summary import Summary
+from dualrec.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+
+def recommend(settings: Settings, force: bool = False) -> Summary:
+    """Score every user of the split and write their lists, unless this run is there.
+
+    Raises:
+        WorkspaceError: there are no histories or no sequence model, or the workspace cannot be written.
+        AssetError: a model cannot be had.
+        DualrecError: not every user got a list.
+    """
+    workspace = Workspace(settings.workspace)
+    run_date = _run_date(settings)
+    data = prepared(workspace, settings)
+    run_id = version_of(scoring_version(data, settings), settings.ranking, settings.recommend.split)
+    place = f"run_date={run_date}/run_id={run_id}"
+    state = "already there"
+    if not workspace.has(f"recommendations/{place}") or force:
+        with ray_session(settings.cluster):
+            _write(workspace, data, settings, run_date, place)
+        state = "written"
+    return _summary(workspace, place, state)
+
+
+def _write(workspace: Workspace, data: Prepared, settings: Settings, run_date: date, place: str) -> None:
+    models = load_models(workspace, data, settings)
+    histories = data.read_histories(workspace, settings.recommend.split)
+    users = histories.count()
+    requests = histories.map_batches(night_requests, batch_format="pyarrow", batch_size=None)
+    calibration = calibration_requests(workspace, data, settings)
+    if calibration is not None:
+        requests = requests.union(calibration)
+    made: dict[str, Any] = {"run_date": str(run_date), "split": settings.recommend.split, "data_version": data.version}
+    made["settings"] = settings.model_dump(mode="json")
+    with (
+        workspace.writing(f"recommendations/{place}", made) as lists_folder,
+        workspace.writing(f"traces/{place}", made) as traces_folder,
+    ):
+        scored = f"{lists_folder}/scored"
+        started = time.perf_counter()
+        score(requests, models, settings).write_parquet(scored, filesystem=workspace.filesystem)
+        made["scoring_seconds"] = round(time.perf_counter() - started, 1)
+        traces = ray.data.read_parquet(scored, filesystem=workspace.filesystem, partitioning=None)
+        weight = _weight(traces, workspace, data, settings)
+        night = traces.map_batches(
+            _only, fn_kwargs={"purpose": "night"}, batch_format="pyarrow", batch_size=None
+        ).materialize()
+        night.write_parquet(traces_folder, filesystem=workspace.filesystem)
+        _write_lists(night, models, settings, run_date, weight).write_parquet(
+            lists_folder, filesystem=workspace.filesystem
+        )
+        workspace.filesystem.delete_dir(scored)
+        made |= {"weight": weight, "users": users, **_verify(workspace, lists_folder, traces_folder, users)}
+
+
+def _write_lists(
+    traces: ray.data.Dataset, models: Models, settings: Settings, run_date: date, weight: float
+) -> ray.data.Dataset:
+    writer = ListWriter(
+        models.catalogue, models.embeddings, settings.ranking.preset, weight, settings.ranking.length, run_date
+    )
+    shared = ray.put(writer)
+    return traces.map_batches(
+        _lists, fn_kwargs={"writer": [shared]}, batch_format="pyarrow", batch_size=settings.recommend.batch_size
+    )
+
+
+def _lists(traces: pa.Table, writer: list["ray.ObjectRef[ListWriter]"]) -> pa.Table:
+    return ray.get(writer[0])(traces)
+
+
+def _weight(traces: ray.data.Dataset, workspace: Workspace, data: Prepared, settings: Settings) -> float:
+    if settings.ranking.preset != "fused":
+        return 0.0
+    rows = traces.map_batches(_only, fn_kwargs={"purpose": PURPOSE}, batch_format="pyarrow", batch_size=None)
+    tables = [batch for batch in rows.iter_batches(batch_format="pyarrow", batch_size=None) if len(batch)]
+    return fit_weight(pa.concat_tables(tables) if tables else TRACES.empty_table(), workspace, data, settings)
+
+
+def _only(traces: pa.Table, purpose: str) -> pa.Table:
+    return traces.filter(pc.equal(traces.column("purpose"), purpose))
+
+
+def _verify(workspace: Workspace, lists_folder: str, traces_folder: str, users: int) -> dict[str, Any]:
+    """Check that every user has one trace and a list, and sum up what the language model did."""
+    lists = _read(workspace, lists_folder, ["user_id"])
+    traces = _read(
+        workspace, traces_folder, ["user_id", "prompt_tokens", "generated_tokens", "error", "title_matches"]
+    )
+    served = pc.count_distinct(lists.column("user_id")).as_py()
+    if served != users or pc.count_distinct(traces.column("user_id")).as_py() != users or len(traces) != users:
+        raise DualrecError(
+            f"{users} users were to be served, but {served} got a list and {len(traces)} rows were traced: "
+            "nothing was published; run the job again, and look into the Ray dashboard for failed tasks"
+        )
+    matches = pc.value_counts(pc.list_flatten(traces.column("title_matches"))).to_pylist()
+    found = {row["values"]: row["counts"] for row in matches}
+    return {
+        "rows": len(lists),
+        "errors": users - traces.column("error").null_count,
+        "prompt_tokens": pc.sum(traces.column("prompt_tokens")).as_py() or 0,
+        "generated_tokens": pc.sum(traces.column("generated_tokens")).as_py() or 0,
+        "titles": {match: found.get(match, 0) for match in ("exact", "fuzzy", "none")},
+    }
+
+
+def _read(workspace: Workspace, folder: str, columns: list[str]) -> pa.Table:
+    name = folder.removeprefix(f"{workspace.root}/")
+    files = [file for file in workspace.parquet_files(name) if "/scored/" not in file]
+    return ray.data.read_parquet(files, filesystem=workspace.filesystem, columns=columns, partitioning=None).to_arrow()
+
+
+def _run_date(settings: Settings) -> date:
+    if settings.recommend.run_date is None:
+        return datetime.now(UTC).date()
+    try:
+        return date.fromisoformat(settings.recommend.run_date)
+    except ValueError as error:
+        raise SettingsError(f"recommend.run_date: expected YYYY-MM-DD, got {settings.recommend.run_date!r}") from error
+
+
+def _summary(workspace: Workspace, place: str, state: str) -> Summary:
+    made = workspace.description(f"recommendations/{place}")
+    users, titles = max(made["users"], 1), made["titles"]
+    written = max(sum(titles.values()), 1)
+    lines: dict[str, object] = {
+        "run": f"{place} ({state})",
+        "users": made["users"],
+        "rows": made["rows"],
+        "scoring": f"{made['scoring_seconds']} s, the start of the engine included",
+        "tokens a user": f"{made['prompt_tokens'] / users:.0f} in, {made['generated_tokens'] / users:.1f} out",
+        "titles tied to items": f"{titles['exact'] / written:.1%} exactly, {titles['fuzzy'] / written:.1%} nearly, "
+        f"{titles['none'] / written:.1%} in no catalogue",
+        "rows the language model failed on": made["errors"],
+        "weight of the language model": made["weight"],
+    }
+    places = {name: f"{workspace.uri}/{name}/{place}" for name in ("recommendations", "traces")}
+    return Summary("recommend", lines, places, [_example(workspace, place)])
+
+
+def _example(workspace: Workspace, place: str) -> Table:
+    first = workspace.read_table(f"recommendations/{place}", RECOMMENDATIONS)
+    user = pc.min(first.column("user_id")).as_py()
+    table = Table(title=f"user {user}", title_justify="left")
+    for name in ("rank", "title", "genres", "score", "source"):
+        table.add_column(name)
+    for row in first.filter(pc.equal(first.column("user_id"), user)).sort_by("rank").to_pylist()[:5]:
+        table.add_row(str(row["rank"]), row["title"], ", ".join(row["genres"]), f"{row['score']:.3f}", row["source"])
+    return table

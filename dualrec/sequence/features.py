@@ -1,0 +1,61 @@
+"""What the sequence model knows of each item: its number, its title's words and its genres. Knows tables and arrays.
+
+Item numbers run from 1; 0 stands before the first movie of every history, and pads.
+"""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from dualrec.settings import SequenceSettings
+
+START = 0
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
+
+
+@dataclass(frozen=True)
+class ItemFeatures:
+    """Features of N items.
+
+    Attributes:
+        item_ids: int64 (N,), ascending: item number i + 1 is item_ids[i].
+        title_words: int64 (N + 1, title_length); 0 pads and stands for rare words.
+        genres: float32 (N + 1, G), 1 where the item has the genre.
+    """
+
+    item_ids: np.ndarray
+    title_words: np.ndarray
+    genres: np.ndarray
+
+    def numbers_of(self, item_ids: np.ndarray) -> np.ndarray:
+        """Item numbers int64 (n,) of item ids int64 (n,); an id that is not among them gives -1."""
+        place = np.minimum(np.searchsorted(self.item_ids, item_ids), len(self.item_ids) - 1)
+        return np.where(self.item_ids[place] == item_ids, place + 1, -1).astype(np.int64)
+
+
+def item_features(catalogue: pa.Table, settings: SequenceSettings) -> ItemFeatures:
+    """Features of a catalogue (schema CATALOGUE, ordered by item_id).
+
+    Words are numbered by how many titles hold them, then by spelling; those beyond the vocabulary are left out.
+    """
+    words = [_WORD.findall(title.lower()) for title in catalogue.column("title").to_pylist()]
+    counts = Counter(word for title in words for word in set(title))
+    ordered = sorted(counts, key=lambda word: (-counts[word], word))[: settings.title_vocabulary - 1]
+    numbers = {word: number for number, word in enumerate(ordered, start=1)}
+    title_words = np.zeros((len(words) + 1, settings.title_length), np.int64)
+    for row, title in enumerate(words, start=1):
+        known = [numbers[word] for word in title if word in numbers][: settings.title_length]
+        title_words[row, : len(known)] = known
+    return ItemFeatures(catalogue.column("item_id").to_numpy(), title_words, _genre_matrix(catalogue))
+
+
+def _genre_matrix(catalogue: pa.Table) -> np.ndarray:
+    lists = catalogue.column("genres").to_pylist()
+    columns = {name: column for column, name in enumerate(sorted({name for names in lists for name in names}))}
+    matrix = np.zeros((len(lists) + 1, max(len(columns), 1)), np.float32)
+    for row, names in enumerate(lists, start=1):
+        matrix[row, [columns[name] for name in names]] = 1
+    return matrix

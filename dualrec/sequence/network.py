@@ -1,0 +1,80 @@
+"""The paper's network (Li and Grasman 2025, section 3.2). Knows tensors; not users, files or Ray.
+
+Movie id, title words and genres of each movie are embedded, joined to 256 features, and read by two LSTM layers; a
+dense layer and a softmax over the items follow. Unlike the paper's, it predicts after every movie, not only the last.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from dualrec.sequence.features import ItemFeatures
+from dualrec.settings import SequenceSettings
+
+
+class SequenceNetwork(nn.Module):
+    """Scores of the next item after each movie of a history."""
+
+    def __init__(self, features: ItemFeatures, settings: SequenceSettings) -> None:
+        super().__init__()
+        items, genres = len(features.item_ids), features.genres.shape[1]
+        first, second = settings.hidden
+        width = settings.item_dimension + settings.title_dimension + settings.genre_dimension
+        self.register_buffer("item_ids", torch.from_numpy(np.array(features.item_ids)))
+        self.register_buffer("title_words", torch.from_numpy(features.title_words))
+        self.register_buffer("genres", torch.from_numpy(features.genres))
+        self.item_embedding = nn.Embedding(items + 1, settings.item_dimension)
+        self.word_embedding = nn.Embedding(settings.title_vocabulary, settings.title_dimension, padding_idx=0)
+        self.genre_layer = nn.Linear(genres, settings.genre_dimension)
+        self.first_lstm = nn.LSTM(width, first, batch_first=True)
+        self.second_lstm = nn.LSTM(first, second, batch_first=True)
+        self.dense = nn.Linear(second, settings.dense)
+        self.output = nn.Linear(settings.dense, items)
+        self.dropout = nn.Dropout(settings.dropout)
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """Score every item after each movie.
+
+        Args:
+            numbers: int64 (batch, length), item numbers from 0 (start).
+
+        Returns:
+            Logits float32 (batch, length, N); column i is the item with number i + 1.
+        """
+        return self.score(self.encode(numbers))
+
+    def encode(self, numbers: Tensor) -> Tensor:
+        """States float32 (batch, length, hidden[1]) after each movie."""
+        present, place = torch.unique(numbers, return_inverse=True)
+        states, _ = self.first_lstm(self.dropout(self._item_vectors(present)[place]))
+        states, _ = self.second_lstm(self.dropout(states))
+        return torch.as_tensor(states)
+
+    def score(self, states: Tensor) -> Tensor:
+        """Logits float32 (..., N) of states float32 (..., hidden[1])."""
+        return torch.as_tensor(self.output(self.dropout(torch.relu(self.dense(states)))))
+
+    def _item_vectors(self, numbers: Tensor) -> Tensor:
+        """The joined features of items: float32 (n, item + title + genre dimension). Each item is looked up once."""
+        words = torch.as_tensor(self.title_words)[numbers]
+        known = (words > 0).unsqueeze(-1).to(self.word_embedding.weight.dtype)
+        titles = (self.word_embedding(words) * known).sum(1) / known.sum(1).clamp(min=1)
+        genres = torch.relu(self.genre_layer(torch.as_tensor(self.genres)[numbers]))
+        return torch.cat([self.item_embedding(numbers), titles, genres], dim=-1)
+
+
+def save_network(network: SequenceNetwork, path: Path) -> None:
+    """Write weights and item features to a safetensors file."""
+    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, path)
+
+
+def load_network(path: Path, settings: SequenceSettings) -> SequenceNetwork:
+    """Read a network that `save_network` wrote, with the settings that it was trained with."""
+    state = load_file(path)
+    features = ItemFeatures(state["item_ids"].numpy(), state["title_words"].numpy(), state["genres"].numpy())
+    network = SequenceNetwork(features, settings)
+    network.load_state_dict(state)
+    return network

@@ -1,0 +1,62 @@
+"""The sequence model's best items for each request, in a Ray actor. Knows requests; not prompts."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from dualrec.sequence.chunks import last_inputs
+from dualrec.sequence.features import ItemFeatures
+from dualrec.sequence.network import load_network
+from dualrec.settings import SequenceSettings
+
+
+class SequencePredictor:
+    """Holds the network, and adds to each batch of requests what it predicts.
+
+    Args:
+        weights: the bytes of the model's safetensors file.
+        settings: those the model was trained with.
+        use_gpu: whether the actor was given a GPU.
+    """
+
+    def __init__(self, weights: bytes, settings: SequenceSettings, use_gpu: bool = False) -> None:
+        from tempfile import NamedTemporaryFile
+
+        self.settings = settings
+        self.device = torch.device("cuda" if use_gpu else "cpu")
+        with NamedTemporaryFile(suffix=".safetensors") as file:
+            file.write(weights)
+            file.flush()
+            self.network = load_network(Path(file.name), settings).to(self.device).eval()
+        self.features = ItemFeatures(
+            self.network.item_ids.cpu().numpy(), self.network.title_words.cpu().numpy(), self.network.genres.cpu().numpy()
+        )
+
+    def __call__(self, requests: pa.Table) -> pa.Table:
+        """Append sequence_item_ids and sequence_scores to requests (schema REQUESTS)."""
+        item_ids = [np.asarray(ids, np.int64) for ids in requests.column("item_ids").to_pylist()]
+        best, scores = self.top_items(item_ids)
+        return requests.append_column("sequence_item_ids", pa.array(best, pa.list_(pa.int64()))).append_column(
+            "sequence_scores", pa.array(scores, pa.list_(pa.float32()))
+        )
+
+    @torch.no_grad()
+    def top_items(self, item_ids: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """The best unwatched items of each history, best first, and their probabilities.
+
+        At most `top_k`; fewer where a user has watched nearly everything.
+        """
+        inputs, last = last_inputs(item_ids, self.features, self.settings.chunk_length)
+        states = self.network.encode(torch.from_numpy(inputs).to(self.device))
+        logits = self.network.score(states[torch.arange(len(last)), torch.from_numpy(last).to(self.device)])
+        for row, ids in enumerate(item_ids):
+            numbers = self.features.numbers_of(ids)
+            logits[row, torch.from_numpy(numbers[numbers > 0] - 1).to(self.device)] = -torch.inf
+        probabilities, place = torch.softmax(logits, -1).topk(min(self.settings.top_k, logits.shape[1]), dim=-1)
+        ids, values = self.features.item_ids[place.cpu().numpy()], probabilities.cpu().numpy()
+        open_ = torch.isfinite(logits.gather(1, place)).cpu().numpy()
+        return [row[keep] for row, keep in zip(ids, open_, strict=True)], [
+            row[keep] for row, keep in zip(values, open_, strict=True)
+        ]

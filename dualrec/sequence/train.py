@@ -1,0 +1,268 @@
+"""The job `train-sequence`: histories in; models/sequence/VERSION out. Trained by Ray Train on any number of workers."""
+
+import copy
+import json
+import logging
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs as pafs
+import ray.data
+from ray.train import (
+    Checkpoint,
+    CheckpointConfig,
+    DataConfig,
+    FailureConfig,
+    RunConfig,
+    ScalingConfig,
+    get_checkpoint,
+    get_context,
+    get_dataset_shard,
+    report,
+)
+from ray.train.torch import TorchTrainer
+
+from dualrec.data.prepare import Prepared, prepared
+from dualrec.errors import DualrecError
+from dualrec.sequence.chunks import chunk_histories
+from dualrec.sequence.features import ItemFeatures, item_features
+from dualrec.session import ray_session
+from dualrec.settings import SequenceSettings, Settings, version_of
+from dualrec.summary import Summary
+from dualrec.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS = "model.safetensors"
+METRICS = "metrics.json"
+
+
+def sequence_version(data: Prepared, settings: Settings) -> str:
+    """The version of the sequence model that these histories and settings make."""
+    return version_of(data.version, settings.sequence.model_dump(mode="json", exclude={"top_k", "resources"}))
+
+
+def train_sequence(settings: Settings, force: bool = False) -> Summary:
+    """Train the sequence model on the training users, unless it is there.
+
+    Raises:
+        WorkspaceError: there are no histories, or the workspace cannot be written.
+        DualrecError: more workers died than `sequence.resources.max_failures`.
+    """
+    workspace = Workspace(settings.workspace)
+    data = prepared(workspace, settings)
+    name = f"models/sequence/{sequence_version(data, settings)}"
+    state = "already there"
+    if not workspace.has(name) or force:
+        with ray_session(settings.cluster):
+            _train(workspace, data, settings, name)
+        state = "written"
+    return _summary(workspace, name, state)
+
+
+def fit(
+    training: ray.data.Dataset,
+    validation: ray.data.Dataset,
+    features: ItemFeatures,
+    settings: SequenceSettings,
+    storage: str,
+    filesystem: pafs.FileSystem | None = None,
+) -> Checkpoint:
+    """Train on histories (schema HISTORIES) and return a checkpoint with the best epoch's weights and all metrics.
+
+    Args:
+        storage: where checkpoints lie while it runs; a killed worker resumes from there.
+    """
+    cut = partial(chunk_histories, features=features, length=settings.chunk_length)
+    datasets = {
+        name: dataset.map_batches(cut, batch_format="pyarrow", batch_size=None).materialize()
+        for name, dataset in (("training", training), ("validation", validation))
+    }
+    options = copy.copy(ray.data.DataContext.get_current().execution_options)
+    options.preserve_order = True
+    resources = settings.resources
+    trainer = TorchTrainer(
+        train_loop,
+        train_loop_config={"settings": settings, "features": features},
+        datasets=datasets,
+        dataset_config=DataConfig(datasets_to_split=["training"], execution_options=options),
+        scaling_config=ScalingConfig(
+            num_workers=resources.workers,
+            use_gpu=resources.use_gpu,
+            resources_per_worker={"CPU": resources.cpus_per_worker, **({"GPU": 1} if resources.use_gpu else {})},
+        ),
+        run_config=RunConfig(
+            name="train-sequence",
+            storage_path=storage,
+            storage_filesystem=filesystem,
+            failure_config=FailureConfig(max_failures=resources.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=1),
+        ),
+    )
+    checkpoint = trainer.fit().checkpoint
+    assert checkpoint is not None, "a finished run has reported at least one epoch"
+    return checkpoint
+
+
+def train_loop(config: dict[str, Any]) -> None:
+    """What each worker runs: epochs over its shard, a checkpoint after each, until the end or an early stop."""
+    import torch
+    from ray.train.torch import get_device, prepare_model
+
+    from dualrec.sequence.epoch import evaluate_epoch, train_epoch
+    from dualrec.sequence.network import SequenceNetwork
+
+    settings: SequenceSettings = config["settings"]
+    context, device = get_context(), get_device()
+    rank, workers = context.get_world_rank(), context.get_world_size()
+    if settings.resources.threads:
+        torch.set_num_threads(settings.resources.threads)
+    torch.manual_seed(settings.seed)
+    network = SequenceNetwork(config["features"], settings)
+    optimizer_of = partial(torch.optim.Adam, lr=settings.learning_rate)
+    progress = _Progress.resume(network)
+    model = prepare_model(network)
+    optimizer = optimizer_of(model.parameters())
+    if progress.optimizer:
+        optimizer.load_state_dict(progress.optimizer)
+    training, validation = get_dataset_shard("training"), get_dataset_shard("validation")
+    batch_size = max(settings.batch_size // workers, 1)
+    for epoch in range(progress.epoch + 1, settings.epochs + 1):
+        if progress.epochs_without_gain >= settings.patience:
+            break
+        torch.manual_seed(settings.seed + 1000 * epoch + rank)
+        started = time.perf_counter()
+        batches = training.iter_batches(
+            batch_size=batch_size,
+            local_shuffle_buffer_size=max(batch_size * 64, 4096),
+            local_shuffle_seed=settings.seed + epoch,
+        )
+        trained = train_epoch(model, batches, optimizer, device, workers).share()
+        seconds = time.perf_counter() - started
+        held_out = (
+            batch
+            for number, batch in enumerate(validation.iter_batches(batch_size=settings.batch_size))
+            if number % workers == rank
+        )
+        validated = evaluate_epoch(network, held_out, device).share()
+        metrics = {"epoch": epoch, **trained.means("train"), **validated.means("validation")}
+        metrics |= {"seconds": seconds, "targets_per_second": trained.targets / seconds}
+        progress.add(metrics, network, optimizer)
+        if rank == 0:
+            logger.warning(_line(metrics, settings.epochs))
+        _report(progress, metrics, rank)
+
+
+class _Progress:
+    """What a resumed run needs: the epoch, the optimizer, the best weights so far, and the metrics of every epoch."""
+
+    def __init__(self) -> None:
+        self.history: list[dict[str, float]] = []
+        self.best: dict[str, Any] = {}
+        self.weights: dict[str, Any] = {}
+        self.optimizer: dict[str, Any] = {}
+
+    @property
+    def epoch(self) -> int:
+        return len(self.history)
+
+    @property
+    def best_epoch(self) -> int:
+        losses = [metrics["validation_loss"] for metrics in self.history]
+        return losses.index(min(losses)) + 1 if losses else 0
+
+    @property
+    def epochs_without_gain(self) -> int:
+        return self.epoch - self.best_epoch
+
+    def add(self, metrics: dict[str, float], network: Any, optimizer: Any) -> None:
+        self.history.append(metrics)
+        self.weights = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+        self.optimizer = optimizer.state_dict()
+        if self.epochs_without_gain == 0:
+            self.best = self.weights
+
+    @classmethod
+    def resume(cls, network: Any) -> "_Progress":
+        import torch
+        from safetensors.torch import load_file
+
+        progress, checkpoint = cls(), get_checkpoint()
+        if checkpoint is None:
+            return progress
+        with checkpoint.as_directory() as folder:
+            progress.history = json.loads(Path(folder, METRICS).read_text())["epochs"]
+            progress.best = load_file(Path(folder, WEIGHTS))
+            last = torch.load(Path(folder, "last.pt"), weights_only=True)
+        network.load_state_dict(last["weights"])
+        progress.optimizer = last["optimizer"]
+        return progress
+
+    def save(self, folder: Path) -> None:
+        import torch
+        from safetensors.torch import save_file
+
+        save_file({name: tensor.contiguous() for name, tensor in self.best.items()}, folder / WEIGHTS)
+        torch.save({"weights": self.weights, "optimizer": self.optimizer}, folder / "last.pt")
+        best = self.history[self.best_epoch - 1]
+        (folder / METRICS).write_text(json.dumps({"best": best, "epochs": self.history}, indent=2))
+
+
+def _report(progress: _Progress, metrics: dict[str, float], rank: int) -> None:
+    if rank != 0:
+        report(metrics)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        progress.save(Path(folder))
+        report(metrics, checkpoint=Checkpoint.from_directory(folder))
+
+
+def _line(metrics: dict[str, float], epochs: int) -> str:
+    left = (epochs - metrics["epoch"]) * metrics["seconds"]
+    return (
+        f"epoch {metrics['epoch']:.0f}/{epochs}: loss {metrics['train_loss']:.3f}, validation loss "
+        f"{metrics['validation_loss']:.3f}, accuracy {metrics['validation_accuracy']:.2%}, top-5 "
+        f"{metrics['validation_top5_accuracy']:.2%}, {metrics['targets_per_second']:,.0f} targets/s, at most "
+        f"{left / 60:.1f} min left"
+    )
+
+
+def _train(workspace: Workspace, data: Prepared, settings: Settings, name: str) -> None:
+    features = item_features(data.catalogue, settings.sequence)
+    description: dict[str, Any] = {"data_version": data.version, "settings": settings.sequence.model_dump(mode="json")}
+    with workspace.writing(name, description) as folder:
+        running = f"{folder}/running"
+        try:
+            checkpoint = fit(
+                data.read_histories(workspace, "train"),
+                data.read_histories(workspace, "validation"),
+                features,
+                settings.sequence,
+                running,
+                workspace.filesystem,
+            )
+        except ray.train.TrainingFailedError as error:
+            raise DualrecError(f"training failed: {error}") from error
+        with checkpoint.as_directory() as local:
+            for file in (WEIGHTS, METRICS):
+                with workspace.filesystem.open_output_stream(f"{folder}/{file}") as stream:
+                    stream.write(Path(local, file).read_bytes())
+        workspace.filesystem.delete_dir(running)
+
+
+def _summary(workspace: Workspace, name: str, state: str) -> Summary:
+    metrics = json.loads(workspace.read_bytes(f"{name}/{METRICS}"))
+    best, epochs = metrics["best"], metrics["epochs"]
+    lines: dict[str, object] = {
+        "version": f"{name.rpartition('/')[2]} ({state})",
+        "best epoch": f"{best['epoch']} of {len(epochs)}",
+        "validation loss": f"{best['validation_loss']:.4f} nats",
+        "validation accuracy": f"{best['validation_accuracy']:.2%}",
+        "validation top-5 accuracy": f"{best['validation_top5_accuracy']:.2%}",
+        "training time": f"{sum(epoch['seconds'] for epoch in epochs):.0f} s",
+        "targets a second": f"{sum(epoch['targets_per_second'] for epoch in epochs) / len(epochs):,.0f}",
+    }
+    return Summary("train-sequence", lines, {"model": f"{workspace.uri}/{name}"})

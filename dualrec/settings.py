@@ -1,0 +1,253 @@
+"""Every option of every job: one frozen tree, read from YAML, with `--set a.b=c` over it. Unknown keys are refused.
+
+Knows nothing of Ray, files or models. Each default is what serves best on one ordinary machine; the profiles in
+jobs/configs say what changes on a cluster.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from dualrec.errors import SettingsError
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Group(BaseModel):
+    """One branch of the tree: frozen, and strict about its keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Columns(Group):
+    """The names of the columns in a user's own interaction and item tables."""
+
+    user_id: str = "user_id"
+    item_id: str = "item_id"
+    timestamp: str = "timestamp"
+    rating: str | None = None  # None: every interaction counts as 1.0
+    title: str = "title"
+    year: str | None = None  # None: read from the end of the title, "Heat (1995)"
+    genres: str | None = "genres"  # a list, or names joined by "|"
+
+
+class DataSettings(Group):
+    """What `prepare` reads and keeps."""
+
+    source: str = "ml-100k"  # a data set's name, or a folder, a zip, a table, or an s3:// URI of one
+    items: str | None = None  # the item table, where `source` is a Parquet or CSV table of the user's own
+    columns: Columns = Columns()
+    top_items: Annotated[int, Field(ge=0)] = 1000  # keep the most watched items of training users; 0 keeps all
+    train_fraction: Fraction = 0.70  # of users, by a seeded hash of the id, so that a user keeps its split
+    validation_fraction: Fraction = 0.15  # the rest are test users
+    shards: Count = 4  # Parquet files a table is written to
+    block_mib: Count = 16  # raw bytes a reading task parses at a time
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _fractions_leave_test_users(self) -> "DataSettings":
+        if self.train_fraction + self.validation_fraction > 1:
+            raise ValueError("train_fraction and validation_fraction together exceed 1")
+        return self
+
+
+class TrainingResources(Group):
+    """What one training run takes of the cluster. Does not change what is learned, beyond rounding."""
+
+    workers: Count = 1
+    cpus_per_worker: Annotated[float, Field(gt=0)] = 1
+    use_gpu: bool = False
+    threads: Annotated[int, Field(ge=0)] = 0  # CPU threads a worker; 0 leaves it to torch
+    max_failures: Annotated[int, Field(ge=0)] = 3  # dead workers that are replaced before the run gives up
+
+
+class SequenceSettings(Group):
+    """Stage 1: the paper's LSTM over movie ids, titles and genres, and how it is trained."""
+
+    item_dimension: Count = 128
+    title_dimension: Count = 64
+    genre_dimension: Count = 64
+    title_vocabulary: Count = 5000
+    title_length: Count = 10  # words
+    hidden: tuple[int, int] = (256, 128)
+    dense: Count = 256
+    dropout: Fraction = 0.3
+    chunk_length: Count = 100  # movies a training row holds, with a target at each
+    batch_size: Count = 32  # chunks over all workers
+    learning_rate: Annotated[float, Field(gt=0)] = 0.002
+    epochs: Count = 10
+    patience: Count = 3  # epochs without a better validation loss before training stops
+    top_k: Count = 100  # items the sequence model hands on for each user
+    seed: int = 0
+    resources: TrainingResources = TrainingResources()
+
+
+class EngineSettings(Group):
+    """What the vLLM replicas take of the cluster, and how they are fed. Does not change what is written."""
+
+    replicas: Count = 1
+    cpus: Annotated[float, Field(gt=0)] = 0.3  # a replica; what all actors take must leave one CPU for tasks
+    use_gpu: bool = False
+    tensor_parallel: Count = 1
+    kv_cache_gib: Count = 1  # on CPUs, where it would otherwise take much of the memory
+    gpu_memory_fraction: Fraction = 0.90
+    enforce_eager: bool = False  # True skips compilation: starts minutes sooner, runs slower on GPUs
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    batch_size: Count = 32  # small batches, many at once: a large one has a long tail
+    concurrent_batches: Count = 8
+    max_sequences: Count = 128  # in the engine at once
+
+
+class LanguageSettings(Group):
+    """Stage 2: the language model, its prompt and its decoding."""
+
+    model: str = "smollm2-135m"  # a name of language/models.py, a local folder, or an s3:// URI of one
+    prompt: Literal["titles", "paper"] = "titles"  # titles: the answer is titles only; paper: as published
+    history_length: Count = 10  # most recent movies that the prompt shows
+    titles: Count = 3  # titles asked for
+    max_prompt_tokens: Count = 512  # older movies are left out until the prompt fits
+    max_new_tokens: Count = 45
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    seed: int = 0
+    engine: EngineSettings = EngineSettings()
+
+
+class RerankSettings(Group):
+    """Stage 3: the sentence encoder that compares generated titles with the sequence model's first choice."""
+
+    model: str = "all-minilm-l6-v2"
+    replicas: Count = 1
+    cpus: Annotated[float, Field(gt=0)] = 0.2
+    fuzzy_threshold: Annotated[float, Field(ge=0, le=100)] = 90.0  # rapidfuzz ratio from which a title counts as found
+
+
+class RankingSettings(Group):
+    """The final list."""
+
+    preset: Literal["fused", "paper"] = "fused"  # paper: the generated titles, reranked; fused: both models' items
+    length: Annotated[int, Field(ge=1, le=100)] = 10
+    calibration_users: Count = 500  # validation users on whom the weight of the fused list is chosen
+
+
+class RecommendSettings(Group):
+    """Whom `recommend` serves, and as what."""
+
+    split: Literal["train", "validation", "test", "all"] = "test"
+    run_date: str | None = None  # YYYY-MM-DD; None: today, UTC
+    batch_size: Count = 64  # users a block holds on its way through the models
+    sequence_replicas: Count = 1
+    sequence_cpus: Annotated[float, Field(gt=0)] = 0.2
+    sequence_use_gpu: bool = False
+
+
+class EvaluationSettings(Group):
+    """What `evaluate` measures."""
+
+    protocols: tuple[Literal["last_five", "next_item"], ...] = ("last_five", "next_item")
+    bootstrap_samples: Count = 1000
+    max_users: Annotated[int, Field(ge=0)] = 0  # a seeded sample of the test users; 0 takes all
+    seed: int = 0
+
+
+class ClusterSettings(Group):
+    """Which Ray cluster the jobs run on."""
+
+    address: str | None = None  # None: the cluster of RAY_ADDRESS (set by `ray job submit`), else one of its own
+    cpus: Annotated[int, Field(ge=0)] = 0  # of a cluster of its own; 0: all there are
+
+
+class Settings(Group):
+    """The whole tree."""
+
+    workspace: str = "./workspace"
+    cache: str = "~/.cache/dualrec"  # downloaded data sets and models
+    data: DataSettings = DataSettings()
+    sequence: SequenceSettings = SequenceSettings()
+    language: LanguageSettings = LanguageSettings()
+    rerank: RerankSettings = RerankSettings()
+    ranking: RankingSettings = RankingSettings()
+    recommend: RecommendSettings = RecommendSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    cluster: ClusterSettings = ClusterSettings()
+
+
+def load_settings(config: str | None = None, overrides: list[str] | None = None) -> Settings:
+    """Read the tree from a YAML file and lay `a.b=c` overrides over it; the value is read as YAML.
+
+    Raises:
+        SettingsError: the file is missing or no YAML mapping, a key is unknown, or a value is not allowed.
+    """
+    tree = _read_yaml(Path(config)) if config else {}
+    for override in overrides or []:
+        key, separator, value = override.partition("=")
+        if not separator:
+            raise SettingsError(f"--set {override}: expected KEY=VALUE, such as --set sequence.epochs=20")
+        _set(tree, key.strip().split("."), yaml.safe_load(value), override)
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        raise SettingsError(_explain(error, config)) from error
+
+
+def version_of(*parts: object) -> str:
+    """A short name for a set of inputs and settings: 12 hexadecimal digits that change when any of them does.
+
+    `resources` and `engine` groups are left out: they say where work runs, not what comes out.
+    """
+    plain = [_without_resources(part.model_dump(mode="json")) if isinstance(part, BaseModel) else part for part in parts]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def _without_resources(tree: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_resources(value) if isinstance(value, dict) else value
+        for key, value in tree.items()
+        if key not in ("resources", "engine", "replicas", "cpus", "shards", "block_mib")
+    }
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise SettingsError(f"settings file {path} does not exist; the profiles are in jobs/configs/")
+    try:
+        tree = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise SettingsError(f"settings file {path} is not YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise SettingsError(f"settings file {path}: expected a mapping such as 'data: {{source: ml-100k}}'")
+    return tree
+
+
+def _set(tree: dict[str, Any], keys: list[str], value: Any, override: str) -> None:
+    for key in keys[:-1]:
+        branch = tree.setdefault(key, {})
+        if not isinstance(branch, dict):
+            raise SettingsError(f"--set {override}: '{key}' is a value, not a group of settings")
+        tree = branch
+    tree[keys[-1]] = value
+
+
+def _explain(error: ValidationError, config: str | None) -> str:
+    lines = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"  {key}: no such setting; {_siblings(problem['loc'])}")
+        else:
+            lines.append(f"  {key}: {problem['msg']}, got {problem['input']!r}")
+    return f"settings{f' of {config}' if config else ''}:\n" + "\n".join(lines)
+
+
+def _siblings(location: tuple[int | str, ...]) -> str:
+    group: type[BaseModel] = Settings
+    for part in location[:-1]:
+        annotation = group.model_fields[str(part)].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            break
+        group = annotation
+    return "there are " + ", ".join(group.model_fields)

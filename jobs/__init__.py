@@ -1,0 +1,1 @@
+"""One thin script a job: parses settings and calls one function of `dualrec`."""

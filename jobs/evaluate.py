@@ -1,0 +1,10 @@
+"""Measure the lists on test users, beside simple rivals.
+
+On a cluster: ray job submit --working-dir . --runtime-env runtime_env.yaml -- \\
+    python -m jobs.evaluate --config jobs/configs/ml-1m-gpu.yaml
+"""
+
+from dualrec.cli import run_job
+
+if __name__ == "__main__":
+    run_job("evaluate")

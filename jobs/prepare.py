@@ -1,0 +1,10 @@
+"""Read a data set; write its catalogue and one history a user.
+
+On a cluster: ray job submit --working-dir . --runtime-env runtime_env.yaml -- \\
+    python -m jobs.prepare --config jobs/configs/ml-1m-gpu.yaml
+"""
+
+from dualrec.cli import run_job
+
+if __name__ == "__main__":
+    run_job("prepare")

@@ -1,0 +1,10 @@
+"""Write a ranked list for every user, by both models.
+
+On a cluster: ray job submit --working-dir . --runtime-env runtime_env.yaml -- \\
+    python -m jobs.recommend --config jobs/configs/ml-1m-gpu.yaml
+"""
+
+from dualrec.cli import run_job
+
+if __name__ == "__main__":
+    run_job("recommend")

@@ -1,0 +1,10 @@
+"""All of it in order: prepare, train-sequence, recommend, evaluate.
+
+On a cluster: ray job submit --working-dir . --runtime-env runtime_env.yaml -- \\
+    python -m jobs.run --config jobs/configs/ml-1m-gpu.yaml
+"""
+
+from dualrec.cli import run_job
+
+if __name__ == "__main__":
+    run_job("run")

@@ -1,0 +1,10 @@
+"""Train the LSTM that predicts each user's next movie.
+
+On a cluster: ray job submit --working-dir . --runtime-env runtime_env.yaml -- \\
+    python -m jobs.train_sequence --config jobs/configs/ml-1m-gpu.yaml
+"""
+
+from dualrec.cli import run_job
+
+if __name__ == "__main__":
+    run_job("train-sequence")
