@@ -1,0 +1,99 @@
+"""Data by construction, and the one local Ray cluster that the tests share."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from dualrec.schemas import CATALOGUE, HISTORIES
+from dualrec.settings import Settings, load_settings
+
+MOVIES = {
+    1: ("Toy Story (1995)", "Animation|Children's|Comedy"),
+    2: ("Bug's Life, A (1998)", "Animation|Children's|Comedy"),
+    3: ("Heat (1995)", "Action|Crime|Thriller"),
+    4: ("Seven (Se7en) (1995)", "Crime|Thriller"),
+    5: ("Sabrina (1954)", "Comedy|Romance"),
+    6: ("Sabrina (1995)", "Comedy|Romance"),
+}
+
+
+def write_movielens_1m(folder: Path, ratings: list[tuple[int, int, int, int]], movies: dict[int, tuple[str, str]]) -> Path:
+    """A data set in the `::` shape of MovieLens 1M."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [f"{user}::{item}::{rating}::{time}" for user, item, rating, time in ratings]
+    (folder / "ratings.dat").write_text("".join(line + "\n" for line in lines), encoding="latin-1")
+    lines = [f"{item}::{title}::{genres}" for item, (title, genres) in movies.items()]
+    (folder / "movies.dat").write_text("".join(line + "\n" for line in lines), encoding="latin-1")
+    return folder
+
+
+def cyclic_ratings(users: int, items: int, length: int) -> list[tuple[int, int, int, int]]:
+    """Every user watches items in a fixed cycle from its own start: the next movie can be learned."""
+    return [(user, (user * 7 + step) % items + 1, 5, 1000 + step) for user in range(1, users + 1) for step in range(length)]
+
+
+def numbered_movies(items: int) -> dict[int, tuple[str, str]]:
+    """Movies with made-up titles of distinct words."""
+    syllables = ["ba", "do", "ki", "lu", "me", "no", "ra", "si", "tu", "ve"]
+    name = lambda n: "".join(syllables[int(digit)] for digit in f"{n:03d}").capitalize()  # noqa: E731
+    return {item: (f"{name(item)} ({1950 + item})", ["Drama", "Comedy", "War"][item % 3]) for item in range(1, items + 1)}
+
+
+@pytest.fixture
+def movielens(tmp_path: Path) -> Path:
+    """Sixty users on twelve movies, in the shape of MovieLens 1M."""
+    return write_movielens_1m(tmp_path / "movielens", cyclic_ratings(60, 12, 9), numbered_movies(12))
+
+
+@pytest.fixture
+def catalogue() -> pa.Table:
+    """The six movies above; popularity falls with the id."""
+    return pa.Table.from_pylist(
+        [
+            {"item_id": item, "title": title, "year": int(title[-5:-1]), "genres": genres.split("|"), "popularity": 10 - item}
+            for item, (title, genres) in MOVIES.items()
+        ],
+        schema=CATALOGUE,
+    )
+
+
+def histories_table(item_ids: dict[int, list[int]], split: str = "train") -> pa.Table:
+    """Histories with made-up times."""
+    return pa.Table.from_pylist(
+        [
+            {"user_id": user, "item_ids": items, "timestamps": list(range(len(items))), "ratings": [5.0] * len(items),
+             "split": split}
+            for user, items in item_ids.items()
+        ],
+        schema=HISTORIES,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def settings_for(tmp_path: Path):
+    """Settings with a workspace and a cache of the test's own, and small actors."""
+
+    def make(*overrides: str) -> Settings:
+        own = [f"workspace={tmp_path / 'workspace'}", f"cache={tmp_path / 'cache'}", "data.shards=2"]
+        return load_settings(None, [*own, *overrides])
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """One local cluster for all tests that need Ray; it claims four CPUs so that actors never wait for ever."""
+    import ray
+
+    ray.init(address="local", num_cpus=4, log_to_driver=False, include_dashboard=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def random() -> np.random.Generator:
+    """A seeded generator."""
+    return np.random.default_rng(0)

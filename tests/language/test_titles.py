@@ -1,0 +1,84 @@
+import pyarrow as pa
+import pytest
+
+from dualrec.language.titles import TitleIndex, aliases, display_title, key_of, written_titles
+
+
+@pytest.mark.parametrize(
+    ("published", "shown"),
+    [
+        ("Bug's Life, A (1998)", "A Bug's Life (1998)"),
+        ("Seven (Se7en) (1995)", "Seven (Se7en) (1995)"),
+        ("City of Lost Children, The (Cité des enfants perdus, La) (1995)",
+         "The City of Lost Children (La Cité des enfants perdus) (1995)"),
+        ("Avventura, L' (1960)", "L'Avventura (1960)"),
+        ("Good, The Bad and The Ugly, The (1966)", "The Good, The Bad and The Ugly (1966)"),
+        ("Hello, Dolly! (1969)", "Hello, Dolly! (1969)"),
+        ("unknown", "unknown"),
+    ],
+)  # fmt: skip
+def test_titles_are_shown_as_people_write_them(published: str, shown: str) -> None:
+    assert display_title(published) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "cut_off", "titles"),
+    [
+        ("Heat (1995)\nRan (1985)\nJaws (1975)", False, ["Heat (1995)", "Ran (1985)", "Jaws (1975)"]),
+        ("1. Heat (1995)\n2) \"Ran (1985)\"\n- *Jaws (1975)* - a shark", False, ["Heat (1995)", "Ran (1985)", "Jaws (1975)"]),
+        ("Heat (1995)\nRan (19", True, ["Heat (1995)"]),
+        ("Heat (1995)\nRan (1985)", True, ["Heat (1995)", "Ran (1985)"]),
+        ("<think>Heat (1995)\nno</think>\nRan (1985)", False, ["Ran (1985)"]),
+        ("<think>Heat (1995)", False, []),
+        ("12 Angry Men (1957)\n101 Dalmatians (1996)", False, ["12 Angry Men (1957)", "101 Dalmatians (1996)"]),
+        ("", False, []),
+    ],
+)
+def test_answers_become_titles(text: str, cut_off: bool, titles: list[str]) -> None:
+    assert written_titles(text, 3, cut_off) == titles
+
+
+def test_no_more_titles_than_asked_for() -> None:
+    assert len(written_titles("A (1990)\nB (1991)\nC (1992)\nD (1993)", 3)) == 3
+
+
+@pytest.mark.parametrize(
+    ("written", "item_id", "match"),
+    [
+        ("A Bug's Life (1998)", 2, "exact"),
+        ("Bug's Life, A (1998)", 2, "exact"),
+        ("bugs life, a (1998)", 2, "exact"),
+        ("Se7en (1995)", 4, "exact"),
+        ("Seven (1995)", 4, "exact"),
+        ("Sabrina (1954)", 5, "exact"),
+        ("Sabrina (1995)", 6, "exact"),
+        ("Heat", 3, "exact"),
+        ("Heat (1996)", 3, "exact"),
+        ("Toy Storry (1995)", 1, "fuzzy"),
+        ("Heat (1972)", None, "none"),
+        ("The Godfather (1972)", None, "none"),
+    ],
+)
+def test_written_titles_find_their_item(catalogue: pa.Table, written: str, item_id: int | None, match: str) -> None:
+    resolved = TitleIndex(catalogue, 90).resolve(written)
+    assert (resolved.item_id, resolved.match) == (item_id, match)
+
+
+def test_a_title_of_two_years_without_a_year_takes_the_nearest_spelling(catalogue: pa.Table) -> None:
+    assert TitleIndex(catalogue, 90).resolve("Sabrina").item_id in (5, 6)
+
+
+def test_every_published_title_finds_itself(catalogue: pa.Table) -> None:
+    index = TitleIndex(catalogue, 90)
+    for row in catalogue.to_pylist():
+        assert index.resolve(row["title"]).item_id == row["item_id"]
+        assert index.resolve(display_title(row["title"])).item_id == row["item_id"]
+
+
+def test_keys_ignore_case_accents_and_punctuation() -> None:
+    assert key_of("Léon & Co.") == key_of("leon and co")
+    assert key_of("七人の侍") == "七人の侍"
+
+
+def test_other_names_are_aliases() -> None:
+    assert aliases("Léon (a.k.a. Professional, The) (1994)") >= {"leon", "the professional"}

@@ -1,0 +1,83 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from dualrec.sequence.chunks import chunk_histories
+from dualrec.sequence.epoch import evaluate_epoch, train_epoch
+from dualrec.sequence.features import item_features
+from dualrec.sequence.network import SequenceNetwork, load_network, save_network
+from dualrec.sequence.predict import SequencePredictor
+from dualrec.settings import SequenceSettings, load_settings
+from tests.conftest import histories_table
+
+CPU = torch.device("cpu")
+
+
+def _small(*overrides: str) -> SequenceSettings:
+    sizes = ["item_dimension=16", "title_dimension=8", "genre_dimension=8", "hidden=[32,16]", "dense=32", "dropout=0.0"]
+    return load_settings(None, [f"sequence.{one}" for one in (*sizes, "chunk_length=12", *overrides)]).sequence
+
+
+def _network(catalogue: pa.Table, settings: SequenceSettings) -> SequenceNetwork:
+    torch.manual_seed(0)
+    return SequenceNetwork(item_features(catalogue, settings), settings)
+
+
+def test_the_paper_network_has_the_paper_sizes(catalogue: pa.Table) -> None:
+    network = _network(catalogue, SequenceSettings())
+    assert network.first_lstm.input_size == 128 + 64 + 64
+    assert (network.first_lstm.hidden_size, network.second_lstm.hidden_size) == (256, 128)
+    assert (network.dense.out_features, network.output.out_features) == (256, 6)
+
+
+def test_a_prediction_sees_nothing_that_comes_after_it(catalogue: pa.Table) -> None:
+    network = _network(catalogue, _small()).eval()
+    one, other = torch.tensor([[0, 1, 2, 3]]), torch.tensor([[0, 1, 2, 6]])
+    assert torch.allclose(network(one)[:, :3], network(other)[:, :3], atol=1e-6)
+    assert not torch.allclose(network(one)[:, 3], network(other)[:, 3], atol=1e-3)
+
+
+def _batches(catalogue: pa.Table, settings: SequenceSettings, histories: dict[int, list[int]]) -> list[dict]:
+    return [chunk_histories(histories_table(histories), item_features(catalogue, settings), settings.chunk_length)]
+
+
+def test_a_rule_is_learned_and_noise_is_not(catalogue: pa.Table, random: np.random.Generator) -> None:
+    settings = _small("learning_rate=0.01")
+    cycle = {user: [(user + step) % 6 + 1 for step in range(12)] for user in range(32)}
+    noise = {user: random.integers(1, 7, 12).tolist() for user in range(32)}
+    unseen_noise = {user: random.integers(1, 7, 12).tolist() for user in range(32)}
+    accuracies = []
+    for seen, unseen in ((cycle, cycle), (noise, unseen_noise)):
+        network = _network(catalogue, settings)
+        optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
+        for _ in range(60):
+            train_epoch(network, _batches(catalogue, settings, seen), optimizer, CPU, 1)
+        totals = evaluate_epoch(network, _batches(catalogue, settings, unseen), CPU)
+        accuracies.append(totals.means("validation")["validation_accuracy"])
+    assert accuracies[0] > 0.85
+    assert accuracies[1] < 0.35
+
+
+def test_the_sums_count_real_targets_only(catalogue: pa.Table) -> None:
+    settings = _small()
+    totals = evaluate_epoch(_network(catalogue, settings), _batches(catalogue, settings, {1: [1, 2, 3], 2: [4]}), CPU)
+    assert totals.targets == 4
+    assert 0 <= totals.correct <= totals.among_five <= 4
+
+
+def test_a_saved_network_predicts_the_same_and_never_what_was_watched(catalogue: pa.Table, tmp_path: Path) -> None:
+    settings = _small("top_k=10")
+    network = _network(catalogue, settings).eval()
+    path = tmp_path / "model.safetensors"
+    save_network(network, path)
+    numbers = torch.tensor([[0, 3, 1]])
+    assert torch.equal(load_network(path, settings).eval()(numbers), network(numbers))
+    predictor = SequencePredictor(path.read_bytes(), settings)
+    histories = [np.array([1, 2], np.int64), np.array([], np.int64), np.arange(1, 7, dtype=np.int64)]
+    items, scores = predictor.top_items(histories)
+    assert [len(row) for row in items] == [4, 6, 0]
+    assert set(items[0].tolist()) == {3, 4, 5, 6}
+    assert (np.diff(scores[1]) <= 0).all()
+    assert np.isclose(scores[1].sum(), 1.0)

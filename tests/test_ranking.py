@@ -1,0 +1,77 @@
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from dualrec.ranking import ListWriter, choose_weight, fused_list, language_list, paper_list
+from dualrec.schemas import TRACES
+
+
+def trace(**changes: Any) -> dict[str, Any]:
+    """A trace of a user who watched 1 and 2, for whom the sequence model says 3, 4, 5."""
+    row: dict[str, Any] = dict.fromkeys(TRACES.names)
+    row |= {"user_id": 7, "purpose": "night", "item_ids": [1, 2], "held_out": [], "sequence_item_ids": [3, 4, 5]}
+    row |= {"sequence_scores": [0.5, 0.3, 0.1], "titles": ["F", "D", "Nowhere"], "title_item_ids": [6, 4, None]}
+    row |= {"title_matches": ["exact", "exact", "none"], "title_similarities": [0.2, 0.9, 0.5]}
+    return row | changes
+
+
+def _items(places: list[Any]) -> list[int | None]:
+    return [place.item_id for place in places]
+
+
+def test_the_paper_list_is_the_titles_by_similarity() -> None:
+    assert _items(paper_list(trace(), 10)) == [4, None, 6]
+    assert [place.source for place in paper_list(trace(), 10)] == ["both", "language", "language"]
+
+
+def test_the_language_list_keeps_the_order_of_writing() -> None:
+    assert _items(language_list(trace(), 10)) == [6, 4, None]
+
+
+@pytest.mark.parametrize("build", [lambda t: paper_list(t, 10), lambda t: fused_list(t, 0.5, 10), lambda t: language_list(t, 10)])
+def test_nothing_watched_and_nothing_twice(build: Any) -> None:
+    written = trace(titles=["A", "F", "F", "X", "x"], title_item_ids=[1, 6, 6, None, None],
+                    title_similarities=[0.9, 0.5, 0.5, 0.1, 0.1], title_matches=["exact"] * 5)  # fmt: skip
+    items = _items(build(written))
+    assert not {1, 2} & set(items)
+    assert len(items) == len(set(items))
+
+
+def test_weight_zero_is_the_sequence_model_and_weight_one_opens_with_the_language_model() -> None:
+    assert _items(fused_list(trace(), 0.0, 3)) == [3, 4, 5]
+    assert _items(fused_list(trace(), 1.0, 4)) == [6, 4, 3, 5]
+
+
+def test_a_failed_language_model_falls_back_to_the_sequence_model() -> None:
+    failed = trace(titles=[], title_item_ids=[], title_matches=[], title_similarities=[], error="boom")
+    assert _items(paper_list(failed, 3)) == _items(fused_list(failed, 0.6, 3)) == [3, 4, 5]
+
+
+def test_a_weight_must_earn_its_place(random: np.random.Generator) -> None:
+    base = random.random(200)
+    noise = {0.0: base, 0.5: base + random.normal(0.001, 0.2, 200), 1.0: base - 0.2}
+    clear = {0.0: base, 0.5: base + 0.1, 1.0: base - 0.2}
+    assert choose_weight(noise, 0) == 0.0
+    assert choose_weight(clear, 0) == 0.5
+    assert choose_weight({0.0: base, 0.5: base - 0.1, 1.0: base + 0.1}, 0) == 1.0
+
+
+def test_the_written_rows_are_the_contract(catalogue: pa.Table) -> None:
+    embeddings = np.eye(6, dtype=np.float32)
+    embeddings[2, 1] = 0.9  # item 3 rests on item 2 before item 1
+    writer = ListWriter(catalogue, embeddings, "fused", 0.0, 2, date(2026, 1, 2))
+    rows = writer(pa.Table.from_pylist([trace()], schema=TRACES)).to_pylist()
+    assert [(row["rank"], row["item_id"], row["title"]) for row in rows] == [
+        (1, 3, "Heat (1995)"), (2, 4, "Seven (Se7en) (1995)")]  # fmt: skip
+    assert rows[0]["because"][0] == 2
+    assert rows[0]["run_date"] == date(2026, 1, 2)
+    assert rows[0]["genres"] == ["Action", "Crime", "Thriller"]
+
+
+def test_a_title_in_no_catalogue_keeps_its_words(catalogue: pa.Table) -> None:
+    writer = ListWriter(catalogue, np.eye(6, dtype=np.float32), "paper", 0.0, 10, date(2026, 1, 2))
+    row = writer(pa.Table.from_pylist([trace()], schema=TRACES)).to_pylist()[1]
+    assert (row["item_id"], row["title"], row["year"], row["genres"], row["because"]) == (None, "Nowhere", None, [], [])
