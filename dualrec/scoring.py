@@ -15,7 +15,7 @@ from dualrec.assets.fetch import resolve_model
 from dualrec.data.prepare import Prepared
 from dualrec.language.generate import generate
 from dualrec.language.models import LanguageModel, language_model
-from dualrec.sequence.train import WEIGHTS, sequence_version
+from dualrec.sequence.artefact import WEIGHTS, sequence_name, sequence_version
 from dualrec.settings import SequenceSettings, Settings, version_of
 from dualrec.workspace import Workspace
 
@@ -55,7 +55,7 @@ def load_models(workspace: Workspace, data: Prepared, settings: Settings) -> Mod
         WorkspaceError: the sequence model has not been trained.
         AssetError: the language model or the sentence encoder cannot be had.
     """
-    name = f"models/sequence/{sequence_version(data, settings)}"
+    name = sequence_name(data, settings)
     workspace.require(name, "train-sequence")
     preset, language_folder = language_model(settings.language.model, settings.cache)
     encoder_folder = resolve_model(settings.rerank.model, settings.cache)

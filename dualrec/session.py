@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -25,12 +26,23 @@ def ray_session(settings: ClusterSettings) -> Iterator[None]:
         return
     address = settings.address or os.environ.get("RAY_ADDRESS") or "local"
     options = {"num_cpus": settings.cpus} if address == "local" and settings.cpus else {}
-    ray.init(address=address, logging_level=logging.WARNING, log_to_driver=True, **options)
+    ray.init(address=address, logging_level=logging.ERROR, log_to_driver=True, **options)
+    _show_progress_where_it_can_be_seen()
     try:
         with user_errors():
             yield
     finally:
         ray.shutdown()
+
+
+def _show_progress_where_it_can_be_seen() -> None:
+    """Progress bars on a terminal; in the log of a job, where bars become thousands of lines, our own lines do."""
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = sys.stderr.isatty()
+    context.issue_detectors_config.detectors = []
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
 
 
 @contextmanager

@@ -92,6 +92,7 @@ class EngineSettings(Group):
 
     replicas: Count = 1
     cpus: Annotated[float, Field(gt=0)] = 0.3  # a replica; what all actors take must leave one CPU for tasks
+    threads: Annotated[int, Field(ge=0)] = 0  # CPU threads a replica computes with; 0 takes every core but one
     use_gpu: bool = False
     tensor_parallel: Count = 1
     kv_cache_gib: Count = 1  # on CPUs, where it would otherwise take much of the memory

@@ -110,5 +110,10 @@ def _bundle(settings: LanguageSettings) -> dict[str, float]:
 
 
 def _environment(settings: LanguageSettings) -> dict[str, str]:
-    quiet = {"VLLM_LOGGING_LEVEL": "WARNING", "HF_HUB_OFFLINE": "1"}
-    return quiet if settings.engine.use_gpu else {**quiet, "VLLM_CPU_KVCACHE_SPACE": str(settings.engine.kv_cache_gib)}
+    engine = settings.engine
+    quiet = {"VLLM_LOGGING_LEVEL": "ERROR", "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
+    if engine.use_gpu:
+        return quiet
+    # Ray gives an actor of less than one CPU a single thread, so the threads are named here.
+    bound = {"OMP_NUM_THREADS": str(engine.threads), "VLLM_CPU_OMP_THREADS_BIND": "nobind"} if engine.threads else {}
+    return {**quiet, **bound, "VLLM_CPU_KVCACHE_SPACE": str(engine.kv_cache_gib)}

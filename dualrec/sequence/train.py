@@ -23,27 +23,18 @@ from ray.train import (
     get_dataset_shard,
     report,
 )
-from ray.train.torch import TorchTrainer
 
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.errors import DualrecError
+from dualrec.sequence.artefact import METRICS, WEIGHTS, sequence_name
 from dualrec.sequence.chunks import chunk_histories
 from dualrec.sequence.features import ItemFeatures, item_features
 from dualrec.session import ray_session
-from dualrec.settings import SequenceSettings, Settings, version_of
+from dualrec.settings import SequenceSettings, Settings
 from dualrec.summary import Summary
 from dualrec.workspace import Workspace
 
 logger = logging.getLogger(__name__)
-
-WEIGHTS = "model.safetensors"
-METRICS = "metrics.json"
-
-
-def sequence_version(data: Prepared, settings: Settings) -> str:
-    """The version of the sequence model that these histories and settings make."""
-    return version_of(data.version, settings.sequence.model_dump(mode="json", exclude={"top_k", "resources"}))
-
 
 def train_sequence(settings: Settings, force: bool = False) -> Summary:
     """Train the sequence model on the training users, unless it is there.
@@ -54,7 +45,7 @@ def train_sequence(settings: Settings, force: bool = False) -> Summary:
     """
     workspace = Workspace(settings.workspace)
     data = prepared(workspace, settings)
-    name = f"models/sequence/{sequence_version(data, settings)}"
+    name = sequence_name(data, settings)
     state = "already there"
     if not workspace.has(name) or force:
         with ray_session(settings.cluster):
@@ -76,6 +67,8 @@ def fit(
     Args:
         storage: where checkpoints lie while it runs; a killed worker resumes from there.
     """
+    from ray.train.torch import TorchTrainer
+
     cut = partial(chunk_histories, features=features, length=settings.chunk_length)
     datasets = {
         name: dataset.map_batches(cut, batch_format="pyarrow", batch_size=None).materialize()
@@ -100,6 +93,7 @@ def fit(
             storage_filesystem=filesystem,
             failure_config=FailureConfig(max_failures=resources.max_failures),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
+            worker_runtime_env={"env_vars": {"RAY_DATA_DISABLE_PROGRESS_BARS": "1"}},
         ),
     )
     checkpoint = trainer.fit().checkpoint
@@ -115,6 +109,7 @@ def train_loop(config: dict[str, Any]) -> None:
     from dualrec.sequence.epoch import evaluate_epoch, train_epoch
     from dualrec.sequence.network import SequenceNetwork
 
+    logging.getLogger("ray").setLevel(logging.WARNING)
     settings: SequenceSettings = config["settings"]
     context, device = get_context(), get_device()
     rank, workers = context.get_world_rank(), context.get_world_size()

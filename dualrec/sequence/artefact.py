@@ -1,0 +1,17 @@
+"""Where a trained sequence model lies, and under which version. Knows names only."""
+
+from dualrec.data.prepare import Prepared
+from dualrec.settings import Settings, version_of
+
+WEIGHTS = "model.safetensors"
+METRICS = "metrics.json"
+
+
+def sequence_version(data: Prepared, settings: Settings) -> str:
+    """The version of the sequence model that these histories and settings make."""
+    return version_of(data.version, settings.sequence.model_dump(mode="json", exclude={"top_k", "resources"}))
+
+
+def sequence_name(data: Prepared, settings: Settings) -> str:
+    """The artefact's name in the workspace."""
+    return f"models/sequence/{sequence_version(data, settings)}"

@@ -1,0 +1,91 @@
+"""What is needed to run on a cluster: cluster.yaml, runtime_env.yaml and the profiles are what Ray and dualrec accept."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dualrec.settings import load_settings
+
+ROOT = Path(__file__).parents[1]
+PROFILES = sorted((ROOT / "jobs/configs").glob("*.yaml"))
+
+
+def read(name: str) -> dict[str, Any]:
+    """A YAML file of the repository's root."""
+    return yaml.safe_load((ROOT / name).read_text())
+
+
+def prepared() -> dict[str, Any]:
+    """cluster.yaml with Ray's defaults filled in, as `ray up` would."""
+    from ray.autoscaler._private.util import prepare_config
+
+    return prepare_config(read("cluster.yaml"))
+
+
+def test_ray_accepts_the_cluster():
+    from ray.autoscaler._private.util import validate_config
+
+    validate_config(prepared())
+
+
+def test_every_node_of_the_cluster_installs_the_gpu_lock_and_nothing_else():
+    cluster = prepared()
+    for node_type in cluster["available_node_types"].values():
+        commands = node_type.get("worker_setup_commands", cluster["worker_setup_commands"])
+        assert [command for command in commands if "install" in command] == read("cluster.yaml")["setup_commands"]
+    assert cluster["head_setup_commands"] == read("cluster.yaml")["setup_commands"]
+    (install,) = read("cluster.yaml")["setup_commands"]
+    assert "--no-deps" in install
+    assert "/requirements/gpu.txt" in install
+
+
+def test_no_node_needs_a_key_to_reach_the_object_storage():
+    nodes = read("cluster.yaml")["available_node_types"].values()
+    assert all("IamInstanceProfile" in node["node_config"] for node in nodes)
+
+
+def test_gpu_workers_are_spot_nodes_that_come_on_demand():
+    nodes = [node for node in read("cluster.yaml")["available_node_types"].values() if node["resources"].get("GPU")]
+    assert nodes
+    assert all(node["min_workers"] == 0 < node["max_workers"] for node in nodes)
+    assert all(node["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"} for node in nodes)
+
+
+def test_ray_accepts_the_runtime_environment():
+    from ray.runtime_env import RuntimeEnv
+
+    environment = read("runtime_env.yaml")
+    assert RuntimeEnv(**environment, working_dir=str(ROOT)).to_dict()["env_vars"] == environment["env_vars"]
+
+
+def test_a_submitted_job_installs_no_packages_and_carries_no_keys():
+    environment = read("runtime_env.yaml")
+    assert not {"pip", "uv", "conda"} & environment.keys()
+    assert not [name for name in environment["env_vars"] if any(word in name for word in ("KEY", "TOKEN=", "SECRET"))]
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=[path.name for path in PROFILES])
+def test_every_profile_loads_and_says_its_hardware_and_time(profile: Path):
+    load_settings(str(profile))
+    opening = "\n".join(profile.read_text().splitlines()[:6])
+    assert "Hardware:" in opening
+    assert "Expected time:" in opening
+
+
+def test_the_full_cluster_has_what_its_profile_asks_for():
+    settings = load_settings(str(ROOT / "jobs/configs/ml-32m-cluster.yaml"))
+    nodes = read("cluster.yaml")["available_node_types"].values()
+    gpus = sum(node["resources"].get("GPU", 0) * node.get("max_workers", 1) for node in nodes)
+    cpus = sum(node["resources"]["CPU"] * node.get("max_workers", 1) for node in nodes)
+    recommend, engine, rerank, training = (
+        settings.recommend,
+        settings.language.engine,
+        settings.rerank,
+        settings.sequence.resources,
+    )
+    assert engine.replicas * engine.tensor_parallel <= gpus
+    assert training.workers <= gpus
+    assert recommend.sequence_replicas * recommend.sequence_cpus + rerank.replicas * rerank.cpus < cpus
+    assert engine.batch_size * engine.concurrent_batches >= engine.max_sequences
