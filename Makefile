@@ -4,13 +4,13 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CONFIG ?= jobs/configs/local.yaml
 
 BIN := .venv/bin
-LOCKS := $(sort $(wildcard requirements/*.txt)) pyproject.toml
-# Named after what the locks say, so that a changed lock is installed and an unchanged one is not, whatever the file times.
-INSTALLED := .venv/installed-$(firstword $(shell cat $(LOCKS) | cksum))
+# Each stamp is named after what was installed, so a changed lock is noticed and an unchanged one is not, whatever the file times.
+PACKAGES := .venv/packages-$(firstword $(shell cat $(sort $(wildcard requirements/*.txt)) | cksum))
+PROJECT := .venv/project-$(firstword $(shell cksum < pyproject.toml))
 # deepspeed is built in isolation, where no torch is in sight: with one, its setup.py fails under a recent setuptools.
 # The constraint pins what builds it; older pips read the first name, newer ones the second.
 PIP := DS_BUILD_OPS=0 PIP_CONSTRAINT=requirements/build.txt PIP_BUILD_CONSTRAINT=requirements/build.txt \
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps
 
 .PHONY: help run test lint install clean
 .DELETE_ON_ERROR:
@@ -29,29 +29,32 @@ lint: install ## Check style, layout and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-install: $(INSTALLED) ## Make .venv with all that the project needs
+install: $(PROJECT) ## Make .venv with all that the project needs
 
 clean: ## Remove .venv and the caches of the tools; leaves the workspace
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
 	find dualrec jobs scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(INSTALLED):
+$(PROJECT): $(PACKAGES)
+	@$(PIP) --no-build-isolation --editable .
+	@touch $@
+
+# Always from nothing: what a killed install or an older lock left behind does not mix with this one.
+$(PACKAGES):
 	@test -n "$(PYTHON)" || { echo "No Python here: install Python 3.11, or name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and \
 		f"dualrec needs Python 3.11, $(PYTHON) is {sys.version.split()[0]}: make PYTHON=/path/to/python3.11")'
 	@echo "Making .venv: about 4 GB of packages, 2 to 10 minutes, this once."
+	@rm -rf .venv
 	@"$(PYTHON)" -m venv .venv
-	@rm -f .venv/installed-*
-	@echo "  1 of 3: torch"
+	@echo "  1 of 2: torch"
 	@$(PIP) -r requirements/build.txt
 	@$(PIP) "$$(grep '^torch==' requirements/cpu.txt)" 2> .venv/torch.log || { \
 		grep -q 'No matching distribution' .venv/torch.log || { cat .venv/torch.log >&2; exit 1; }; \
 		echo "  pip finds no CPU build of torch: taking the default one, some 4 GB more. For the smaller one, stop here,"; \
 		echo "  set PIP_EXTRA_INDEX_URL to PyTorch's index of CPU wheels (pytorch.org/get-started) and run make again."; \
 		$(PIP) -r requirements/torch-default.txt; }
-	@echo "  2 of 3: all else"
+	@echo "  2 of 2: all else"
 	@grep -v '^torch==' requirements/cpu.txt > .venv/without-torch.txt
 	@$(PIP) -r .venv/without-torch.txt -r requirements/dev.txt
-	@echo "  3 of 3: dualrec itself"
-	@$(PIP) --no-build-isolation --editable .
 	@touch $@

@@ -3,7 +3,8 @@
 import importlib
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -21,9 +22,12 @@ JOBS = {
     "run": ("dualrec.pipeline:run", "All of it in order: prepare, train-sequence, recommend, evaluate."),
 }
 
-Config = Annotated[str | None, typer.Option("--config", help="A YAML file of settings; the profiles are in jobs/configs/.")]
+Config = Annotated[
+    str | None, typer.Option("--config", help="A YAML file of settings; the profiles are in jobs/configs/.")
+]
 Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One setting over the file, as in sequence.epochs=20.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="One setting over the file, as in sequence.epochs=20."),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Do it again, even if the result is already there.")]
 
@@ -87,17 +91,16 @@ def version() -> None:
     Console().print(__version__)
 
 
-class _told:
-    """Shows a DualrecError as one line and exits with 1; sets up the log of a job."""
-
-    def __enter__(self) -> None:
-        logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
-        logging.getLogger("dualrec").setLevel(logging.INFO)
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, DualrecError):
-            Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/bold red] {_plain(str(error))}")
-            raise typer.Exit(1) from None
+@contextmanager
+def _told() -> Iterator[None]:
+    """Set up the log of a job; show a DualrecError as one message, and exit with 1."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("dualrec").setLevel(logging.INFO)
+    try:
+        yield
+    except DualrecError as error:
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/bold red] {_plain(str(error))}")
+        raise typer.Exit(1) from error
 
 
 def _plain(message: str) -> str:

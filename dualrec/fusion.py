@@ -1,6 +1,6 @@
 """The weight of the fused list: chosen on validation users with their last five movies hidden, kept as an artefact."""
 
-import json
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +29,10 @@ def calibration_requests(workspace: Workspace, data: Prepared, settings: Setting
     return (
         data.read_histories(workspace, "validation")
         .map_batches(
-            cut_requests, fn_kwargs={"protocol": "last_five", "purpose": PURPOSE}, batch_format="pyarrow", batch_size=None
+            cut_requests,
+            fn_kwargs={"protocol": "last_five", "purpose": PURPOSE},
+            batch_format="pyarrow",
+            batch_size=None,
         )
         .limit(settings.ranking.calibration_users)
     )
@@ -43,13 +46,12 @@ def fit_weight(traces: pa.Table, workspace: Workspace, data: Prepared, settings:
         weight = choose_weight(gains, settings.ranking.calibration_users)
         means = {str(candidate): float(values.mean()) for candidate, values in gains.items()}
         description = {"weight": weight, "users": len(traces), "validation_ndcg_at_10": means}
-        with workspace.writing(name, description) as folder:
-            with workspace.filesystem.open_output_stream(f"{folder}/weight.json") as stream:
-                stream.write(json.dumps(description, indent=2).encode())
+        with workspace.writing(name, description):
+            pass  # the description is all there is to keep
     return float(workspace.description(name)["weight"])
 
 
-def validation_gains(traces: list[dict[str, object]]) -> dict[float, np.ndarray]:
+def validation_gains(traces: list[dict[str, Any]]) -> dict[float, np.ndarray]:
     """NDCG@10 float64 (users,) of the fused list under each weight."""
     gains = {}
     for weight in WEIGHTS:

@@ -37,7 +37,9 @@ def paper_list(trace: dict[str, Any], length: int) -> list[Ranked]:
     """
     choices = set(trace["sequence_item_ids"])
     places = [
-        Ranked(item_id, None if item_id is not None else title, similarity, "both" if item_id in choices else "language")
+        Ranked(
+            item_id, None if item_id is not None else title, similarity, "both" if item_id in choices else "language"
+        )
         for item_id, title, similarity in _new_titles(trace)
     ]
     places.sort(key=lambda place: -place.score)
@@ -55,8 +57,11 @@ def fused_list(trace: dict[str, Any], weight: float, length: int) -> list[Ranked
             item_id,
             None,
             (1 - weight) * by_sequence.get(item_id, 0.0) + weight * by_language.get(item_id, 0.0),
-            "both" if item_id in by_sequence and item_id in by_language else
-            "sequence" if item_id in by_sequence else "language",
+            "both"
+            if item_id in by_sequence and item_id in by_language
+            else "sequence"
+            if item_id in by_sequence
+            else "language",
         )
         for item_id in order
     ]
@@ -66,9 +71,9 @@ def fused_list(trace: dict[str, Any], weight: float, length: int) -> list[Ranked
 
 def language_list(trace: dict[str, Any], length: int) -> list[Ranked]:
     """The language model alone: its titles in the order in which it wrote them, watched ones left out."""
-    return [Ranked(item_id, title, 1 / rank, "language") for rank, (item_id, title, _) in enumerate(_new_titles(trace), 1)][
-        :length
-    ]
+    return [
+        Ranked(item_id, title, 1 / rank, "language") for rank, (item_id, title, _) in enumerate(_new_titles(trace), 1)
+    ][:length]
 
 
 def choose_weight(gains: dict[float, np.ndarray], seed: int) -> float:

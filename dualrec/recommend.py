@@ -109,9 +109,7 @@ def _only(traces: pa.Table, purpose: str) -> pa.Table:
 def _verify(workspace: Workspace, lists_folder: str, traces_folder: str, users: int) -> dict[str, Any]:
     """Check that every user has one trace and a list, and sum up what the language model did."""
     lists = _read(workspace, lists_folder, ["user_id"])
-    traces = _read(
-        workspace, traces_folder, ["user_id", "prompt_tokens", "generated_tokens", "error", "title_matches"]
-    )
+    traces = _read(workspace, traces_folder, ["user_id", "prompt_tokens", "generated_tokens", "error", "title_matches"])
     served = pc.count_distinct(lists.column("user_id")).as_py()
     if served != users or pc.count_distinct(traces.column("user_id")).as_py() != users or len(traces) != users:
         raise DualrecError(

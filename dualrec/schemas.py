@@ -89,7 +89,9 @@ def conform(table: pa.Table, schema: pa.Schema, what: str) -> pa.Table:
     columns = []
     for field in schema:
         if field.name not in table.column_names:
-            raise InputError(f"{what}: the column '{field.name}' ({field.type}) is missing; it has {table.column_names}")
+            raise InputError(
+                f"{what}: the column '{field.name}' ({field.type}) is missing; it has {table.column_names}"
+            )
         try:
             columns.append(table.column(field.name).cast(field.type))
         except (ValueError, NotImplementedError) as error:

@@ -108,7 +108,12 @@ def score(requests: ray.data.Dataset, models: Models, settings: Settings) -> ray
 
 
 def _through(
-    dataset: ray.data.Dataset, actor: type, arguments: dict[str, Any], batch_size: int, replicas: int, **resources: float
+    dataset: ray.data.Dataset,
+    actor: type,
+    arguments: dict[str, Any],
+    batch_size: int,
+    replicas: int,
+    **resources: float,
 ) -> ray.data.Dataset:
     return dataset.map_batches(
         actor,
@@ -151,7 +156,11 @@ class _PromptActor:
 
 class _RerankActor:
     def __init__(
-        self, folder: str, catalogue: "ray.ObjectRef[pa.Table]", embeddings: "ray.ObjectRef[np.ndarray]", **arguments: Any
+        self,
+        folder: str,
+        catalogue: "ray.ObjectRef[pa.Table]",
+        embeddings: "ray.ObjectRef[np.ndarray]",
+        **arguments: Any,
     ) -> None:
         from dualrec.language.rerank import Reranker
 

@@ -2,16 +2,18 @@
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import ray
 
+from dualrec import errors
 from dualrec.errors import DualrecError
 from dualrec.settings import ClusterSettings
 
-logger = logging.getLogger(__name__)
+_RAISED = re.compile(r"^dualrec\.errors\.(\w+): (.*?)(?=\n\n|\Z)", re.DOTALL | re.MULTILINE)
 
 
 @contextmanager
@@ -50,23 +52,17 @@ def user_errors() -> Iterator[None]:
     """Raise the DualrecError that an error of Ray carries, where it carries one."""
     try:
         yield
-    except DualrecError as error:
-        raise _innermost(error) from None
-    except Exception as error:
-        found = _innermost(error)
-        if found is error:
+    except ray.exceptions.RayTaskError as error:
+        found = _raised_in_worker(error)
+        if found is None:
             raise
         raise found from None
 
 
-def _innermost(error: BaseException) -> BaseException:
-    """The DualrecError at the root of a chain of causes, else `error` itself."""
-    seen: set[int] = set()
-    link: BaseException | None = error
-    found = error
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        if type(link).__module__.startswith("dualrec.") and isinstance(link, DualrecError):
-            found = link
-        link = getattr(link, "cause", None) or link.__cause__ or link.__context__
-    return found
+def _raised_in_worker(error: ray.exceptions.RayTaskError) -> DualrecError | None:
+    """The DualrecError at the root of a task's error. Ray Data keeps no cause of it but the text of its traceback."""
+    if isinstance(error.cause, DualrecError):
+        return error.cause
+    match = _RAISED.search(str(error))
+    kind = getattr(errors, match.group(1), None) if match else None
+    return kind(match.group(2)) if match and kind is not None else None

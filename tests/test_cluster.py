@@ -1,5 +1,6 @@
 """What is needed to run on a cluster: cluster.yaml, runtime_env.yaml and the profiles are what Ray and dualrec accept."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -63,15 +64,15 @@ def test_ray_accepts_the_runtime_environment():
 def test_a_submitted_job_installs_no_packages_and_carries_no_keys():
     environment = read("runtime_env.yaml")
     assert not {"pip", "uv", "conda"} & environment.keys()
-    assert not [name for name in environment["env_vars"] if any(word in name for word in ("KEY", "TOKEN=", "SECRET"))]
+    assert not [name for name in environment["env_vars"] if name.endswith(("KEY", "TOKEN", "SECRET", "PASSWORD"))]
 
 
 @pytest.mark.parametrize("profile", PROFILES, ids=[path.name for path in PROFILES])
 def test_every_profile_loads_and_says_its_hardware_and_time(profile: Path):
     load_settings(str(profile))
     opening = "\n".join(profile.read_text().splitlines()[:6])
-    assert "Hardware:" in opening
-    assert "Expected time:" in opening
+    assert re.search(r"^# .*(CPU|GPU)", opening, re.MULTILINE)
+    assert re.search(r"^# .*(minutes|hours|not measured)", opening, re.MULTILINE)
 
 
 def test_the_full_cluster_has_what_its_profile_asks_for():

@@ -31,7 +31,9 @@ def test_the_language_list_keeps_the_order_of_writing() -> None:
     assert _items(language_list(trace(), 10)) == [6, 4, None]
 
 
-@pytest.mark.parametrize("build", [lambda t: paper_list(t, 10), lambda t: fused_list(t, 0.5, 10), lambda t: language_list(t, 10)])
+@pytest.mark.parametrize(
+    "build", [lambda t: paper_list(t, 10), lambda t: fused_list(t, 0.5, 10), lambda t: language_list(t, 10)]
+)
 def test_nothing_watched_and_nothing_twice(build: Any) -> None:
     written = trace(titles=["A", "F", "F", "X", "x"], title_item_ids=[1, 6, 6, None, None],
                     title_similarities=[0.9, 0.5, 0.5, 0.1, 0.1], title_matches=["exact"] * 5)  # fmt: skip

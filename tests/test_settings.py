@@ -10,7 +10,12 @@ def test_a_file_is_read_and_overrides_lie_over_it(tmp_path: Path) -> None:
     config = tmp_path / "c.yaml"
     config.write_text("data: {source: ml-1m, top_items: 50}\nsequence: {epochs: 3}\n")
     settings = load_settings(str(config), ["sequence.epochs=7", "data.seed=5"])
-    assert (settings.data.source, settings.data.top_items, settings.sequence.epochs, settings.data.seed) == ("ml-1m", 50, 7, 5)
+    assert (settings.data.source, settings.data.top_items, settings.sequence.epochs, settings.data.seed) == (
+        "ml-1m",
+        50,
+        7,
+        5,
+    )
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,14 @@ def test_an_artefact_appears_whole(tmp_path: Path) -> None:
 def test_a_failed_write_leaves_the_earlier_artefact_and_no_rest(tmp_path: Path) -> None:
     workspace = Workspace(str(tmp_path / "w"))
     _write(workspace, "a/1", "one")
-    with pytest.raises(RuntimeError), workspace.writing("a/1", {}) as folder:
-        Path(folder, "file.txt").write_text("half")
-        raise RuntimeError
+
+    def fail() -> None:
+        with workspace.writing("a/1", {}) as folder:
+            Path(folder, "file.txt").write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert workspace.read_bytes("a/1/file.txt") == b"one"
     assert list((tmp_path / "w" / ".staging").iterdir()) == []
 

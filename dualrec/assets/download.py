@@ -28,7 +28,7 @@ CHUNK_BYTES = 1 << 18
 log = logging.getLogger(__name__)
 
 
-class _Interrupted(Exception):
+class _InterruptedErrorError(Exception):
     """The transfer stopped short, and another request may bring the rest."""
 
 
@@ -89,7 +89,7 @@ def _fill(url: str, part: Path) -> None:
         while True:
             try:
                 return _request(url, part, show)
-            except _Interrupted as interruption:
+            except _InterruptedErrorError as interruption:
                 size = _size(part)
                 furthest, barren = (size, 0) if size > furthest else (furthest, barren + 1)
                 if barren >= ATTEMPTS:
@@ -113,7 +113,7 @@ def _request(url: str, part: Path, show: Callable[[int, int | None], None]) -> N
                 offset = 0
             _receive(url, response, part, offset, show)
     except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
-        raise _Interrupted(_reason(error)) from error
+        raise _InterruptedErrorError(_reason(error)) from error
     except requests.RequestException as error:
         raise AssetError(f"{url}: cannot be downloaded: {error}") from error
 
@@ -138,13 +138,13 @@ def _refused_range(response: "requests.Response", part: Path, offset: int) -> No
     if response.headers.get("Content-Range", "") == f"bytes */{offset}":
         return
     part.unlink(missing_ok=True)
-    raise _Interrupted(f"the server does not go on from byte {offset}, the part is deleted")
+    raise _InterruptedErrorError(f"the server does not go on from byte {offset}, the part is deleted")
 
 
 def _check_status(url: str, response: "requests.Response") -> None:
     status = response.status_code
     if status in (408, 429) or status >= 500:
-        raise _Interrupted(f"the server answered {status} {response.reason}")
+        raise _InterruptedErrorError(f"the server answered {status} {response.reason}")
     if status not in (200, 206):
         raise AssetError(f"{url}: the server answered {status} {response.reason}")
 
@@ -154,7 +154,7 @@ def _continues(response: "requests.Response", offset: int) -> bool:
     if response.status_code != 206:
         return False
     if not response.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
-        raise _Interrupted("the server sent another range than the one asked for")
+        raise _InterruptedErrorError("the server sent another range than the one asked for")
     return True
 
 
@@ -170,7 +170,7 @@ def _receive(
             stream.write(chunk)
             show(stream.tell(), total)
     if total is not None and _size(part) != total:
-        raise _Interrupted(f"the body ended at byte {_size(part)} of {total}")
+        raise _InterruptedErrorError(f"the body ended at byte {_size(part)} of {total}")
 
 
 def _validator(response: "requests.Response") -> str | None:

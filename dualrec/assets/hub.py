@@ -50,7 +50,7 @@ def _endpoint() -> str:
 def _explained(repo_id: str) -> Iterator[None]:
     import huggingface_hub.errors as hub
 
-    http_error: type[Exception] = hub.HTTPError  # type: ignore[attr-defined]  # of httpx or httpx2, as the hub's client has it
+    http_error: type[Exception] = hub.HTTPError  # of httpx or httpx2, as the hub's client has it
     try:
         yield
     except hub.GatedRepoError as error:
@@ -118,7 +118,7 @@ def _check_file(repo_id: str, path: Path, listed: "RepoSibling") -> None:
 
 
 def _wanted(names: list[str]) -> list[str]:
-    from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined]
+    from huggingface_hub.utils import filter_repo_objects
 
     return list(filter_repo_objects(names, allow_patterns=WANTED, ignore_patterns=UNWANTED))
 

@@ -24,7 +24,9 @@ def build_catalogue(items: pa.Table, counts: pa.Table, top_items: int) -> pa.Tab
     """
     summed = counts.group_by("item_id").aggregate([("count", "sum")])
     if summed.num_rows == 0:
-        raise InputError("no training user has watched any item: the data set is too small, or data.train_fraction is 0")
+        raise InputError(
+            "no training user has watched any item: the data set is too small, or data.train_fraction is 0"
+        )
     order = np.argsort(summed.column("item_id").to_numpy())
     ids, values = summed.column("item_id").to_numpy()[order], summed.column("count_sum").to_numpy()[order]
     item_ids = items.column("item_id").to_numpy()

@@ -22,8 +22,7 @@ def build_histories(interactions: pa.Table, settings: DataSettings) -> pa.Table:
     Returns:
         Schema HISTORIES and `interactions int64`, the rows that went into each history.
     """
-    ordered = pl.from_arrow(interactions).sort("user_id", "timestamp", "position")
-    assert isinstance(ordered, pl.DataFrame)
+    ordered = pl.DataFrame(interactions).sort("user_id", "timestamp", "position")
     counts = ordered.group_by("user_id", maintain_order=True).len("interactions")
     first = ordered.unique(["user_id", "item_id"], keep="first", maintain_order=True)
     grouped = first.group_by("user_id", maintain_order=True).agg(
@@ -37,8 +36,7 @@ def build_histories(interactions: pa.Table, settings: DataSettings) -> pa.Table:
 
 def keep_items(histories: pa.Table, kept: np.ndarray) -> pa.Table:
     """Leave only the items in `kept` (sorted int64) in each history. A user with none left keeps an empty history."""
-    frame = pl.from_arrow(conform(histories, HISTORIES, "histories"))
-    assert isinstance(frame, pl.DataFrame)
+    frame = pl.DataFrame(conform(histories, HISTORIES, "histories"))
     lists = ["item_ids", "timestamps", "ratings"]
     order = frame.select("user_id", "split")
     rows = frame.explode(lists, empty_as_null=False).filter(pl.col("item_ids").is_in(pl.Series(kept).implode()))

@@ -72,7 +72,9 @@ def read_item_table(shape: Shape, path: Path) -> pa.Table:
     rows: dict[str, list[object]] = {"item_id": [], "title": [], "year": [], "genres": []}
     for number, item in enumerate(shape.read_items(path), start=1):
         if item.item_id in seen:
-            raise InputError(f"{path}: item {item.item_id} is described twice, as entries {seen[item.item_id]} and {number}")
+            raise InputError(
+                f"{path}: item {item.item_id} is described twice, as entries {seen[item.item_id]} and {number}"
+            )
         seen[item.item_id] = number
         rows["item_id"].append(item.item_id)
         rows["title"].append(item.title)
@@ -119,7 +121,9 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
 def _fields(where: str, line: str, separator: str, count: int) -> list[str]:
     fields = line.split(separator)
     if len(fields) != count:
-        raise InputError(f"{where}: expected {count} fields separated by {separator!r}, found {len(fields)}: {line[:100]!r}")
+        raise InputError(
+            f"{where}: expected {count} fields separated by {separator!r}, found {len(fields)}: {line[:100]!r}"
+        )
     return fields
 
 
@@ -161,7 +165,9 @@ def _read_csv(path: Path) -> Iterator[Item]:
     rows = csv.reader(line for _, line in lines)
     header = next(rows, [])
     if header != ["movieId", "title", "genres"]:
-        raise InputError(f"{path}, line 1: expected the header 'movieId,title,genres', found {','.join(header)[:120]!r}")
+        raise InputError(
+            f"{path}, line 1: expected the header 'movieId,title,genres', found {','.join(header)[:120]!r}"
+        )
     for row in rows:
         where = lines[min(rows.line_num, len(lines)) - 1][0]
         if len(row) != 3:

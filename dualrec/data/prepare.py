@@ -44,7 +44,9 @@ class Prepared:
         files = [file for name in names for file in workspace.parquet_files(f"{self.histories}/split={name}")]
         dataset = ray.data.read_parquet(files, filesystem=workspace.filesystem, partitioning=None)
         ids = [batch.column("user_id") for batch in _tables(dataset.select_columns(["user_id"]))]
-        check_unique_users(pa.chunked_array([chunk for column in ids for chunk in column.chunks], pa.int64()), self.histories)
+        check_unique_users(
+            pa.chunked_array([chunk for column in ids for chunk in column.chunks], pa.int64()), self.histories
+        )
         return dataset
 
 
@@ -93,14 +95,14 @@ def _write(workspace: Workspace, version: str, settings: Settings, source: Sourc
         .map_batches(partial(build_histories, settings=settings.data), batch_format="pyarrow", batch_size=None)
         .materialize()
     )
-    counts = pa.concat_tables(
-        _tables(grouped.map_batches(item_counts, batch_format="pyarrow", batch_size=None)), promote_options="none"
-    )
     total = _totals(grouped)
     rows, distinct, users = total["rows"], total["distinct"], {name: total[name] for name in SPLITS}
     if rows == 0:
         raise InputError(f"{settings.data.source} holds no interaction: there is nothing to learn from")
     _check_splits(users, settings)
+    counts = pa.concat_tables(
+        _tables(grouped.map_batches(item_counts, batch_format="pyarrow", batch_size=None)), promote_options="none"
+    )
     catalogue = build_catalogue(source.items, counts, settings.data.top_items)
     kept = catalogue.column("item_id").to_numpy()
     histories = grouped.map_batches(
@@ -125,9 +127,7 @@ def _write(workspace: Workspace, version: str, settings: Settings, source: Sourc
         workspace.write_table(catalogue, f"{folder}/part-0.parquet")
     with workspace.writing(f"histories/{version}", description) as folder:
         for split in SPLITS:
-            of_split = histories.map_batches(
-                _only, fn_kwargs={"split": split}, batch_format="pyarrow", batch_size=None
-            )
+            of_split = histories.map_batches(_only, fn_kwargs={"split": split}, batch_format="pyarrow", batch_size=None)
             of_split.write_parquet(f"{folder}/split={split}", filesystem=workspace.filesystem)
 
 
@@ -145,8 +145,11 @@ def _totals(histories: ray.data.Dataset) -> dict[str, int]:
         row["distinct"] = len(pc.list_flatten(block.column("item_ids")))
         return pa.Table.from_pylist([row])
 
-    sums = pa.concat_tables(_tables(histories.map_batches(count, batch_format="pyarrow", batch_size=None)))
-    return {name: int(sum(sums.column(name).to_pylist())) for name in sums.column_names}
+    total = dict.fromkeys((*SPLITS, "rows", "distinct"), 0)
+    for sums in _tables(histories.map_batches(count, batch_format="pyarrow", batch_size=None)):
+        for row in sums.to_pylist():
+            total = {name: value + row[name] for name, value in total.items()}
+    return total
 
 
 def _check_splits(users: dict[str, int], settings: Settings) -> None:

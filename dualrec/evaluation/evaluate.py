@@ -88,7 +88,10 @@ def _with_intervals(users: list[dict[str, float]], settings: Settings) -> dict[s
     values = np.array([[user[name] for name in names] for user in users])
     bounds = intervals(values, settings.evaluation.bootstrap_samples, settings.evaluation.seed)
     return {
-        name: {key: None if math.isnan(value) else float(value) for key, value in zip(("value", "low", "high"), row, strict=True)}
+        name: {
+            key: None if math.isnan(value) else float(value)
+            for key, value in zip(("value", "low", "high"), row, strict=True)
+        }
         for name, row in zip(names, bounds, strict=True)
     }
 
@@ -96,7 +99,9 @@ def _with_intervals(users: list[dict[str, float]], settings: Settings) -> dict[s
 def _requests(workspace: Workspace, data: Prepared, settings: Settings) -> ray.data.Dataset:
     histories = data.read_histories(workspace, "test")
     if settings.evaluation.max_users:
-        histories = histories.random_shuffle(seed=settings.evaluation.seed).limit(settings.evaluation.max_users).materialize()
+        histories = (
+            histories.random_shuffle(seed=settings.evaluation.seed).limit(settings.evaluation.max_users).materialize()
+        )
     parts = [
         histories.map_batches(
             cut_requests, fn_kwargs={"protocol": protocol, "purpose": protocol}, batch_format="pyarrow", batch_size=None
@@ -121,9 +126,16 @@ def _write(workspace: Workspace, data: Prepared, settings: Settings, name: str) 
         for protocol in settings.evaluation.protocols:
             rows = _of(traces, protocol).sort_by("user_id").to_pylist()
             if not rows:
-                raise InputError(f"no test user has a history long enough for the protocol {protocol}: bring more users")
+                raise InputError(
+                    f"no test user has a history long enough for the protocol {protocol}: bring more users"
+                )
             protocols[protocol] = measure(rows, models.catalogue, weight, protocol, settings)
-        metrics = {"dataset": data.dataset, "settings_hash": version_of(settings), "weight": weight, "protocols": protocols}
+        metrics = {
+            "dataset": data.dataset,
+            "settings_hash": version_of(settings),
+            "weight": weight,
+            "protocols": protocols,
+        }
         _write_text(workspace, f"{folder}/metrics.json", json.dumps(metrics, indent=2))
         _write_text(workspace, f"{folder}/report.md", markdown_report(metrics))
 

@@ -45,11 +45,15 @@ def markdown_table(result: dict[str, Any]) -> str:
 def _shares(result: dict[str, Any]) -> str:
     shares = result["models"].get("language model alone", {})
     named = [name for name in shares if name.startswith("titles ") and shares[name]["value"] is not None]
-    return "Of the titles that the language model wrote: " + ", ".join(
-        f"{name.removeprefix('titles ')} {shares[name]['value']:.1%} "
-        f"({shares[name]['low']:.1%}-{shares[name]['high']:.1%})"
-        for name in named
-    ) + "."
+    return (
+        "Of the titles that the language model wrote: "
+        + ", ".join(
+            f"{name.removeprefix('titles ')} {shares[name]['value']:.1%} "
+            f"({shares[name]['low']:.1%}-{shares[name]['high']:.1%})"
+            for name in named
+        )
+        + "."
+    )
 
 
 def _cell(metric: dict[str, float | None] | None, interval: str) -> str:

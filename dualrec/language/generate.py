@@ -67,10 +67,14 @@ _ANSWER = ("generated_text", "num_input_tokens", "num_generated_tokens")
 def _tidy(rows: pa.Table, carried: list[str], limit: int) -> pa.Table:
     """The contract's columns; rows that failed keep what they carried and get their error."""
     errors = [error or None for error in rows.column("__inference_error__").to_pylist()]
-    counts = [None if error else int(count) for count, error in zip(_column(rows, "num_generated_tokens"), errors, strict=True)]
+    counts = [
+        None if error else int(count)
+        for count, error in zip(_column(rows, "num_generated_tokens"), errors, strict=True)
+    ]
     columns = {name: rows.column(name) for name in carried}
     columns["generated_text"] = pa.array(
-        [None if error else text for text, error in zip(_column(rows, "generated_text"), errors, strict=True)], pa.string()
+        [None if error else text for text, error in zip(_column(rows, "generated_text"), errors, strict=True)],
+        pa.string(),
     )
     columns["prompt_tokens"] = pa.array(
         [None if error else int(count) for count, error in zip(_column(rows, "num_input_tokens"), errors, strict=True)],

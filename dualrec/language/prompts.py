@@ -31,9 +31,7 @@ def titles_prompt(watched: list[str], hint: str | None, titles: int) -> Messages
 
 def paper_prompt(watched: list[str], hint: str | None, titles: int) -> Messages:
     """The prompt of the published code, with its spelling of the parts (Li and Grasman 2025)."""
-    instruction = (
-        f"Given the user's watched movies and LSTM recommendation, generate {titles} more movies the user will likely enjoy."
-    )
+    instruction = f"Given the user's watched movies and LSTM recommendation, generate {titles} more movies the user will likely enjoy."
     return [{"role": "user", "content": f"{instruction}\nWatched: {', '.join(watched)}\nLSTM Suggests: {hint}\n###"}]
 
 

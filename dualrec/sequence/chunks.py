@@ -3,6 +3,8 @@
 A window of 30 movies with one target each, as published, reads every movie 30 times; a chunk reads it once.
 """
 
+from itertools import pairwise
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,7 +29,7 @@ def chunk_histories(histories: pa.Table, features: ItemFeatures, length: int) ->
     starts = np.concatenate([[0], np.cumsum(sizes)])
     pieces = [
         (begin, min(begin + length, end), begin == first)
-        for first, end in zip(starts[:-1], starts[1:], strict=True)
+        for first, end in pairwise(starts)
         for begin in range(first, end, length)
     ]
     inputs = np.zeros((len(pieces), length), np.int64)
@@ -54,4 +56,3 @@ def last_inputs(item_ids: list[np.ndarray], features: ItemFeatures, length: int)
     for row, ids in enumerate(rows):
         inputs[row, : len(ids)] = ids
     return inputs, np.array([len(ids) - 1 for ids in rows], np.int64)
-

@@ -31,7 +31,9 @@ class SequencePredictor:
             file.flush()
             self.network = load_network(Path(file.name), settings).to(self.device).eval()
         self.features = ItemFeatures(
-            self.network.item_ids.cpu().numpy(), self.network.title_words.cpu().numpy(), self.network.genres.cpu().numpy()
+            self.network.item_ids.cpu().numpy(),
+            self.network.title_words.cpu().numpy(),
+            self.network.genres.cpu().numpy(),
         )
 
     def __call__(self, requests: pa.Table) -> pa.Table:

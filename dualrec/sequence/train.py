@@ -36,6 +36,7 @@ from dualrec.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
+
 def train_sequence(settings: Settings, force: bool = False) -> Summary:
     """Train the sequence model on the training users, unless it is there.
 

@@ -21,7 +21,9 @@ def test_the_100k_shape_in_latin_1(tmp_path: Path) -> None:
 def test_the_typed_shape(tmp_path: Path) -> None:
     (tmp_path / "x.inter").write_text("user_id:token\titem_id:token\trating:float\ttimestamp:float\n1\t1\t5\t100\n")
     header = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
-    (tmp_path / "x.item").write_text(header + "1\tToy Story\t1995\tAnimation Children's Comedy\n2\tunknown\t\tunknown\n")
+    (tmp_path / "x.item").write_text(
+        header + "1\tToy Story\t1995\tAnimation Children's Comedy\n2\tunknown\t\tunknown\n"
+    )
     assert _items(tmp_path) == [
         {"item_id": 1, "title": "Toy Story (1995)", "year": 1995, "genres": ["Animation", "Children's", "Comedy"]},
         {"item_id": 2, "title": "unknown", "year": None, "genres": []},
@@ -36,7 +38,9 @@ def test_the_double_colon_shape(tmp_path: Path) -> None:
 
 def test_the_csv_shape_with_quotes_and_without_genres(tmp_path: Path) -> None:
     (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,1,5,100\n")
-    (tmp_path / "movies.csv").write_text('movieId,title,genres\n1,"American President, The (1995)",Children|IMAX\n2,Babylon 5,(no genres listed)\n')
+    (tmp_path / "movies.csv").write_text(
+        'movieId,title,genres\n1,"American President, The (1995)",Children|IMAX\n2,Babylon 5,(no genres listed)\n'
+    )
     assert _items(tmp_path) == [
         {"item_id": 1, "title": "American President, The (1995)", "year": 1995, "genres": ["Children's", "IMAX"]},
         {"item_id": 2, "title": "Babylon 5", "year": None, "genres": []},

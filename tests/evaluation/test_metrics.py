@@ -14,7 +14,11 @@ def test_one_users_metrics() -> None:
     metrics = user_metrics(Listed([4, 2], [1, 2], [3], [2, 2, 3, None]), GENRES)
     assert (metrics["HR@1"], metrics["HR@5"]) == (0.0, 1.0)
     assert (metrics["genre Jaccard"], metrics["genre Jaccard, best of 5"]) == (0.0, 0.5)
-    assert (metrics["titles resolved"], metrics["titles repeated"], metrics["titles already watched"]) == (3 / 4, 1 / 4, 1 / 4)
+    assert (metrics["titles resolved"], metrics["titles repeated"], metrics["titles already watched"]) == (
+        3 / 4,
+        1 / 4,
+        1 / 4,
+    )
 
 
 def test_shares_of_titles_do_not_apply_where_none_were_written() -> None:

@@ -25,7 +25,11 @@ def test_titles_are_shown_as_people_write_them(published: str, shown: str) -> No
     ("text", "cut_off", "titles"),
     [
         ("Heat (1995)\nRan (1985)\nJaws (1975)", False, ["Heat (1995)", "Ran (1985)", "Jaws (1975)"]),
-        ("1. Heat (1995)\n2) \"Ran (1985)\"\n- *Jaws (1975)* - a shark", False, ["Heat (1995)", "Ran (1985)", "Jaws (1975)"]),
+        (
+            '1. Heat (1995)\n2) "Ran (1985)"\n- *Jaws (1975)* - a shark',
+            False,
+            ["Heat (1995)", "Ran (1985)", "Jaws (1975)"],
+        ),
         ("Heat (1995)\nRan (19", True, ["Heat (1995)"]),
         ("Heat (1995)\nRan (1985)", True, ["Heat (1995)", "Ran (1985)"]),
         ("<think>Heat (1995)\nno</think>\nRan (1985)", False, ["Ran (1985)"]),

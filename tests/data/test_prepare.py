@@ -1,0 +1,152 @@
+"""The job `prepare` on a local cluster, with good and with bad input."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from dualrec.data.prepare import prepare, prepared
+from dualrec.errors import DualrecError, InputError
+from dualrec.schemas import HISTORIES
+from dualrec.settings import Settings
+from dualrec.workspace import Workspace
+from tests.conftest import cyclic_ratings, numbered_movies, write_movielens_1m
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+SettingsFor = Callable[..., Settings]
+
+
+def _histories(settings: Settings) -> dict[int, list[int]]:
+    workspace = Workspace(settings.workspace)
+    table = workspace.read_table(prepared(workspace, settings).histories, HISTORIES)
+    return dict(zip(*(table.column(name).to_pylist() for name in ("user_id", "item_ids")), strict=True))
+
+
+def test_catalogue_and_histories_are_what_the_file_says(movielens: Path, settings_for: SettingsFor) -> None:
+    settings = settings_for(f"data.source={movielens}")
+    summary = prepare(settings)
+    assert _histories(settings) == {user: [(user * 7 + step) % 12 + 1 for step in range(9)] for user in range(1, 61)}
+    workspace = Workspace(settings.workspace)
+    data = prepared(workspace, settings)
+    for split in ("train", "validation", "test"):
+        table = workspace.read_table(f"{data.histories}/split={split}", HISTORIES)
+        assert set(table.column("split").to_pylist()) == {split}
+    train = workspace.read_table(f"{data.histories}/split=train", HISTORIES)
+    assert sum(data.catalogue.column("popularity").to_pylist()) == sum(map(len, train.column("item_ids").to_pylist()))
+    assert summary.lines["interactions read"] == summary.lines["interactions kept"] == 540
+
+
+def test_small_blocks_give_the_same_histories(
+    movielens: Path, settings_for: SettingsFor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = settings_for(f"data.source={movielens}", "data.seed=1")
+    prepare(whole)
+    pieces = settings_for(f"data.source={movielens}", "data.seed=2")
+    monkeypatch.setattr("dualrec.data.interactions.text.byte_ranges", _tiny_ranges)
+    prepare(pieces)
+    assert _histories(whole) == _histories(pieces)
+
+
+def _tiny_ranges(path: str, size: int, block_bytes: int) -> list[tuple[int, int]]:
+    return [(start, min(start + 1000, size)) for start in range(0, size, 1000)]
+
+
+def test_a_second_run_says_that_it_is_done(movielens: Path, settings_for: SettingsFor) -> None:
+    settings = settings_for(f"data.source={movielens}")
+    assert "written" in str(prepare(settings).lines["version"])
+    assert "already there" in str(prepare(settings).lines["version"])
+
+
+def test_the_top_items_are_kept_and_every_row_is_accounted_for(movielens: Path, settings_for: SettingsFor) -> None:
+    settings = settings_for(f"data.source={movielens}", "data.top_items=5")
+    lines = prepare(settings).lines
+    assert lines["items"] == 5
+    dropped = lines["interactions dropped: not among the top items"]
+    assert isinstance(dropped, int)
+    assert lines["interactions kept"] == 540 - dropped
+    assert len(_histories(settings)) == 60
+
+
+def test_a_users_own_table_becomes_the_same_histories(
+    movielens: Path, settings_for: SettingsFor, tmp_path: Path
+) -> None:
+    rows = cyclic_ratings(60, 12, 9)
+    columns = dict(zip(("member", "film", "at"), zip(*[(u, i, t) for u, i, _, t in rows], strict=True), strict=True))
+    pq.write_table(
+        pa.table({name: list(values) for name, values in columns.items()}),
+        tmp_path / "views.parquet",
+        row_group_size=100,
+    )
+    films = {"film": list(range(1, 13)), "name": [numbered_movies(12)[n][0] for n in range(1, 13)]}
+    pq.write_table(pa.table(films), tmp_path / "films.parquet")
+    settings = settings_for(
+        f"data.source={tmp_path / 'views.parquet'}", f"data.items={tmp_path / 'films.parquet'}",
+        "data.columns={user_id: member, item_id: film, timestamp: at, rating: null, title: name}",
+    )  # fmt: skip
+    prepare(settings)
+    published = settings_for(f"data.source={movielens}")
+    prepare(published)
+    assert _histories(settings) == _histories(published)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        (
+            "ratings.dat",
+            "1::1::5::100\n1::2::5::1oo\n",
+            r"ratings.dat, line 2: timestamp should be double, found '1oo'",
+        ),
+        ("ratings.dat", "1::1::5::100\n1,2,5,100\n", r"ratings.dat, line 2: expected 4 fields .* found 1"),
+        ("ratings.dat", "1::1::5::100\n2::99::5::100\n", r"ratings.dat, line 2: item 99 is described nowhere"),
+        ("ratings.dat", "", r"ratings.dat is empty"),
+        ("ratings.dat", "\n\n", r"holds no interaction"),
+        ("ratings.dat", "1::1::5::100\n", r"the split leaves no user for"),
+        ("movies.dat", "1::Heat (1995)::Soap\n", r"movies.dat, line 1: unknown genre 'Soap'"),
+        ("movies.dat", "1|Heat (1995)|Action\n", r"movies.dat, line 1: expected 3 fields"),
+    ],
+)
+def test_bad_files_are_named_and_leave_earlier_artefacts(
+    movielens: Path, settings_for: SettingsFor, name: str, text: str, said: str
+) -> None:
+    settings = settings_for(f"data.source={movielens}")
+    prepare(settings)
+    before = _histories(settings)
+    (movielens / name).write_text(text)
+    with pytest.raises(InputError, match=said):
+        prepare(settings)
+    assert _histories(settings) == before
+
+
+def test_a_missing_source_is_named(settings_for: SettingsFor) -> None:
+    with pytest.raises(DualrecError, match="nowhere"):
+        prepare(settings_for("data.source=nowhere"))
+
+
+def test_a_title_without_a_year_is_kept_without_one(tmp_path: Path, settings_for: SettingsFor) -> None:
+    movies = numbered_movies(12) | {3: ("Babylon 5", "Drama")}
+    folder = write_movielens_1m(tmp_path / "m", cyclic_ratings(60, 12, 9), movies)
+    settings = settings_for(f"data.source={folder}")
+    assert prepare(settings).lines["items without a year"] == 1
+    catalogue = prepared(Workspace(settings.workspace), settings).catalogue.to_pylist()
+    assert next(row["year"] for row in catalogue if row["item_id"] == 3) is None
+
+
+def test_a_user_in_two_rows_of_the_histories_is_named(movielens: Path, settings_for: SettingsFor) -> None:
+    settings = settings_for(f"data.source={movielens}")
+    prepare(settings)
+    workspace = Workspace(settings.workspace)
+    data = prepared(workspace, settings)
+    first = workspace.parquet_files(f"{data.histories}/split=train")[0]
+    pq.write_table(pq.read_table(first, partitioning=None), Path(first).with_name("copy.parquet"))
+    with pytest.raises(InputError, match="user ids stand in several rows"):
+        data.read_histories(workspace, "train")
+
+
+def test_equal_times_keep_the_order_of_the_file(tmp_path: Path, settings_for: SettingsFor) -> None:
+    ratings = [(user, item, 5, 100) for user in range(1, 40) for item in (3, 1, 2)]
+    settings = settings_for(f"data.source={write_movielens_1m(tmp_path / 'm', ratings, numbered_movies(3))}")
+    prepare(settings)
+    assert set(map(tuple, _histories(settings).values())) == {(3, 1, 2)}
