@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import ray
 import ray.data
 from rich.table import Table
@@ -128,9 +129,9 @@ def _verify(workspace: Workspace, lists_folder: str, traces_folder: str, users: 
 
 
 def _read(workspace: Workspace, folder: str, columns: list[str]) -> pa.Table:
-    name = folder.removeprefix(f"{workspace.root}/")
-    files = [file for file in workspace.parquet_files(name) if "/scored/" not in file]
-    return ray.data.read_parquet(files, filesystem=workspace.filesystem, columns=columns, partitioning=None).to_arrow()
+    files = workspace.parquet_files(folder.removeprefix(f"{workspace.root}/"))
+    read = (pq.read_table(file, filesystem=workspace.filesystem, columns=columns, partitioning=None) for file in files)
+    return pa.concat_tables(read)
 
 
 def _run_date(settings: Settings) -> date:

@@ -4,19 +4,22 @@ from typing import Any
 
 from rich.table import Table
 
+TERMINAL_COLUMNS = ("HR@1", "HR@5", "HR@10", "NDCG@10")  # what eighty characters hold
 COLUMNS = ("HR@1", "HR@5", "HR@10", "NDCG@5", "NDCG@10", "genre Jaccard")
 
 
 def terminal_table(protocol: str, result: dict[str, Any]) -> Table:
     """Means over their 95 % intervals, a row a system."""
     table = Table(title=f"{protocol}, {result['users']} users, whole catalogue", title_justify="left", show_lines=True)
-    table.add_column("system")
-    for column in COLUMNS:
+    table.add_column("system", min_width=14)
+    for column in TERMINAL_COLUMNS:
         table.add_column(column, justify="right", no_wrap=True)
     for name, metrics in result["models"].items():
-        table.add_row(name, *(_cell(metrics.get(column), "\n[dim]{low:.3f}-{high:.3f}[/dim]") for column in COLUMNS))
+        table.add_row(
+            name, *(_cell(metrics.get(column), "\n[dim]{low:.3f}-{high:.3f}[/dim]") for column in TERMINAL_COLUMNS)
+        )
     for name, row in result["published"].items():
-        table.add_row(f"[dim]{name}[/dim]", *(_published(row["values"].get(column)) for column in COLUMNS))
+        table.add_row(f"[dim]{name}[/dim]", *(_published(row["values"].get(column)) for column in TERMINAL_COLUMNS))
     return table
 
 

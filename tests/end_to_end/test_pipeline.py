@@ -1,0 +1,55 @@
+"""All jobs with the real small models on MovieLens 100K: what `make run` does, with less training and fewer users."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from dualrec.schemas import HISTORIES, RECOMMENDATIONS, TRACES
+from dualrec.workspace import Workspace
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.mark.end_to_end
+@pytest.mark.timeout(2400)
+def test_raw_files_become_lists_for_every_user_and_metrics(tmp_path: Path) -> None:
+    small = ["sequence.epochs=2", "evaluation.max_users=8", "ranking.calibration_users=8"]
+    options = [word for one in (*small, f"workspace={tmp_path}") for word in ("--set", one)]
+    command = [sys.executable, "-m", "jobs.run", "--config", "jobs/configs/local.yaml", *options]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=2300)
+    workspace = Workspace(str(tmp_path))
+
+    (lists_folder,) = (tmp_path / "recommendations").glob("run_date=*/run_id=*")
+    (traces_folder,) = (tmp_path / "traces").glob("run_date=*/run_id=*")
+    lists = workspace.read_table(str(lists_folder.relative_to(tmp_path)), RECOMMENDATIONS)
+    traces = workspace.read_table(str(traces_folder.relative_to(tmp_path)), TRACES)
+    (histories_folder,) = (tmp_path / "histories").iterdir()
+    users = workspace.read_table(f"histories/{histories_folder.name}/split=test", HISTORIES)
+    watched = dict(zip(*(users.column(name).to_pylist() for name in ("user_id", "item_ids")), strict=True))
+
+    assert set(lists.column("user_id").to_pylist()) == set(watched)
+    assert sorted(traces.column("user_id").to_pylist()) == sorted(watched)
+    assert all(
+        row["item_id"] not in watched[row["user_id"]] for row in lists.select(["user_id", "item_id"]).to_pylist()
+    )
+    assert pc.all(pc.less_equal(lists.column("rank"), 10)).as_py()
+    assert traces.column("error").null_count == len(traces)
+    assert pc.mean(traces.column("generated_tokens")).as_py() <= 45
+    assert any(traces.column("generated_text").to_pylist())
+
+    (report,) = (tmp_path / "reports").iterdir()
+    metrics = json.loads((report / "metrics.json").read_text())
+    for protocol in ("last_five", "next_item"):
+        models = metrics["protocols"][protocol]["models"]
+        assert set(models) == {
+            "Random", "MostPop", "sequence model alone", "language model alone", "paper", "fused",
+        }  # fmt: skip
+        for name in ("HR@1", "HR@5", "HR@10", "NDCG@10"):
+            value = models["sequence model alone"][name]
+            assert 0 <= value["low"] <= value["value"] <= value["high"] <= 1
+    assert pq.read_schema(next(lists_folder.glob("*.parquet"))).names == RECOMMENDATIONS.names

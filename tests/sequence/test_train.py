@@ -1,0 +1,70 @@
+"""Training under Ray Train on a local cluster: several workers, and one that is killed."""
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pyarrow as pa
+import pytest
+import ray.data
+
+from dualrec.sequence.artefact import METRICS
+from dualrec.sequence.features import item_features
+from dualrec.sequence.train import fit
+from dualrec.settings import SequenceSettings, load_settings
+from tests.conftest import histories_table
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(600)]
+
+SMALL = ["item_dimension=16", "title_dimension=8", "genre_dimension=8", "hidden=[32,16]", "dense=32", "dropout=0.0"]
+
+
+def _settings(*overrides: str) -> SequenceSettings:
+    own = [
+        *SMALL,
+        "chunk_length=12",
+        "batch_size=16",
+        "learning_rate=0.01",
+        "resources.cpus_per_worker=0.5",
+        *overrides,
+    ]
+    return load_settings(None, [f"sequence.{one}" for one in own]).sequence
+
+
+def _fit(catalogue: pa.Table, settings: SequenceSettings, storage: Path) -> list[dict[str, float]]:
+    histories = histories_table({user: [(user + step) % 6 + 1 for step in range(12)] for user in range(96)})
+    dataset = ray.data.from_arrow(histories).repartition(4)
+    checkpoint = fit(dataset, dataset, item_features(catalogue, settings), settings, str(storage))
+    with checkpoint.as_directory() as folder:
+        return list(json.loads(Path(folder, METRICS).read_text())["epochs"])
+
+
+def test_two_workers_learn_as_well_as_one(catalogue: pa.Table, tmp_path: Path) -> None:
+    one = _fit(catalogue, _settings("epochs=12"), tmp_path / "one")
+    two = _fit(catalogue, _settings("epochs=12", "resources.workers=2"), tmp_path / "two")
+    assert one[-1]["validation_accuracy"] > 0.8
+    assert abs(one[-1]["validation_accuracy"] - two[-1]["validation_accuracy"]) < 0.1
+    assert abs(one[0]["train_loss"] - two[0]["train_loss"]) < 0.2
+
+
+def test_a_killed_worker_costs_at_most_an_epoch(catalogue: pa.Table, tmp_path: Path) -> None:
+    killed = threading.Event()
+
+    def kill_after_the_first_checkpoint() -> None:
+        for _ in range(1200):
+            if list(tmp_path.rglob("checkpoint_*")):
+                for process in psutil.process_iter(["cmdline"]):
+                    if any("ray::RayTrainWorker" in word for word in process.info["cmdline"] or []):
+                        process.kill()
+                        killed.set()
+                        return
+            time.sleep(0.05)
+
+    killer = threading.Thread(target=kill_after_the_first_checkpoint)
+    killer.start()
+    epochs = _fit(catalogue, _settings("epochs=60", "patience=100"), tmp_path)
+    killer.join()
+    assert killed.is_set()
+    assert [metrics["epoch"] for metrics in epochs] == list(range(1, 61))
