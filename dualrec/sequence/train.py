@@ -110,7 +110,8 @@ def train_loop(config: dict[str, Any]) -> None:
     from dualrec.sequence.epoch import evaluate_epoch, train_epoch
     from dualrec.sequence.network import SequenceNetwork
 
-    logging.getLogger("ray").setLevel(logging.WARNING)
+    for noisy in ("ray.train", "ray.data"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
     settings: SequenceSettings = config["settings"]
     context, device = get_context(), get_device()
     rank, workers = context.get_world_rank(), context.get_world_size()
