@@ -1,6 +1,5 @@
 """The job `recommend`: histories and models in; recommendations/ and traces/ of one run out."""
 
-import logging
 import time
 from datetime import UTC, date, datetime
 from typing import Any
@@ -23,8 +22,6 @@ from dualrec.session import ray_session
 from dualrec.settings import Settings, version_of
 from dualrec.summary import Summary
 from dualrec.workspace import Workspace
-
-logger = logging.getLogger(__name__)
 
 
 def recommend(settings: Settings, force: bool = False) -> Summary:

@@ -1,6 +1,5 @@
 """Requests in, traces out: the sequence model, the prompt, the language model and SBERT, one after another in actors."""
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,19 +18,15 @@ from dualrec.sequence.artefact import WEIGHTS, sequence_name, sequence_version
 from dualrec.settings import SequenceSettings, Settings, version_of
 from dualrec.workspace import Workspace
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class Models:
     """All that scoring needs, loaded once by the driver and shared with the actors.
 
     Attributes:
-        version: changes with the data, either model, the prompt or the decoding.
         embeddings: float32 (N, d), unit vectors of the catalogue's titles, in its order.
     """
 
-    version: str
     catalogue: pa.Table
     sequence_weights: bytes
     language_preset: LanguageModel
@@ -62,7 +57,6 @@ def load_models(workspace: Workspace, data: Prepared, settings: Settings) -> Mod
     titles = data.catalogue.column("title").to_pylist()
     embeddings = ray.get(_embed.options(num_cpus=settings.rerank.cpus).remote(str(encoder_folder), titles))
     return Models(
-        scoring_version(data, settings),
         data.catalogue,
         workspace.read_bytes(f"{name}/{WEIGHTS}"),
         preset,

@@ -1,6 +1,5 @@
 """The job `prepare`: raw files in; catalogue/VERSION and histories/VERSION out, sharded by user."""
 
-import logging
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -21,8 +20,6 @@ from dualrec.session import ray_session
 from dualrec.settings import Settings, version_of
 from dualrec.summary import Summary
 from dualrec.workspace import Workspace
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

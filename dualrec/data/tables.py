@@ -25,12 +25,7 @@ def interaction_columns(path: Path, columns: Columns) -> list[tuple[str, str, pa
     ]
     if columns.rating is not None:
         wanted.append(("rating", columns.rating, pa.float32()))
-    there = column_names(path)
-    for ours, theirs, _ in wanted:
-        if theirs not in there:
-            raise InputError(
-                f"{path}: there is no column '{theirs}' among {there}; name yours with --set data.columns.{ours}=NAME"
-            )
+    _require_columns(path, {ours: theirs for ours, theirs, _ in wanted})
     return wanted
 
 
@@ -76,13 +71,8 @@ def read_item_table(path: Path, columns: Columns) -> pa.Table:
     Raises:
         InputError: a column is missing, a value cannot be cast, or an id comes twice.
     """
-    there = column_names(path)
+    _require_columns(path, {"item_id": columns.item_id, "title": columns.title})
     table = pq.read_table(path) if path.suffix == ".parquet" else pacsv.read_csv(path)
-    for ours, theirs in (("item_id", columns.item_id), ("title", columns.title)):
-        if theirs not in there:
-            raise InputError(
-                f"{path}: there is no column '{theirs}' among {there}; name yours with --set data.columns.{ours}=NAME"
-            )
     ids = _cast(table.column(columns.item_id), pa.int64(), f"{path}, column '{columns.item_id}'", 0)
     titles = _cast(table.column(columns.title), pa.string(), f"{path}, column '{columns.title}'", 0)
     _check_unique(ids.to_pylist(), path)
@@ -94,6 +84,15 @@ def read_item_table(path: Path, columns: Columns) -> pa.Table:
             "genres": pa.array(_genre_lists(table, columns), pa.list_(pa.string())),
         }
     )
+
+
+def _require_columns(path: Path, named: dict[str, str]) -> None:
+    there = column_names(path)
+    for ours, theirs in named.items():
+        if theirs not in there:
+            raise InputError(
+                f"{path}: there is no column '{theirs}' among {there}; name yours with --set data.columns.{ours}=NAME"
+            )
 
 
 def _cast(column: pa.ChunkedArray, kind: pa.DataType, where: str, first_row: int) -> pa.ChunkedArray:

@@ -10,9 +10,10 @@ import pyarrow as pa
 import ray.data
 
 from dualrec.language.models import LanguageModel
+from dualrec.schemas import REQUESTS
 from dualrec.settings import LanguageSettings
 
-_INTERNAL = {"tokenized_prompt": pa.list_(pa.int32())}
+_CARRIED = (*REQUESTS.names, "sequence_item_ids", "sequence_scores", "prompt")  # the token ids stay behind
 
 
 def generate(
@@ -45,17 +46,16 @@ def generate(
         "seed": settings.seed,
         **({"stop": list(preset.stop)} if preset.stop else {}),
     }
-    carried = [name for name in requests.schema().names if name not in _INTERNAL]
     processor = build_processor(
         config,
         preprocess=lambda row: {**row, "sampling_params": sampling},
-        postprocess=lambda row: {name: row[name] for name in (*carried, *_ANSWER)},
+        postprocess=lambda row: {name: row[name] for name in (*_CARRIED, *_ANSWER)},
         preprocess_map_kwargs={"num_cpus": 0.1},
         postprocess_map_kwargs={"num_cpus": 0.1},
     )
     return processor(requests).map_batches(
         _tidy,
-        fn_kwargs={"carried": carried, "limit": settings.max_new_tokens},
+        fn_kwargs={"limit": settings.max_new_tokens},
         batch_format="pyarrow",
         num_cpus=0.1,
     )
@@ -64,14 +64,14 @@ def generate(
 _ANSWER = ("generated_text", "num_input_tokens", "num_generated_tokens")
 
 
-def _tidy(rows: pa.Table, carried: list[str], limit: int) -> pa.Table:
+def _tidy(rows: pa.Table, limit: int) -> pa.Table:
     """The contract's columns; rows that failed keep what they carried and get their error."""
     errors = [error or None for error in rows.column("__inference_error__").to_pylist()]
     counts = [
         None if error else int(count)
         for count, error in zip(_column(rows, "num_generated_tokens"), errors, strict=True)
     ]
-    columns = {name: rows.column(name) for name in carried}
+    columns = {name: rows.column(name) for name in _CARRIED}
     columns["generated_text"] = pa.array(
         [None if error else text for text, error in zip(_column(rows, "generated_text"), errors, strict=True)],
         pa.string(),
