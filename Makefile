@@ -8,9 +8,10 @@ BIN := .venv/bin
 PACKAGES := .venv/packages-$(firstword $(shell cat $(sort $(wildcard requirements/*.txt)) | cksum))
 PROJECT := .venv/project-$(firstword $(shell cksum < pyproject.toml))
 # deepspeed is built in isolation, where no torch is in sight: with one, its setup.py fails under a recent setuptools.
+# Older pips build in isolation only when told to.
 # The constraint pins what builds it; older pips read the first name, newer ones the second.
 PIP := DS_BUILD_OPS=0 PIP_CONSTRAINT=requirements/build.txt PIP_BUILD_CONSTRAINT=requirements/build.txt \
-	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --use-pep517 --no-deps
 
 .PHONY: help run test lint install clean
 .DELETE_ON_ERROR:
