@@ -8,7 +8,7 @@ import ray.data
 
 from dualrec.accuracy import ndcg_at
 from dualrec.data.prepare import Prepared
-from dualrec.ranking import WEIGHTS, choose_weight, fused_list
+from dualrec.ranking import WEIGHTS, Ranked, choose_weight, fused_list, language_list
 from dualrec.requests import cut_requests
 from dualrec.scoring import scoring_version
 from dualrec.settings import Settings, version_of
@@ -19,7 +19,8 @@ PURPOSE = "calibration"
 
 def fusion_name(data: Prepared, settings: Settings) -> str:
     """The artefact that holds the weight for these models."""
-    return f"models/fusion/{version_of(scoring_version(data, settings), settings.ranking.calibration_users)}"
+    ranking = settings.ranking
+    return f"models/fusion/{version_of(scoring_version(data, settings), ranking.calibration_users, ranking.seed)}"
 
 
 def calibration_requests(workspace: Workspace, data: Prepared, settings: Settings) -> ray.data.Dataset | None:
@@ -30,7 +31,7 @@ def calibration_requests(workspace: Workspace, data: Prepared, settings: Setting
         data.read_histories(workspace, "validation")
         .map_batches(
             cut_requests,
-            fn_kwargs={"protocol": "last_five", "purpose": PURPOSE},
+            fn_kwargs={"protocol": "last_five", "purpose": PURPOSE, "decoding": settings.language.decoding},
             batch_format="pyarrow",
             batch_size=None,
         )
@@ -38,24 +39,39 @@ def calibration_requests(workspace: Workspace, data: Prepared, settings: Setting
     )
 
 
-def fit_weight(traces: pa.Table, workspace: Workspace, data: Prepared, settings: Settings) -> float:
-    """Choose the weight from the traces of the calibration requests by NDCG@10, and keep it; or read the one kept."""
+def fit_weight(traces: pa.Table, workspace: Workspace, data: Prepared, settings: Settings) -> dict[str, Any]:
+    """Choose the weight from the traces of the calibration requests by NDCG@10, and keep it; or read the one kept.
+
+    Returns:
+        `weight`, the number of `users`, and their mean NDCG@10: `fused_ndcg_at_10` under each weight, and
+        `language_ndcg_at_10` of the language model alone.
+    """
     name = fusion_name(data, settings)
     if not workspace.has(name):
-        gains = validation_gains(traces.to_pylist())
-        weight = choose_weight(gains, settings.ranking.calibration_users)
-        means = {str(candidate): float(values.mean()) for candidate, values in gains.items()}
-        description = {"weight": weight, "users": len(traces), "validation_ndcg_at_10": means}
+        rows = traces.to_pylist()
+        gains = {weight: _gains(rows, [fused_list(row, weight, 10) for row in rows]) for weight in WEIGHTS}
+        alone = _gains(rows, [language_list(row, 10) for row in rows])
+        description = {
+            "weight": choose_weight(gains, settings.ranking.seed),
+            "users": len(rows),
+            "fused_ndcg_at_10": {str(weight): _mean(values) for weight, values in gains.items()},
+            "language_ndcg_at_10": _mean(alone),
+        }
         with workspace.writing(name, description):
             pass  # the description is all there is to keep
-    return float(workspace.description(name)["weight"])
+    kept = workspace.description(name)
+    return {key: kept[key] for key in ("weight", "users", "fused_ndcg_at_10", "language_ndcg_at_10")}
 
 
-def validation_gains(traces: list[dict[str, Any]]) -> dict[float, np.ndarray]:
-    """NDCG@10 float64 (users,) of the fused list under each weight."""
-    gains = {}
-    for weight in WEIGHTS:
-        lists = [[place.item_id for place in fused_list(trace, weight, 10)] for trace in traces]
-        truths = [trace["held_out"] for trace in traces]
-        gains[weight] = np.array([ndcg_at(10, ids, truth) for ids, truth in zip(lists, truths, strict=True)])
-    return gains
+def _gains(traces: list[dict[str, Any]], lists: list[list[Ranked]]) -> np.ndarray:
+    """NDCG@10 of each user's list: float64 (users,)."""
+    return np.array(
+        [
+            ndcg_at(10, [place.item_id for place in places], trace["held_out"])
+            for trace, places in zip(traces, lists, strict=True)
+        ]
+    )
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else 0.0

@@ -80,15 +80,18 @@ def choose_weight(gains: dict[float, np.ndarray], seed: int) -> float:
     """The weight of the fused list, from each validation user's gain (such as NDCG) under each weight.
 
     The better of the two models alone (weights 0 and 1) stands, unless a mixture's mean gain over it is above zero
-    with 95 % confidence by a paired bootstrap: a weight that wins by chance would lose it again at night.
+    with 95 % confidence by a paired bootstrap: a weight that wins by chance would lose it again at night. Without
+    validation users it is 0: the sequence model's list.
 
     Args:
         gains: weight to float (users,), with 0.0 and 1.0 among the weights.
     """
+    if not len(gains[0.0]):
+        return 0.0
     alone = max((0.0, 1.0), key=lambda weight: (gains[weight].mean(), -weight))
     best = max(gains, key=lambda weight: (gains[weight].mean(), -weight))
     differences = gains[best] - gains[alone]
-    if best == alone or not len(differences):
+    if best == alone:
         return alone
     sample = np.random.default_rng(seed).integers(0, len(differences), (2000, len(differences)))
     return best if np.quantile(differences[sample].mean(1), 0.05) > 0 else alone

@@ -6,7 +6,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import ray
 import ray.data
 from rich.table import Table
@@ -14,8 +13,9 @@ from rich.table import Table
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.errors import DualrecError, SettingsError
 from dualrec.fusion import PURPOSE, calibration_requests, fit_weight
+from dualrec.progress import logged_progress
 from dualrec.ranking import ListWriter
-from dualrec.requests import night_requests
+from dualrec.requests import made_for, night_requests
 from dualrec.schemas import RECOMMENDATIONS, TRACES
 from dualrec.scoring import Models, load_models, score, scoring_version
 from dualrec.session import ray_session
@@ -49,7 +49,10 @@ def _write(workspace: Workspace, data: Prepared, settings: Settings, run_date: d
     models = load_models(workspace, data, settings)
     histories = data.read_histories(workspace, settings.recommend.split)
     users = histories.count()
-    requests = histories.map_batches(night_requests, batch_format="pyarrow", batch_size=None)
+    decoding = settings.language.decoding
+    requests = histories.map_batches(
+        night_requests, fn_kwargs={"decoding": decoding}, batch_format="pyarrow", batch_size=None
+    )
     calibration = calibration_requests(workspace, data, settings)
     if calibration is not None:
         requests = requests.union(calibration)
@@ -61,12 +64,13 @@ def _write(workspace: Workspace, data: Prepared, settings: Settings, run_date: d
     ):
         scored = f"{lists_folder}/scored"
         started = time.perf_counter()
-        score(requests, models, settings).write_parquet(scored, filesystem=workspace.filesystem)
+        with logged_progress(requests.count(), "requests") as counter:
+            score(requests, models, settings, counter).write_parquet(scored, filesystem=workspace.filesystem)
         made["scoring_seconds"] = round(time.perf_counter() - started, 1)
         traces = ray.data.read_parquet(scored, filesystem=workspace.filesystem, partitioning=None)
         weight = _weight(traces, workspace, data, settings)
         night = traces.map_batches(
-            _only, fn_kwargs={"purpose": "night"}, batch_format="pyarrow", batch_size=None
+            made_for, fn_kwargs={"purpose": "night", "decoding": decoding}, batch_format="pyarrow", batch_size=None
         ).materialize()
         night.write_parquet(traces_folder, filesystem=workspace.filesystem)
         _write_lists(night, models, settings, run_date, weight).write_parquet(
@@ -95,19 +99,18 @@ def _lists(traces: pa.Table, writer: list["ray.ObjectRef[ListWriter]"]) -> pa.Ta
 def _weight(traces: ray.data.Dataset, workspace: Workspace, data: Prepared, settings: Settings) -> float:
     if settings.ranking.preset != "fused":
         return 0.0
-    rows = traces.map_batches(_only, fn_kwargs={"purpose": PURPOSE}, batch_format="pyarrow", batch_size=None)
+    only = {"purpose": PURPOSE, "decoding": settings.language.decoding}
+    rows = traces.map_batches(made_for, fn_kwargs=only, batch_format="pyarrow", batch_size=None)
     tables = [batch for batch in rows.iter_batches(batch_format="pyarrow", batch_size=None) if len(batch)]
-    return fit_weight(pa.concat_tables(tables) if tables else TRACES.empty_table(), workspace, data, settings)
-
-
-def _only(traces: pa.Table, purpose: str) -> pa.Table:
-    return traces.filter(pc.equal(traces.column("purpose"), purpose))
+    found = pa.concat_tables(tables) if tables else TRACES.empty_table()
+    return float(fit_weight(found, workspace, data, settings)["weight"])
 
 
 def _verify(workspace: Workspace, lists_folder: str, traces_folder: str, users: int) -> dict[str, Any]:
     """Check that every user has one trace and a list, and sum up what the language model did."""
-    lists = _read(workspace, lists_folder, ["user_id"])
-    traces = _read(workspace, traces_folder, ["user_id", "prompt_tokens", "generated_tokens", "error", "title_matches"])
+    lists = workspace.read_table(workspace.name_of(lists_folder), RECOMMENDATIONS, ["user_id"])
+    columns = ["user_id", "prompt_tokens", "generated_tokens", "error", "title_matches"]
+    traces = workspace.read_table(workspace.name_of(traces_folder), TRACES, columns)
     served = pc.count_distinct(lists.column("user_id")).as_py()
     if served != users or pc.count_distinct(traces.column("user_id")).as_py() != users or len(traces) != users:
         raise DualrecError(
@@ -123,12 +126,6 @@ def _verify(workspace: Workspace, lists_folder: str, traces_folder: str, users: 
         "generated_tokens": pc.sum(traces.column("generated_tokens")).as_py() or 0,
         "titles": {match: found.get(match, 0) for match in ("exact", "fuzzy", "none")},
     }
-
-
-def _read(workspace: Workspace, folder: str, columns: list[str]) -> pa.Table:
-    files = workspace.parquet_files(folder.removeprefix(f"{workspace.root}/"))
-    read = (pq.read_table(file, filesystem=workspace.filesystem, columns=columns, partitioning=None) for file in files)
-    return pa.concat_tables(read)
 
 
 def _run_date(settings: Settings) -> date:

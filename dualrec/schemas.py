@@ -41,6 +41,7 @@ REQUESTS = pa.schema(
     [
         ("user_id", pa.int64()),
         ("purpose", pa.string()),  # night, or the protocol whose held-out movies are cut off
+        ("decoding", pa.string()),  # free or shortlist: what the language model may write
         ("item_ids", pa.list_(pa.int64())),  # the history that the models may see, oldest first
         ("held_out", pa.list_(pa.int64())),  # the movies cut off, oldest first; empty for a night
     ]

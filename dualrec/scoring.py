@@ -1,6 +1,7 @@
 """Requests in, traces out: the sequence model, the prompt, the language model and SBERT, one after another in actors."""
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import ray
 import ray.data
+from ray.actor import ActorHandle
 from ray.data import ActorPoolStrategy
 
 from dualrec.assets.fetch import resolve_model
@@ -15,8 +17,10 @@ from dualrec.data.prepare import Prepared
 from dualrec.language.generate import generate
 from dualrec.language.models import LanguageModel, language_model
 from dualrec.sequence.artefact import WEIGHTS, sequence_name, sequence_version
-from dualrec.settings import SequenceSettings, Settings, version_of
+from dualrec.settings import LanguageSettings, SequenceSettings, Settings, version_of
 from dualrec.workspace import Workspace
+
+VECTORS = "vectors.npy"
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,7 @@ def load_models(workspace: Workspace, data: Prepared, settings: Settings) -> Mod
     workspace.require(name, "train-sequence")
     preset, language_folder = language_model(settings.language.model, settings.cache)
     encoder_folder = resolve_model(settings.rerank.model, settings.cache)
-    titles = data.catalogue.column("title").to_pylist()
-    embeddings = ray.get(_embed.options(num_cpus=settings.rerank.cpus).remote(str(encoder_folder), titles))
+    embeddings = _embeddings(workspace, data, settings, encoder_folder)
     return Models(
         data.catalogue,
         workspace.read_bytes(f"{name}/{WEIGHTS}"),
@@ -66,8 +69,29 @@ def load_models(workspace: Workspace, data: Prepared, settings: Settings) -> Mod
     )
 
 
-def score(requests: ray.data.Dataset, models: Models, settings: Settings) -> ray.data.Dataset:
-    """A dataset of schema TRACES for requests of schema REQUESTS, in any order. Every request gives one trace."""
+def _embeddings(workspace: Workspace, data: Prepared, settings: Settings, encoder_folder: Path) -> np.ndarray:
+    """The catalogue's embeddings, computed once and kept as an artefact."""
+    name = f"models/embeddings/{version_of(data.version, settings.rerank.model)}"
+    if not workspace.has(name):
+        titles = data.catalogue.column("title").to_pylist()
+        vectors = ray.get(_embed.options(num_cpus=settings.rerank.cpus).remote(str(encoder_folder), titles))
+        made = {"data_version": data.version, "model": settings.rerank.model}
+        with (
+            workspace.writing(name, made) as folder,
+            workspace.filesystem.open_output_stream(f"{folder}/{VECTORS}") as file,
+        ):
+            np.save(file, vectors, allow_pickle=False)
+    return np.asarray(np.load(BytesIO(workspace.read_bytes(f"{name}/{VECTORS}")), allow_pickle=False))
+
+
+def score(
+    requests: ray.data.Dataset, models: Models, settings: Settings, counter: ActorHandle | None = None
+) -> ray.data.Dataset:
+    """A dataset of schema TRACES for requests of schema REQUESTS, in any order. Every request gives one trace.
+
+    Args:
+        counter: a RowCounter to which finished traces are added.
+    """
     sequenced = _through(
         requests.repartition(target_num_rows_per_block=settings.recommend.batch_size),
         _SequenceActor,
@@ -78,12 +102,12 @@ def score(requests: ray.data.Dataset, models: Models, settings: Settings) -> ray
         num_cpus=settings.recommend.sequence_cpus,
         **({"num_gpus": 0.1} if settings.recommend.sequence_use_gpu else {}),
     )  # fmt: skip
-    titles = dict(zip(*(models.catalogue.column(name).to_pylist() for name in ("item_id", "title")), strict=True))
+    catalogue, embeddings = ray.put(models.catalogue), ray.put(models.embeddings)
     prompted = _through(
         sequenced,
         _PromptActor,
         {"folder": str(models.language_folder), "preset": models.language_preset, "settings": settings.language,
-         "titles": ray.put(titles)},
+         "catalogue": catalogue, "embeddings": embeddings},
         settings.recommend.batch_size,
         1,
         num_cpus=0.1,
@@ -92,9 +116,9 @@ def score(requests: ray.data.Dataset, models: Models, settings: Settings) -> ray
     return _through(
         answered,
         _RerankActor,
-        {"folder": str(models.encoder_folder), "catalogue": ray.put(models.catalogue),
-         "embeddings": ray.put(models.embeddings), "fuzzy_threshold": settings.rerank.fuzzy_threshold,
-         "titles": settings.language.titles},
+        {"folder": str(models.encoder_folder), "catalogue": catalogue, "embeddings": embeddings,
+         "fuzzy_threshold": settings.rerank.fuzzy_threshold,
+         "titles": settings.language.titles, "counter": counter},
         settings.recommend.batch_size,
         settings.rerank.replicas,
         num_cpus=settings.rerank.cpus,
@@ -139,10 +163,21 @@ class _SequenceActor:
 
 
 class _PromptActor:
-    def __init__(self, titles: "ray.ObjectRef[dict[int, str]]", folder: str, **arguments: Any) -> None:
+    def __init__(
+        self,
+        folder: str,
+        settings: LanguageSettings,
+        catalogue: "ray.ObjectRef[pa.Table]",
+        embeddings: "ray.ObjectRef[np.ndarray]",
+        preset: LanguageModel,
+    ) -> None:
+        from dualrec.language.shortlist import Shortlister
         from dualrec.language.tokens import PromptBuilder
 
-        self.build = PromptBuilder(folder, titles=ray.get(titles), **arguments)
+        table = ray.get(catalogue)
+        titles = dict(zip(*(table.column(name).to_pylist() for name in ("item_id", "title")), strict=True))
+        shortlister = Shortlister(table, ray.get(embeddings), settings.shortlist)
+        self.build = PromptBuilder(folder, preset, settings, titles, shortlister)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         return self.build(batch)
@@ -154,11 +189,16 @@ class _RerankActor:
         folder: str,
         catalogue: "ray.ObjectRef[pa.Table]",
         embeddings: "ray.ObjectRef[np.ndarray]",
+        counter: ActorHandle | None,
         **arguments: Any,
     ) -> None:
         from dualrec.language.rerank import Reranker
 
+        self.counter = counter
         self.rerank = Reranker(folder, ray.get(catalogue), ray.get(embeddings), **arguments)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        return self.rerank(batch)
+        traces = self.rerank(batch)
+        if self.counter is not None:
+            self.counter.add.remote(len(batch))
+        return traces

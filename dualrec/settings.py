@@ -98,10 +98,17 @@ class EngineSettings(Group):
     kv_cache_gib: Count = 1  # on CPUs, where it would otherwise take much of the memory
     gpu_memory_fraction: Fraction = 0.90
     enforce_eager: bool = False  # True skips compilation: starts minutes sooner, runs slower on GPUs
-    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
     batch_size: Count = 32  # small batches, many at once: a large one has a long tail
     concurrent_batches: Count = 8
     max_sequences: Count = 128  # in the engine at once
+
+
+class ShortlistSettings(Group):
+    """Which titles the engine may write for a user, where decoding is `shortlist`."""
+
+    sequence_items: Annotated[int, Field(ge=1, le=800)] = 100  # the sequence model's best unwatched ones
+    neighbours: Annotated[int, Field(ge=0, le=200)] = 20  # those whose titles are closest to the history's
+    history_length: Count = 10  # most recent movies whose neighbours are looked for
 
 
 class LanguageSettings(Group):
@@ -110,9 +117,12 @@ class LanguageSettings(Group):
     model: str = "smollm2-135m"  # a name of language/models.py, a local folder, or an s3:// URI of one
     prompt: Literal["titles", "paper"] = "titles"  # titles: the answer is titles only; paper: as published
     history_length: Count = 10  # most recent movies that the prompt shows
-    titles: Count = 3  # titles asked for
+    titles: Annotated[int, Field(ge=1, le=7)] = 3  # titles asked for
+    decoding: Literal["free", "shortlist"] = "free"  # free: any text, as published; shortlist: titles of a shortlist
+    shortlist: ShortlistSettings = ShortlistSettings()
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"  # of the weights while they write
     max_prompt_tokens: Count = 512  # older movies are left out until the prompt fits
-    max_new_tokens: Count = 45
+    max_new_tokens: Count = 45  # where decoding is free; a shortlist's titles set their own limit
     temperature: Annotated[float, Field(ge=0)] = 0.0
     seed: int = 0
     engine: EngineSettings = EngineSettings()
@@ -133,6 +143,7 @@ class RankingSettings(Group):
     preset: Literal["fused", "paper"] = "fused"  # paper: the generated titles, reranked; fused: both models' items
     length: Annotated[int, Field(ge=1, le=100)] = 10
     calibration_users: Count = 500  # validation users on whom the weight of the fused list is chosen
+    seed: int = 0
 
 
 class RecommendSettings(Group):
@@ -150,6 +161,7 @@ class EvaluationSettings(Group):
     """What `evaluate` measures."""
 
     protocols: tuple[Literal["last_five", "next_item"], ...] = ("last_five", "next_item")
+    decodings: tuple[Literal["free", "shortlist"], ...] = ("free", "shortlist")  # beside that of `language.decoding`
     bootstrap_samples: Count = 1000
     max_users: Annotated[int, Field(ge=0)] = 0  # a seeded sample of the test users; 0 takes all
     seed: int = 0

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -57,6 +58,10 @@ class Workspace:
     def path(self, name: str) -> str:
         """The path of an artefact's folder, for `filesystem`."""
         return f"{self.root}/{name}"
+
+    def name_of(self, path: str) -> str:
+        """The name of a folder that `path` or `writing` gave."""
+        return path.removeprefix(f"{self.root}/")
 
     def has(self, name: str) -> bool:
         """Whether the artefact is there, whole."""
@@ -120,8 +125,8 @@ class Workspace:
         """Write one Parquet file at a path that `writing` gave."""
         pq.write_table(table, path, filesystem=self.filesystem)
 
-    def read_table(self, name: str, schema: pa.Schema) -> pa.Table:
-        """Read all Parquet files of a folder as one table of `schema`.
+    def read_table(self, name: str, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
+        """Read all Parquet files of a folder as one table of `schema`, or of some of its columns.
 
         Raises:
             WorkspaceError: the folder is not there.
@@ -130,8 +135,9 @@ class Workspace:
         files = self.parquet_files(name)
         if not files:
             raise WorkspaceError(f"{self.uri}/{name} is not there, or holds no Parquet file")
-        table = pa.concat_tables(pq.read_table(file, filesystem=self.filesystem, partitioning=None) for file in files)
-        return conform(table, schema, f"{self.uri}/{name}")
+        read = partial(pq.read_table, filesystem=self.filesystem, columns=columns, partitioning=None)
+        wanted = pa.schema([schema.field(column) for column in columns or schema.names])
+        return conform(pa.concat_tables(map(read, files)), wanted, f"{self.uri}/{name}")
 
     def read_bytes(self, name: str) -> bytes:
         """Read one file.

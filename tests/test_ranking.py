@@ -59,6 +59,7 @@ def test_a_weight_must_earn_its_place(random: np.random.Generator) -> None:
     assert choose_weight(noise, 0) == 0.0
     assert choose_weight(clear, 0) == 0.5
     assert choose_weight({0.0: base, 0.5: base - 0.1, 1.0: base + 0.1}, 0) == 1.0
+    assert choose_weight(dict.fromkeys((0.0, 0.5, 1.0), np.empty(0)), 0) == 0.0
 
 
 def test_the_written_rows_are_the_contract(catalogue: pa.Table) -> None:

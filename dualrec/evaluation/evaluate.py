@@ -1,33 +1,27 @@
 """The job `evaluate`: test users' cut histories and models in; reports/RUN with metrics.json and report.md out."""
 
 import json
-import math
-from dataclasses import asdict
+from functools import partial
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import ray.data
 
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.errors import InputError
-from dualrec.evaluation.baselines.most_popular import most_popular_list, popularity_order
-from dualrec.evaluation.baselines.random_items import random_list
-from dualrec.evaluation.metrics import Listed, intervals, user_metrics
-from dualrec.evaluation.published import PUBLISHED
 from dualrec.evaluation.report import markdown_report, terminal_table
+from dualrec.evaluation.systems import measure
 from dualrec.fusion import PURPOSE, calibration_requests, fit_weight
-from dualrec.ranking import fused_list, language_list, paper_list
-from dualrec.requests import Protocol, cut_requests
-from dualrec.schemas import TRACES, conform
+from dualrec.progress import logged_progress
+from dualrec.requests import Decoding, cut_requests, made_for
+from dualrec.schemas import TRACES
 from dualrec.scoring import load_models, score, scoring_version
 from dualrec.session import ray_session
 from dualrec.settings import Settings, version_of
 from dualrec.summary import Summary
 from dualrec.workspace import Workspace
 
-LENGTH = 10
+Variants = dict[Decoding, Settings]
 
 
 def evaluate(settings: Settings, force: bool = False) -> Summary:
@@ -49,99 +43,66 @@ def evaluate(settings: Settings, force: bool = False) -> Summary:
     return _summary(workspace, name)
 
 
-def measure(
-    traces: list[dict[str, Any]], catalogue: pa.Table, weight: float, protocol: Protocol, settings: Settings
-) -> dict[str, Any]:
-    """The metrics of every system on the traces of one protocol, as metrics.json holds them."""
-    item_ids, popularity = (catalogue.column(name).to_numpy() for name in ("item_id", "popularity"))
-    genres = {row["item_id"]: frozenset(row["genres"]) for row in catalogue.select(["item_id", "genres"]).to_pylist()}
-    order = popularity_order(item_ids, popularity)
-    rows: dict[str, list[dict[str, float]]] = {}
-    for trace in traces:
-        for system, items in _lists(trace, item_ids, order, weight, settings.evaluation.seed).items():
-            written = trace["title_item_ids"] if system == "language model alone" else None
-            listed = Listed(items, trace["held_out"], trace["item_ids"], written)
-            rows.setdefault(system, []).append(user_metrics(listed, genres))
-    return {
-        "users": len(traces),
-        "models": {system: _with_intervals(users, settings) for system, users in rows.items()},
-        "published": {row.name: asdict(row) for row in PUBLISHED[protocol]},
-    }
-
-
-def _lists(
-    trace: dict[str, Any], item_ids: np.ndarray, order: np.ndarray, weight: float, seed: int
-) -> dict[str, list[int | None]]:
-    watched = trace["item_ids"]
-    return {
-        "Random": [*random_list(trace["user_id"], watched, item_ids, LENGTH, seed)],
-        "MostPop": [*most_popular_list(watched, order, LENGTH)],
-        "sequence model alone": trace["sequence_item_ids"][:LENGTH],
-        "language model alone": [place.item_id for place in language_list(trace, LENGTH)],
-        "paper": [place.item_id for place in paper_list(trace, LENGTH)],
-        "fused": [place.item_id for place in fused_list(trace, weight, LENGTH)],
-    }
-
-
-def _with_intervals(users: list[dict[str, float]], settings: Settings) -> dict[str, dict[str, float | None]]:
-    names = list(users[0])
-    values = np.array([[user[name] for name in names] for user in users])
-    bounds = intervals(values, settings.evaluation.bootstrap_samples, settings.evaluation.seed)
-    return {
-        name: {
-            key: None if math.isnan(value) else float(value)
-            for key, value in zip(("value", "low", "high"), row, strict=True)
-        }
-        for name, row in zip(names, bounds, strict=True)
-    }
-
-
-def _requests(workspace: Workspace, data: Prepared, settings: Settings) -> ray.data.Dataset:
-    histories = data.read_histories(workspace, "test")
-    if settings.evaluation.max_users:
-        histories = (
-            histories.random_shuffle(seed=settings.evaluation.seed).limit(settings.evaluation.max_users).materialize()
-        )
-    parts = [
-        histories.map_batches(
-            cut_requests, fn_kwargs={"protocol": protocol, "purpose": protocol}, batch_format="pyarrow", batch_size=None
-        )
-        for protocol in settings.evaluation.protocols
-    ]
-    calibration = calibration_requests(workspace, data, settings)
-    return parts[0].union(*parts[1:], *([calibration] if calibration is not None else []))
-
-
 def _write(workspace: Workspace, data: Prepared, settings: Settings, name: str) -> None:
-    models = load_models(workspace, data, settings)
+    models, variants = load_models(workspace, data, settings), _variants(settings)
     made: dict[str, Any] = {"data_version": data.version, "settings": settings.model_dump(mode="json")}
     with workspace.writing(name, made) as folder:
         traces_folder = f"{folder}/traces"
-        score(_requests(workspace, data, settings), models, settings).write_parquet(
-            traces_folder, filesystem=workspace.filesystem
-        )
-        traces = workspace.read_table(traces_folder.removeprefix(f"{workspace.root}/"), TRACES)
-        weight = fit_weight(_of(traces, PURPOSE), workspace, data, settings)
+        requests = _requests(workspace, data, variants)
+        with logged_progress(requests.count(), "requests") as counter:
+            score(requests, models, settings, counter).write_parquet(traces_folder, filesystem=workspace.filesystem)
+        traces = workspace.read_table(workspace.name_of(traces_folder), TRACES)
+        fits = {
+            decoding: fit_weight(made_for(traces, PURPOSE, decoding), workspace, data, variant)
+            for decoding, variant in variants.items()
+        }
+        weights: dict[Decoding, float] = {decoding: fit["weight"] for decoding, fit in fits.items()}
         protocols = {}
         for protocol in settings.evaluation.protocols:
-            rows = _of(traces, protocol).sort_by("user_id").to_pylist()
-            if not rows:
-                raise InputError(
-                    f"no test user has a history long enough for the protocol {protocol}: bring more users"
-                )
-            protocols[protocol] = measure(rows, models.catalogue, weight, protocol, settings)
+            rows = {decoding: _rows(traces, protocol, decoding) for decoding in variants}
+            protocols[protocol] = measure(rows, weights, models.catalogue, protocol, settings.evaluation)
         metrics = {
             "dataset": data.dataset,
             "settings_hash": version_of(settings),
-            "weight": weight,
+            "decoding": settings.language.decoding,
+            "validation": fits,
             "protocols": protocols,
         }
         _write_text(workspace, f"{folder}/metrics.json", json.dumps(metrics, indent=2))
         _write_text(workspace, f"{folder}/report.md", markdown_report(metrics))
 
 
-def _of(traces: pa.Table, purpose: str) -> pa.Table:
-    return conform(traces.filter(pc.equal(traces.column("purpose"), purpose)), TRACES, "traces")
+def _variants(settings: Settings) -> Variants:
+    """The settings for each decoding that is measured, the one in force first."""
+    decodings = dict.fromkeys((settings.language.decoding, *settings.evaluation.decodings))
+    return {
+        decoding: settings.model_copy(update={"language": settings.language.model_copy(update={"decoding": decoding})})
+        for decoding in decodings
+    }
+
+
+def _requests(workspace: Workspace, data: Prepared, variants: Variants) -> ray.data.Dataset:
+    settings = next(iter(variants.values()))
+    histories = data.read_histories(workspace, "test")
+    if settings.evaluation.max_users:
+        histories = (
+            histories.random_shuffle(seed=settings.evaluation.seed).limit(settings.evaluation.max_users).materialize()
+        )
+    parts = []
+    for decoding, variant in variants.items():
+        for protocol in settings.evaluation.protocols:
+            cut = partial(cut_requests, protocol=protocol, purpose=protocol, decoding=decoding)
+            parts.append(histories.map_batches(cut, batch_format="pyarrow", batch_size=None))
+        calibration = calibration_requests(workspace, data, variant)
+        parts += [calibration] if calibration is not None else []
+    return parts[0].union(*parts[1:])
+
+
+def _rows(traces: pa.Table, protocol: str, decoding: Decoding) -> list[dict[str, Any]]:
+    rows = made_for(traces, protocol, decoding).sort_by("user_id").to_pylist()
+    if not rows:
+        raise InputError(f"no test user has a history long enough for the protocol {protocol}: bring more users")
+    return list(rows)
 
 
 def _write_text(workspace: Workspace, path: str, text: str) -> None:
@@ -151,7 +112,12 @@ def _write_text(workspace: Workspace, path: str, text: str) -> None:
 
 def _summary(workspace: Workspace, name: str) -> Summary:
     metrics = json.loads(workspace.read_bytes(f"{name}/metrics.json"))
-    lines: dict[str, object] = {"data set": metrics["dataset"], "weight of the language model": metrics["weight"]}
+    fits = metrics["validation"]
+    lines: dict[str, object] = {"data set": metrics["dataset"], "decoding": metrics["decoding"]}
+    for decoding, fit in fits.items():
+        lines[f"on validation users, {decoding}"] = (
+            f"NDCG@10 {fit['language_ndcg_at_10']:.4f} of the language model alone; its weight {fit['weight']}"
+        )
     places = {file: f"{workspace.uri}/{name}/{file}" for file in ("metrics.json", "report.md")}
     tables = [terminal_table(protocol, result) for protocol, result in metrics["protocols"].items()]
     return Summary("evaluate", lines, places, tables)

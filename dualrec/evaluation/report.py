@@ -30,7 +30,8 @@ def markdown_report(metrics: dict[str, Any]) -> str:
         parts.append(f"## {protocol}\n\n{result['users']} users, whole catalogue.")
         parts.append(markdown_table(result))
         parts.extend(f"{name}: {row['how']}." for name, row in result["published"].items())
-        parts.append(_shares(result))
+        parts.extend(_shares(name, row) for name, row in result["models"].items() if name.startswith("language model"))
+    parts.append(_validation(metrics))
     return "\n\n".join(parts) + "\n"
 
 
@@ -45,11 +46,24 @@ def markdown_table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _shares(result: dict[str, Any]) -> str:
-    shares = result["models"].get("language model alone", {})
+def _validation(metrics: dict[str, Any]) -> str:
+    """What was chosen on validation users, and by what."""
+    lines = ["## Chosen on validation users", f"Decoding in force: {metrics['decoding']}."]
+    fits = metrics["validation"]
+    lines += [
+        f"{decoding.capitalize()} decoding: NDCG@10 {fit['language_ndcg_at_10']:.4f} of the language model alone, "
+        f"{fit['fused_ndcg_at_10'][str(fit['weight'])]:.4f} of the fused list at its weight of {fit['weight']} "
+        f"({fit['users']} users)."
+        for decoding, fit in fits.items()
+    ]
+    best = max(fits, key=lambda decoding: float(fits[decoding]["language_ndcg_at_10"]))
+    return "\n\n".join([*lines, f"The language model alone serves validation users best with {best} decoding."])
+
+
+def _shares(system: str, shares: dict[str, Any]) -> str:
     named = [name for name in shares if name.startswith("titles ") and shares[name]["value"] is not None]
     return (
-        "Of the titles that the language model wrote: "
+        f"Of the titles that the {system} wrote: "
         + ", ".join(
             f"{name.removeprefix('titles ')} {shares[name]['value']:.1%} "
             f"({shares[name]['low']:.1%}-{shares[name]['high']:.1%})"

@@ -3,6 +3,7 @@
 A row on which the engine fails comes back with its error and no text; it never stops the others.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,23 @@ import pyarrow as pa
 import ray.data
 
 from dualrec.language.models import LanguageModel
+from dualrec.language.shortlist import longest_answer
 from dualrec.schemas import REQUESTS
 from dualrec.settings import LanguageSettings
 
-_CARRIED = (*REQUESTS.names, "sequence_item_ids", "sequence_scores", "prompt")  # the token ids stay behind
+_CARRIED = (
+    *REQUESTS.names,
+    "sequence_item_ids",
+    "sequence_scores",
+    "prompt",
+    "max_tokens",
+)  # the token ids stay behind
 
 
 def generate(
     requests: ray.data.Dataset, folder: Path, preset: LanguageModel, settings: LanguageSettings
 ) -> ray.data.Dataset:
-    """Append generated_text, prompt_tokens, generated_tokens, finish_reason and error to requests with prompts.
+    """Append generated_text, prompt_tokens, generated_tokens, finish_reason and error to requests from PromptBuilder.
 
     Rows come back in any order.
     """
@@ -42,36 +50,41 @@ def generate(
     )
     sampling = {
         "temperature": settings.temperature,
-        "max_tokens": settings.max_new_tokens,
         "seed": settings.seed,
         **({"stop": list(preset.stop)} if preset.stop else {}),
     }
     processor = build_processor(
         config,
-        preprocess=lambda row: {**row, "sampling_params": sampling},
+        preprocess=partial(_with_sampling, sampling=sampling),
         postprocess=lambda row: {name: row[name] for name in (*_CARRIED, *_ANSWER)},
         preprocess_map_kwargs={"num_cpus": 0.1},
         postprocess_map_kwargs={"num_cpus": 0.1},
     )
     return processor(requests).map_batches(
         _tidy,
-        fn_kwargs={"limit": settings.max_new_tokens},
         batch_format="pyarrow",
         num_cpus=0.1,
     )
 
 
+def _with_sampling(row: dict[str, Any], sampling: dict[str, Any]) -> dict[str, Any]:
+    grammar = row.pop("grammar")
+    own = {"max_tokens": row["max_tokens"], **({"structured_outputs": {"grammar": grammar}} if grammar else {})}
+    return {**row, "sampling_params": {**sampling, **own}}
+
+
 _ANSWER = ("generated_text", "num_input_tokens", "num_generated_tokens")
 
 
-def _tidy(rows: pa.Table, limit: int) -> pa.Table:
+def _tidy(rows: pa.Table) -> pa.Table:
     """The contract's columns; rows that failed keep what they carried and get their error."""
     errors = [error or None for error in rows.column("__inference_error__").to_pylist()]
     counts = [
         None if error else int(count)
         for count, error in zip(_column(rows, "num_generated_tokens"), errors, strict=True)
     ]
-    columns = {name: rows.column(name) for name in _CARRIED}
+    limits = rows.column("max_tokens").to_pylist()
+    columns = {name: rows.column(name) for name in _CARRIED if name != "max_tokens"}
     columns["generated_text"] = pa.array(
         [None if error else text for text, error in zip(_column(rows, "generated_text"), errors, strict=True)],
         pa.string(),
@@ -82,10 +95,14 @@ def _tidy(rows: pa.Table, limit: int) -> pa.Table:
     )
     columns["generated_tokens"] = pa.array(counts, pa.int32())
     columns["finish_reason"] = pa.array(
-        ["error" if count is None else "length" if count >= limit else "stop" for count in counts], pa.string()
+        [_finish_reason(count, limit) for count, limit in zip(counts, limits, strict=True)], pa.string()
     )
     columns["error"] = pa.array(errors, pa.string())
     return pa.table(columns)
+
+
+def _finish_reason(count: int | None, limit: int) -> str:
+    return "error" if count is None else "length" if count >= limit else "stop"
 
 
 def _column(rows: pa.Table, name: str) -> list[Any]:
@@ -95,9 +112,12 @@ def _column(rows: pa.Table, name: str) -> list[Any]:
 def _engine_options(settings: LanguageSettings) -> dict[str, Any]:
     engine = settings.engine
     options: dict[str, Any] = {
-        "max_model_len": settings.max_prompt_tokens + settings.max_new_tokens,
+        "max_model_len": settings.max_prompt_tokens + max(settings.max_new_tokens, longest_answer(settings.titles)),
+        "structured_outputs_config": {
+            "backend": "guidance"
+        },  # xgrammar takes seconds for what this builds in milliseconds
         "max_num_seqs": engine.max_sequences,
-        "dtype": engine.dtype,
+        "dtype": settings.dtype,
         "enforce_eager": engine.enforce_eager,
         "enable_prefix_caching": True,
         "seed": settings.seed,

@@ -7,6 +7,8 @@ Titles from a catalogue are data: line breaks and control characters are taken o
 from collections.abc import Callable
 from typing import Literal
 
+from dualrec.language.titles import one_line
+
 Messages = list[dict[str, str]]
 Preset = Literal["titles", "paper"]
 
@@ -54,14 +56,10 @@ def fitting_prompt(
     Raises:
         ValueError: not even a prompt without movies fits.
     """
-    watched, hint = [_one_line(title) for title in watched], _one_line(hint) if hint else None
+    watched, hint = [one_line(title) for title in watched], one_line(hint) if hint else None
     for shown in range(len(watched), -1, -1):
         messages = PROMPTS[preset](watched[len(watched) - shown :], hint, titles)
         tokens = tokens_of(messages)
         if len(tokens) <= budget:
             return messages, tokens
     raise ValueError(f"the prompt takes {len(tokens)} tokens without any movie; language.max_prompt_tokens is {budget}")
-
-
-def _one_line(text: str) -> str:
-    return " ".join("".join(character if character.isprintable() else " " for character in text).split())[:200]

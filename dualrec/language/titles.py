@@ -52,9 +52,15 @@ def written_titles(text: str, wanted: int, cut_off: bool = False) -> list[str]:
 
 def display_title(title: str) -> str:
     """A published title as people write it: "Bug's Life, A (1998)" gives "A Bug's Life (1998)"."""
+    title = one_line(title)
     year = year_of(title)
     name = _article_first(without_year(title))
     return name if year is None else f"{name} ({year})"
+
+
+def one_line(text: str) -> str:
+    """Printable characters only, single spaces, at most 200 characters: what a prompt or a grammar can hold."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())[:200]
 
 
 def key_of(name: str) -> str:

@@ -1,0 +1,80 @@
+"""How far a job of many rows is, with the time left, in its log. On a terminal Ray Data draws bars instead."""
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import ray
+from ray.actor import ActorHandle
+
+logger = logging.getLogger(__name__)
+
+INTERVAL_S = 30.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Rows done, and what the rate follows from: the rows since the first batch, and the seconds that they took."""
+
+    rows: int
+    rows_since_first: int
+    seconds_since_first: float
+
+    def line(self, total: int, what: str) -> str:
+        """The state of things, as the log shows it."""
+        if self.rows == 0:
+            return f"0 of {total:,} {what}: the models are being loaded"
+        if self.rows_since_first == 0:
+            return f"{self.rows:,} of {total:,} {what}"
+        rate = self.rows_since_first / self.seconds_since_first
+        left = max(total - self.rows, 0) / rate
+        return f"{self.rows:,} of {total:,} {what}, {rate:.1f} a second, about {left / 60:.1f} min left"
+
+
+@ray.remote(num_cpus=0)
+class RowCounter:
+    """Counts the rows that actors have finished."""
+
+    def __init__(self) -> None:
+        self.rows, self.first_rows, self.first_time = 0, 0, 0.0
+
+    def add(self, rows: int) -> None:
+        """Count some more."""
+        if not self.rows:
+            self.first_rows, self.first_time = rows, time.monotonic()
+        self.rows += rows
+
+    def progress(self) -> Progress:
+        """The state so far."""
+        return Progress(self.rows, self.rows - self.first_rows, time.monotonic() - self.first_time)
+
+
+@contextmanager
+def logged_progress(total: int, what: str) -> Iterator[ActorHandle]:
+    """Give a RowCounter that actors add to; log a line every half minute until the block is left.
+
+    Args:
+        total: rows there are to do.
+        what: their name in the log, such as "requests".
+    """
+    counter = RowCounter.remote()  # type: ignore[attr-defined]
+    done = threading.Event()
+    thread = threading.Thread(target=_log, args=(counter, total, what, done), daemon=True)
+    if not sys.stderr.isatty():
+        thread.start()
+    try:
+        yield counter
+    finally:
+        done.set()
+        if thread.ident:
+            thread.join()
+        ray.kill(counter)
+
+
+def _log(counter: ActorHandle, total: int, what: str, done: threading.Event) -> None:
+    while not done.wait(INTERVAL_S):
+        logger.info(ray.get(counter.progress.remote()).line(total, what))
