@@ -92,6 +92,22 @@ def score(
     Args:
         counter: a RowCounter to which finished traces are added.
     """
+    catalogue, embeddings = ray.put(models.catalogue), ray.put(models.embeddings)
+    asked = prompted(requests, models, settings)
+    answered = generate(asked, models.language_folder, models.language_preset, settings.language)
+    return _through(
+        answered,
+        _RerankActor,
+        {"folder": str(models.encoder_folder), "catalogue": catalogue, "embeddings": embeddings,
+         "fuzzy_threshold": settings.rerank.fuzzy_threshold, "titles": settings.language.titles, "counter": counter},
+        settings.recommend.batch_size,
+        settings.rerank.replicas,
+        num_cpus=settings.rerank.cpus,
+    )  # fmt: skip
+
+
+def prompted(requests: ray.data.Dataset, models: Models, settings: Settings) -> ray.data.Dataset:
+    """Requests with the sequence model's choices and what the engine is given (see PromptBuilder)."""
     sequenced = _through(
         requests.repartition(target_num_rows_per_block=settings.recommend.batch_size),
         _SequenceActor,
@@ -102,26 +118,14 @@ def score(
         num_cpus=settings.recommend.sequence_cpus,
         **({"num_gpus": 0.1} if settings.recommend.sequence_use_gpu else {}),
     )  # fmt: skip
-    catalogue, embeddings = ray.put(models.catalogue), ray.put(models.embeddings)
-    prompted = _through(
+    return _through(
         sequenced,
         _PromptActor,
         {"folder": str(models.language_folder), "preset": models.language_preset, "settings": settings.language,
-         "catalogue": catalogue, "embeddings": embeddings},
+         "catalogue": ray.put(models.catalogue), "embeddings": ray.put(models.embeddings)},
         settings.recommend.batch_size,
         1,
         num_cpus=0.1,
-    )  # fmt: skip
-    answered = generate(prompted, models.language_folder, models.language_preset, settings.language)
-    return _through(
-        answered,
-        _RerankActor,
-        {"folder": str(models.encoder_folder), "catalogue": catalogue, "embeddings": embeddings,
-         "fuzzy_threshold": settings.rerank.fuzzy_threshold,
-         "titles": settings.language.titles, "counter": counter},
-        settings.recommend.batch_size,
-        settings.rerank.replicas,
-        num_cpus=settings.rerank.cpus,
     )  # fmt: skip
 
 

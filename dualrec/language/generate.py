@@ -36,23 +36,19 @@ def generate(
     engine = settings.engine
     config = vLLMEngineProcessorConfig(
         model_source=str(folder),
-        engine_kwargs=_engine_options(settings),
+        engine_kwargs=engine_options(settings),
         batch_size=engine.batch_size,
         max_concurrent_batches=engine.concurrent_batches,
         concurrency=(engine.replicas, engine.replicas),
         placement_group_config={"bundles": [_bundle(settings)] * engine.tensor_parallel},
-        runtime_env={"env_vars": _environment(settings)},
+        runtime_env={"env_vars": engine_environment(settings)},
         should_continue_on_error=True,
         chat_template_stage=False,
         tokenize_stage=False,
         detokenize_stage=False,
         log_engine_metrics=False,
     )
-    sampling = {
-        "temperature": settings.temperature,
-        "seed": settings.seed,
-        **({"stop": list(preset.stop)} if preset.stop else {}),
-    }
+    sampling = {**sampling_options(settings), **({"stop": list(preset.stop)} if preset.stop else {})}
     processor = build_processor(
         config,
         preprocess=partial(_with_sampling, sampling=sampling),
@@ -109,7 +105,13 @@ def _column(rows: pa.Table, name: str) -> list[Any]:
     return rows.column(name).to_pylist() if name in rows.column_names else [None] * len(rows)
 
 
-def _engine_options(settings: LanguageSettings) -> dict[str, Any]:
+def sampling_options(settings: LanguageSettings) -> dict[str, Any]:
+    """How vLLM draws tokens, the same for every request."""
+    return {"temperature": settings.temperature, "seed": settings.seed}
+
+
+def engine_options(settings: LanguageSettings) -> dict[str, Any]:
+    """Arguments of a vLLM engine."""
     engine = settings.engine
     options: dict[str, Any] = {
         "max_model_len": settings.max_prompt_tokens + max(settings.max_new_tokens, longest_answer(settings.titles)),
@@ -133,7 +135,8 @@ def _bundle(settings: LanguageSettings) -> dict[str, float]:
     return {"CPU": engine.cpus, "GPU": 1} if engine.use_gpu else {"CPU": engine.cpus}
 
 
-def _environment(settings: LanguageSettings) -> dict[str, str]:
+def engine_environment(settings: LanguageSettings) -> dict[str, str]:
+    """Environment variables of the processes that hold an engine."""
     engine = settings.engine
     quiet = {"VLLM_LOGGING_LEVEL": "ERROR", "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
     if engine.use_gpu:

@@ -48,6 +48,7 @@ def test_raw_files_become_lists_for_every_user_and_metrics(tmp_path: Path) -> No
         models = metrics["protocols"][protocol]["models"]
         assert set(models) == {
             "Random", "MostPop", "sequence model alone", "language model alone", "paper", "fused",
+            "language model alone, free decoding", "paper, free decoding", "fused, free decoding",
         }  # fmt: skip
         for name in ("HR@1", "HR@5", "HR@10", "NDCG@10"):
             value = models["sequence model alone"][name]
