@@ -200,7 +200,7 @@ def load_settings(config: str | None = None, overrides: list[str] | None = None)
         key, separator, value = override.partition("=")
         if not separator:
             raise SettingsError(f"--set {override}: expected KEY=VALUE, such as --set sequence.epochs=20")
-        _set(tree, key.strip().split("."), yaml.safe_load(value), override)
+        _set(tree, key.strip().split("."), _read_value(value, override), override)
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
@@ -236,6 +236,13 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise SettingsError(f"settings file {path}: expected a mapping such as 'data: {{source: ml-100k}}'")
     return tree
+
+
+def _read_value(value: str, override: str) -> Any:
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"--set {override}: the value is not YAML; put it in quotes: KEY='\"VALUE\"'") from error
 
 
 def _set(tree: dict[str, Any], keys: list[str], value: Any, override: str) -> None:
