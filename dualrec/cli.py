@@ -1,17 +1,20 @@
 """The `dualrec` command: one subcommand a job. Parses settings, calls one function, prints its summary."""
 
 import importlib
+import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from dualrec import __version__
-from dualrec.errors import DualrecError
+from dualrec.errors import DualrecError, WorkspaceError
 from dualrec.settings import load_settings
 
 JOBS = {
@@ -57,6 +60,7 @@ def _command(name: str) -> Callable[..., None]:
     def command(config: Config = None, overrides: Overrides = None, force: Force = False) -> None:
         with _told():
             settings = load_settings(config, overrides)
+            _refuse_lost_workspace(settings.workspace)
             module, function = JOBS[name][0].split(":")
             getattr(importlib.import_module(module), function)(settings, force).show(Console())
 
@@ -89,6 +93,17 @@ def fetch(
 def version() -> None:
     """Print the version."""
     Console().print(__version__)
+
+
+def _refuse_lost_workspace(workspace: str) -> None:
+    """A submitted job runs in its node's unpacked copy of the code, where nothing outlasts it."""
+    submitted = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")).get("runtime_env", {})
+    lasting = "://" in workspace or Path(workspace).expanduser().is_absolute()
+    if "working_dir" in submitted and not lasting:
+        raise WorkspaceError(
+            f"workspace {workspace}: would lie in the submitted job's copy of the code, and be lost with it; "
+            "name a folder that every node sees, by its whole path, or s3://bucket/prefix: --set workspace=PLACE"
+        )
 
 
 @contextmanager

@@ -19,3 +19,7 @@ class AssetError(DualrecError):
 
 class WorkspaceError(DualrecError):
     """The workspace cannot be read or written, or lacks the artefact that a job rests on."""
+
+
+class EndpointError(DualrecError):
+    """A language model's endpoint can answer none of the job's requests: no key, a wrong one, no such model."""

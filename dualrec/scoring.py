@@ -14,8 +14,10 @@ from ray.data import ActorPoolStrategy
 
 from dualrec.assets.fetch import resolve_model
 from dualrec.data.prepare import Prepared
+from dualrec.errors import SettingsError
+from dualrec.language.endpoint import generate_at_endpoint
 from dualrec.language.generate import generate
-from dualrec.language.models import LanguageModel, language_model
+from dualrec.language.models import LanguageModel, decodings_of, language_model
 from dualrec.sequence.artefact import WEIGHTS, sequence_name, sequence_version
 from dualrec.settings import LanguageSettings, SequenceSettings, Settings, version_of
 from dualrec.workspace import Workspace
@@ -34,7 +36,7 @@ class Models:
     catalogue: pa.Table
     sequence_weights: bytes
     language_preset: LanguageModel
-    language_folder: Path
+    language_folder: Path | None  # None: behind an endpoint
     encoder_folder: Path
     embeddings: np.ndarray
 
@@ -53,9 +55,12 @@ def load_models(workspace: Workspace, data: Prepared, settings: Settings) -> Mod
     Raises:
         WorkspaceError: the sequence model has not been trained.
         AssetError: the language model or the sentence encoder cannot be had.
+        SettingsError: the language model cannot be held to a shortlist.
     """
     name = sequence_name(data, settings)
     workspace.require(name, "train-sequence")
+    if settings.language.decoding not in decodings_of(settings.language.model):
+        raise SettingsError(f"{settings.language.model} is served at an endpoint: set language.decoding=free")
     preset, language_folder = language_model(settings.language.model, settings.cache)
     encoder_folder = resolve_model(settings.rerank.model, settings.cache)
     embeddings = _embeddings(workspace, data, settings, encoder_folder)
@@ -94,7 +99,7 @@ def score(
     """
     catalogue, embeddings = ray.put(models.catalogue), ray.put(models.embeddings)
     asked = prompted(requests, models, settings)
-    answered = generate(asked, models.language_folder, models.language_preset, settings.language)
+    answered = _answered(asked, models, settings.language)
     return _through(
         answered,
         _RerankActor,
@@ -127,6 +132,12 @@ def prompted(requests: ray.data.Dataset, models: Models, settings: Settings) -> 
         1,
         num_cpus=0.1,
     )  # fmt: skip
+
+
+def _answered(requests: ray.data.Dataset, models: Models, settings: LanguageSettings) -> ray.data.Dataset:
+    if models.language_folder is None:
+        return generate_at_endpoint(requests, models.language_preset, settings)
+    return generate(requests, models.language_folder, models.language_preset, settings)
 
 
 def _through(
@@ -175,11 +186,16 @@ class _PromptActor:
         embeddings: "ray.ObjectRef[np.ndarray]",
         preset: LanguageModel,
     ) -> None:
+        from dualrec.language.messages import MessagesBuilder
         from dualrec.language.shortlist import Shortlister
         from dualrec.language.tokens import PromptBuilder
 
         table = ray.get(catalogue)
         titles = dict(zip(*(table.column(name).to_pylist() for name in ("item_id", "title")), strict=True))
+        self.build: MessagesBuilder | PromptBuilder
+        if preset.endpoint:
+            self.build = MessagesBuilder(settings, titles)
+            return
         shortlister = Shortlister(table, ray.get(embeddings), settings.shortlist)
         self.build = PromptBuilder(folder, preset, settings, titles, shortlister)
 

@@ -111,6 +111,19 @@ class ShortlistSettings(Group):
     history_length: Count = 10  # most recent movies whose neighbours are looked for
 
 
+class EndpointSettings(Group):
+    """The OpenAI-compatible endpoint of models that are served behind one. Its key comes from the environment only."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^@?\s]+$")] = "https://openrouter.ai/api/v1"
+    model: str | None = None  # the model's name there; None: that of the preset
+    # The environment variable that holds the key; None for an endpoint without keys.
+    api_key_env: Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")] | None = "OPENROUTER_API_KEY"
+    requests_per_second: Annotated[float, Field(gt=0)] = 10.0
+    retries: Annotated[int, Field(ge=0)] = 5  # of a request, after 429, 5xx, a lost connection or a time-out
+    timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    max_total_tokens: Annotated[int, Field(ge=0)] = 10_000_000  # a job's, in and out; 0: no cap
+
+
 class LanguageSettings(Group):
     """Stage 2: the language model, its prompt and its decoding."""
 
@@ -126,6 +139,7 @@ class LanguageSettings(Group):
     temperature: Annotated[float, Field(ge=0)] = 0.0
     seed: int = 0
     engine: EngineSettings = EngineSettings()
+    endpoint: EndpointSettings = EndpointSettings()
 
 
 class RerankSettings(Group):
@@ -200,7 +214,7 @@ def load_settings(config: str | None = None, overrides: list[str] | None = None)
         key, separator, value = override.partition("=")
         if not separator:
             raise SettingsError(f"--set {override}: expected KEY=VALUE, such as --set sequence.epochs=20")
-        _set(tree, key.strip().split("."), yaml.safe_load(value), override)
+        _set(tree, key.strip().split("."), _read_value(value, override), override)
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
@@ -223,6 +237,7 @@ def _without_resources(tree: dict[str, Any]) -> dict[str, Any]:
         key: _without_resources(value) if isinstance(value, dict) else value
         for key, value in tree.items()
         if key not in ("resources", "engine", "replicas", "cpus", "shards", "block_mib")
+        and key not in ("api_key_env", "requests_per_second", "retries", "timeout_s")
     }
 
 
@@ -236,6 +251,13 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise SettingsError(f"settings file {path}: expected a mapping such as 'data: {{source: ml-100k}}'")
     return tree
+
+
+def _read_value(value: str, override: str) -> Any:
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"--set {override}: the value is not YAML; put it in quotes: KEY='\"VALUE\"'") from error
 
 
 def _set(tree: dict[str, Any], keys: list[str], value: Any, override: str) -> None:
@@ -254,7 +276,8 @@ def _explain(error: ValidationError, config: str | None) -> str:
         if problem["type"] == "extra_forbidden":
             lines.append(f"  {key}: no such setting; {_siblings(problem['loc'])}")
         else:
-            lines.append(f"  {key}: {problem['msg']}, got {problem['input']!r}")
+            got = "" if "endpoint" in problem["loc"] else f", got {problem['input']!r}"  # it may be a key, misplaced
+            lines.append(f"  {key}: {problem['msg']}{got}")
     return f"settings{f' of {config}' if config else ''}:\n" + "\n".join(lines)
 
 

@@ -1,7 +1,7 @@
 """Read a data set; write its catalogue and one history a user.
 
 On a cluster: ray job submit --working-dir . --runtime-env runtime_env.yaml -- \\
-    python -m jobs.prepare --config jobs/configs/ml-1m-gpu.yaml
+    python -m jobs.prepare --config jobs/configs/ml-32m-cluster.yaml
 """
 
 from dualrec.cli import run_job

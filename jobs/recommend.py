@@ -1,7 +1,7 @@
 """Write a ranked list for every user, by both models.
 
 On a cluster: ray job submit --working-dir . --runtime-env runtime_env.yaml -- \\
-    python -m jobs.recommend --config jobs/configs/ml-1m-gpu.yaml
+    python -m jobs.recommend --config jobs/configs/ml-32m-cluster.yaml
 """
 
 from dualrec.cli import run_job

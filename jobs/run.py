@@ -1,7 +1,7 @@
 """All of it in order: prepare, train-sequence, recommend, evaluate.
 
 On a cluster: ray job submit --working-dir . --runtime-env runtime_env.yaml -- \\
-    python -m jobs.run --config jobs/configs/ml-1m-gpu.yaml
+    python -m jobs.run --config jobs/configs/ml-32m-cluster.yaml
 """
 
 from dualrec.cli import run_job

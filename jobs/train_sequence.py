@@ -1,7 +1,7 @@
 """Train the LSTM that predicts each user's next movie.
 
 On a cluster: ray job submit --working-dir . --runtime-env runtime_env.yaml -- \\
-    python -m jobs.train_sequence --config jobs/configs/ml-1m-gpu.yaml
+    python -m jobs.train_sequence --config jobs/configs/ml-32m-cluster.yaml
 """
 
 from dualrec.cli import run_job

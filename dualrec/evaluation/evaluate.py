@@ -12,6 +12,7 @@ from dualrec.errors import InputError
 from dualrec.evaluation.report import markdown_report, terminal_table
 from dualrec.evaluation.systems import measure
 from dualrec.fusion import PURPOSE, calibration_requests, fit_weight
+from dualrec.language.models import decodings_of
 from dualrec.progress import logged_progress
 from dualrec.requests import Decoding, cut_requests, made_for
 from dualrec.schemas import TRACES
@@ -74,7 +75,9 @@ def _write(workspace: Workspace, data: Prepared, settings: Settings, name: str) 
 
 def _variants(settings: Settings) -> Variants:
     """The settings for each decoding that is measured, the one in force first."""
-    decodings = dict.fromkeys((settings.language.decoding, *settings.evaluation.decodings))
+    possible = decodings_of(settings.language.model)
+    others = [decoding for decoding in settings.evaluation.decodings if decoding in possible]
+    decodings = dict.fromkeys((settings.language.decoding, *others))
     return {
         decoding: settings.model_copy(update={"language": settings.language.model_copy(update={"decoding": decoding})})
         for decoding in decodings

@@ -4,33 +4,48 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dualrec.assets.fetch import resolve_model
+from dualrec.requests import Decoding
 
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """What serving a model takes beside its weights.
+    """What serving and tuning a model takes beside its weights.
 
     Attributes:
         stop: strings at which an answer ends, beside the model's own end token.
         chat_options: what the chat template is given, such as a switch for thinking.
+        target_modules: the layers that get LoRA adapters.
+        thinks: a reasoning model; the prompt closes its thinking off, so that it answers at once.
+        endpoint: the model's name at an OpenAI-compatible endpoint; None: its weights are served here.
     """
 
     stop: tuple[str, ...] = ("\n\n",)
     chat_options: dict[str, object] = field(default_factory=dict)
+    target_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
+    thinks: bool = False
+    endpoint: str | None = None
 
 
 PRESETS = {
     "smollm2-135m": LanguageModel(),
-    "deepseek-r1-distill-qwen-1.5b": LanguageModel(stop=()),
+    # Its answers may have empty lines between the titles, so an empty line does not end them.
+    "deepseek-r1-distill-qwen-1.5b": LanguageModel(stop=(), thinks=True),
     "mistral-7b-instruct-v0.3": LanguageModel(),
     "ministral-8b-instruct-2410": LanguageModel(),
+    "deepseek-v3": LanguageModel(endpoint="deepseek/deepseek-chat"),  # its name at OpenRouter
 }
 
 
-def language_model(name: str, cache: str) -> tuple[LanguageModel, Path]:
-    """The preset of a model and its folder. A folder or an s3:// URI of any other model is served as it is.
+def language_model(name: str, cache: str) -> tuple[LanguageModel, Path | None]:
+    """The preset of a model and its folder, None behind an endpoint. Any other model's folder is served as it is.
 
     Raises:
         AssetError: no such model, or it cannot be had.
     """
-    return PRESETS.get(name, LanguageModel()), resolve_model(name, cache)
+    preset = PRESETS.get(name, LanguageModel())
+    return preset, None if preset.endpoint else resolve_model(name, cache)
+
+
+def decodings_of(name: str) -> tuple[Decoding, ...]:
+    """What a model's answers can be held to: an endpoint knows no grammar of ours, so it writes freely."""
+    return ("free",) if PRESETS.get(name, LanguageModel()).endpoint else ("free", "shortlist")

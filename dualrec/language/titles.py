@@ -23,7 +23,6 @@ _ELIDED = re.compile(r"^(.*), (l')$", re.IGNORECASE)
 _NUMBERING = re.compile(r"^\s*(?:[-*•]|\(?\d{1,2}[.):])\s+")
 _ALIAS = re.compile(r"\s*\(([^()]*)\)\s*$")
 _QUOTES = "\"'“”‘’`*_ "
-_THINKING = re.compile(r"<think>.*?(</think>|$)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -43,11 +42,16 @@ def written_titles(text: str, wanted: int, cut_off: bool = False) -> list[str]:
         cut_off: the answer ran into its token limit, so its last line may be half a title and is left out, unless it
             ends with a year.
     """
-    lines = [line for line in _THINKING.sub("", text).replace("<|", "\n<|").split("\n") if line.strip()]
+    lines = [line for line in _without_thinking(text).replace("<|", "\n<|").split("\n") if line.strip()]
     if cut_off and lines and year_of(lines[-1]) is None:
         lines = lines[:-1]
     titles = [title for line in lines if (title := _clean(line))]
     return titles[:wanted]
+
+
+def _without_thinking(text: str) -> str:
+    """What stands after the thinking, whose opening mark may be in the prompt; none of it where it never ends."""
+    return text.rpartition("</think>")[2].partition("<think>")[0]
 
 
 def display_title(title: str) -> str:

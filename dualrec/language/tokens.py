@@ -74,6 +74,20 @@ class PromptBuilder:
         return min(sum(longest) * 3 // 2 + len(longest) + 1, longest_answer(self.settings.titles))
 
     def _tokens_of(self, messages: Messages) -> list[int]:
-        options: dict[str, Any] = {**self.preset.chat_options, "add_generation_prompt": True, "tokenize": True}
-        encoded = self.tokenizer.apply_chat_template(messages, return_dict=True, **options)
-        return list(encoded["input_ids"])
+        return prompt_tokens(self.tokenizer, self.preset, messages)
+
+
+def prompt_tokens(tokenizer: Any, preset: LanguageModel, messages: Messages) -> list[int]:
+    """The token ids of a prompt, up to where the model's answer begins."""
+    options = {**preset.chat_options, "add_generation_prompt": True}
+    if not preset.thinks:
+        return list(tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **options)["input_ids"])
+    text = tokenizer.apply_chat_template(messages, tokenize=False, **options)
+    return list(tokenizer(thinking_closed(text), add_special_tokens=False)["input_ids"])
+
+
+def thinking_closed(prompt: str) -> str:
+    """The prompt with an empty think block at its end, whether or not the chat template has opened one."""
+    opened = prompt.rstrip()
+    before = opened.removesuffix("<think>") if opened.endswith("<think>") else prompt
+    return f"{before}<think>\n\n</think>\n\n"

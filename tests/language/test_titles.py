@@ -34,6 +34,7 @@ def test_titles_are_shown_as_people_write_them(published: str, shown: str) -> No
         ("Heat (1995)\nRan (1985)", True, ["Heat (1995)", "Ran (1985)"]),
         ("<think>Heat (1995)\nno</think>\nRan (1985)", False, ["Ran (1985)"]),
         ("<think>Heat (1995)", False, []),
+        ("Heat (1995)? No.\n</think>\n\nRan (1985)", False, ["Ran (1985)"]),
         ("12 Angry Men (1957)\n101 Dalmatians (1996)", False, ["12 Angry Men (1957)", "101 Dalmatians (1996)"]),
         ("", False, []),
     ],

@@ -1,0 +1,155 @@
+"""One chat completion over HTTP, tried again where that may help. Knows an endpoint and its key; no Ray, no users.
+
+Whatever happens to a request, its row gets an answer or an error. Only what no further row can survive is raised: a key
+that is refused, an account without credit, a model or an address that is not there.
+"""
+
+import asyncio
+import json
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any, TypedDict
+
+import aiohttp
+
+from dualrec.errors import EndpointError
+from dualrec.settings import EndpointSettings
+
+BACKOFF_S, LONGEST_WAIT_S = 1.0, 60.0
+MOST_BYTES = 1 << 20  # of an answer: what is longer is no list of titles
+HOPELESS = {
+    401: "the key is refused: check what is in the environment variable that language.endpoint.api_key_env names ({key})",
+    402: "the account has no credit left: top it up, or name another endpoint",
+    404: "no such address or model: check language.endpoint.url ({url}) and language.endpoint.model",
+}
+
+
+class Answer(TypedDict):
+    """What becomes of a request. Without an error, `generated_text` is the answer; -1: the endpoint did not say."""
+
+    generated_text: str
+    prompt_tokens: int
+    generated_tokens: int
+    finish_reason: str
+    error: str
+
+
+class ChatSession:
+    """Sends chat completions: use as an async context, call `ask` for each.
+
+    Args:
+        key: sent as a bearer token, and cut out of every message; empty: none is sent.
+        admit, settle: those of a Meter.
+    """
+
+    def __init__(
+        self,
+        settings: EndpointSettings,
+        key: str,
+        admit: Callable[[int], Awaitable[bool]],
+        settle: Callable[[int, int], Awaitable[None]],
+        backoff_s: float = BACKOFF_S,
+    ) -> None:
+        self.settings, self._key, self.admit, self.settle, self.backoff_s = settings, key, admit, settle, backoff_s
+
+    async def __aenter__(self) -> "ChatSession":
+        self.http = aiohttp.ClientSession(
+            headers={
+                "Content-Type": "application/json",
+                **({"Authorization": f"Bearer {self._key}"} if self._key else {}),
+            },
+            timeout=aiohttp.ClientTimeout(total=self.settings.timeout_s),
+            connector=aiohttp.TCPConnector(limit=0),  # how many are under way is the caller's business
+            trust_env=True,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.http.close()
+
+    async def ask(self, url: str, body: str, tokens: int) -> Answer:
+        """The answer to a request.
+
+        Args:
+            tokens: the most that it may use, prompt and answer together.
+
+        Raises:
+            EndpointError: no request of this job can be answered.
+        """
+        problem, asked_to_wait_s = "", 0.0
+        for attempt in range(self.settings.retries + 1):
+            if attempt:
+                await asyncio.sleep(self._wait_s(attempt, asked_to_wait_s))
+            if not await self.admit(tokens):
+                return failed(
+                    f"spending cap: language.endpoint.max_total_tokens ({self.settings.max_total_tokens:,}) is used up"
+                )
+            try:
+                status, text, asked_to_wait_s = await self._post(url, body)
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                problem = self._without_key(str(error)) or f"no answer in {self.settings.timeout_s:g} s"
+                continue  # it may have been answered, and paid for, without reaching us: its tokens stay set aside
+            if status == 200:
+                answer = read_answer(text)
+                await self.settle(tokens, _used(answer, tokens))
+                return {**answer, "error": self._without_key(answer["error"])}
+            await self.settle(tokens, 0)
+            problem = f"HTTP {status}: {self._without_key(text)[:200]}"
+            if status in HOPELESS:
+                self._give_up(status, url)
+            if status not in (408, 429) and status < 500:
+                return failed(problem)
+        return failed(f"gave up after {self.settings.retries + 1} attempts: {problem}")
+
+    async def _post(self, url: str, body: str) -> tuple[int, str, float]:
+        async with self.http.post(url, data=body, allow_redirects=False) as response:
+            content = await response.content.read(MOST_BYTES)
+            while len(content) < MOST_BYTES and (more := await response.content.read(MOST_BYTES)):
+                content += more
+            wait = response.headers.get("Retry-After", "")
+            return response.status, content.decode(errors="replace"), float(wait) if wait.isdecimal() else 0.0
+
+    def _wait_s(self, attempt: int, asked_s: float) -> float:
+        """Twice as long each time and never in step with other requests, but at least what the endpoint asked for."""
+        own = self.backoff_s * 2 ** (attempt - 1) * random.uniform(0.5, 1.0)
+        return min(max(own, asked_s), LONGEST_WAIT_S)
+
+    def _without_key(self, text: str) -> str:
+        return text.replace(self._key, "[key]") if self._key else text
+
+    def _give_up(self, status: int, url: str) -> None:
+        why = HOPELESS[status].format(url=self.settings.url, key=self.settings.api_key_env)
+        raise EndpointError(f"{url} answers {status}: {why}")
+
+
+def read_answer(text: str) -> Answer:
+    """What the body of a chat completion says, or the error that it is none."""
+    try:
+        body = json.loads(text)
+    except ValueError:
+        return failed(f"the endpoint answered no JSON: {text[:200]!r}")
+    try:
+        choice = body["choices"][0]
+        content = choice["message"]["content"]
+        if not isinstance(content, str):
+            return failed(f"the endpoint answered without text: {text[:200]}")
+        usage = body.get("usage") or {}
+        return {
+            "generated_text": content,
+            "prompt_tokens": int(usage.get("prompt_tokens", -1)),
+            "generated_tokens": int(usage.get("completion_tokens", -1)),
+            "finish_reason": str(choice.get("finish_reason") or "stop"),
+            "error": "",
+        }
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+        return failed(f"the endpoint's answer is no chat completion: {text[:200]}")
+
+
+def failed(error: str) -> Answer:
+    """The answer of a request that got none."""
+    return {"generated_text": "", "prompt_tokens": -1, "generated_tokens": -1, "finish_reason": "error", "error": error}
+
+
+def _used(answer: Answer, set_aside: int) -> int:
+    counts: tuple[Any, ...] = (answer["prompt_tokens"], answer["generated_tokens"])
+    return set_aside if min(counts) < 0 else sum(counts)

@@ -1,0 +1,160 @@
+"""Generation by an OpenAI-compatible endpoint under Ray Data. Takes requests with messages; gives what generate gives.
+
+Ray's HTTP processor carries the rows. Seen in its source (2.60), it sends a batch's requests one after another, paces
+only how fast it builds them, does not try 500 again, stops the whole job at the first row that keeps failing or answers
+no JSON, passes a refused key's message on as an answer, and writes its headers, a key among them, where Ray exports its
+operators. So it is given a session of ours (ChatSession), which sends at once, paces, tries again, caps, and makes of every failure an
+error of its own row; the key lies in that session alone, and comes from the environment of the job.
+"""
+
+import asyncio
+import json
+import os
+from typing import Any
+
+import pyarrow as pa
+import ray
+import ray.data
+from ray.actor import ActorHandle
+
+from dualrec.errors import EndpointError
+from dualrec.language.models import LanguageModel
+from dualrec.schemas import TRACES
+from dualrec.settings import EndpointSettings, LanguageSettings
+
+_ANSWER = ("generated_text", "prompt_tokens", "generated_tokens", "finish_reason", "error")
+_CARRIED = tuple(TRACES.names[: TRACES.names.index("generated_text")])  # the messages stay behind
+
+
+def generate_at_endpoint(
+    requests: ray.data.Dataset, preset: LanguageModel, settings: LanguageSettings
+) -> ray.data.Dataset:
+    """Append generated_text, prompt_tokens, generated_tokens, finish_reason and error to requests of MessagesBuilder.
+
+    Rows come back in any order. The spending cap and the rate hold for all rows of this call together.
+
+    Raises:
+        EndpointError: the environment holds no key; or, while the rows run, the endpoint refuses it.
+    """
+    from ray.data.llm import HttpRequestProcessorConfig, build_processor
+
+    from dualrec.language.meter import Meter
+
+    endpoint, engine = settings.endpoint, settings.engine
+    key = _key(endpoint)
+    meter = ray.remote(Meter).options(num_cpus=0).remote(endpoint.requests_per_second, endpoint.max_total_tokens)
+    config = HttpRequestProcessorConfig(
+        url=f"{endpoint.url.rstrip('/')}/chat/completions",
+        batch_size=engine.batch_size,
+        concurrency=(engine.replicas, engine.replicas),
+        session_factory=_SessionFactory(endpoint, key, meter, settings.max_new_tokens),
+        http_request_stage={"num_cpus": engine.cpus},
+    )
+    options = {
+        "model": endpoint.model or preset.endpoint,
+        "temperature": settings.temperature,
+        "max_tokens": settings.max_new_tokens,
+        "seed": settings.seed,
+        **({"stop": list(preset.stop)} if preset.stop else {}),
+    }
+    processor = build_processor(
+        config,
+        preprocess=lambda row: {"payload": {**options, "messages": row.pop("messages")}},
+        postprocess=lambda row: {**{name: row[name] for name in _CARRIED}, **row["http_response"]},
+        preprocess_map_kwargs={"num_cpus": 0.1},
+        postprocess_map_kwargs={"num_cpus": 0.1},
+    )
+    return processor(requests).map_batches(_tidy, batch_format="pyarrow", num_cpus=0.1)
+
+
+def _key(endpoint: EndpointSettings) -> str:
+    name = endpoint.api_key_env
+    key = os.environ.get(name, "").strip() if name else ""
+    if name and not key:
+        raise EndpointError(
+            f"{endpoint.url} needs a key, and the environment variable {name} holds none: export {name}=…, name another "
+            "variable by language.endpoint.api_key_env, or set that to null for an endpoint without keys"
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise EndpointError(
+            f"the environment variable {name} holds no key: there are line breaks or odd characters in it"
+        )
+    return key
+
+
+class _SessionFactory:
+    """Makes the session of each batch. Not a dataclass: Ray writes those out field by field, and one holds the key."""
+
+    def __init__(self, endpoint: EndpointSettings, key: str, meter: ActorHandle, max_new_tokens: int) -> None:
+        self._arguments = (endpoint, key, meter, max_new_tokens)
+
+    def __call__(self) -> "_Session":
+        return _Session(*self._arguments)
+
+
+class _Session:
+    """A ChatSession in the form of the aiohttp.ClientSession that Ray's HTTP stage works with."""
+
+    def __init__(self, endpoint: EndpointSettings, key: str, meter: ActorHandle, max_new_tokens: int) -> None:
+        from dualrec.language.chat import ChatSession
+
+        self._chat = ChatSession(endpoint, key, meter.admit.remote, meter.settle.remote)
+        self._max_new_tokens = max_new_tokens
+        self._under_way: list[asyncio.Task[_Response]] = []
+
+    async def __aenter__(self) -> "_Session":
+        await self._chat.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        for task in self._under_way:
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+        await self._chat.__aexit__(*error)
+
+    def post(self, url: str, headers: dict[str, str], data: str) -> "asyncio.Task[_Response]":
+        """Send a request at once; Ray awaits it when its turn comes."""
+        task = asyncio.create_task(self._ask(url, data))
+        self._under_way.append(task)
+        return task
+
+    async def _ask(self, url: str, body: str) -> "_Response":
+        from dualrec.language.messages import estimated_tokens
+
+        tokens = estimated_tokens(json.loads(body)["messages"]) + self._max_new_tokens
+        return _Response(dict(await self._chat.ask(url, body, tokens)))
+
+
+class _Response:
+    """An answer in the form of an aiohttp response."""
+
+    status = 200
+
+    def __init__(self, answer: dict[str, Any]) -> None:
+        self._answer = answer
+
+    async def __aenter__(self) -> "_Response":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    async def json(self) -> dict[str, Any]:
+        """The answer, as chat.Answer."""
+        return self._answer
+
+
+def _tidy(rows: pa.Table) -> pa.Table:
+    """The contract's columns; rows that failed keep what they carried and get their error."""
+    columns = {name: rows.column(name) for name in _CARRIED}
+    errors = rows.column("error").to_pylist()
+    for name in _ANSWER:
+        values = rows.column(name).to_pylist()
+        if name in ("prompt_tokens", "generated_tokens"):
+            values = [None if value < 0 else value for value in values]
+        elif name == "generated_text":
+            values = [None if error else value for value, error in zip(values, errors, strict=True)]
+        elif name == "error":
+            values = [value or None for value in values]
+        columns[name] = pa.array(values, TRACES.field(name).type)
+    return pa.table(columns)

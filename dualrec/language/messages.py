@@ -1,0 +1,45 @@
+"""Builds each request's chat messages for an endpoint, where no tokenizer is at hand. Knows no Ray and no HTTP."""
+
+from functools import partial
+
+import pyarrow as pa
+
+from dualrec.language.prompts import Messages, fitting_prompt
+from dualrec.language.titles import display_title
+from dualrec.settings import LanguageSettings
+
+CHARACTERS_A_TOKEN = 3.0  # English prose has about four, titles and names fewer: this rather counts too many tokens
+TOKENS_A_MESSAGE = 8  # the marks that a chat template puts around each
+
+
+class MessagesBuilder:
+    """Adds `prompt string` and `messages list<struct<role, content>>` to requests with the sequence model's choices.
+
+    Args:
+        titles: the published title of each item id.
+    """
+
+    def __init__(self, settings: LanguageSettings, titles: dict[int, str]) -> None:
+        self.settings, self.titles = settings, titles
+
+    def __call__(self, requests: pa.Table) -> pa.Table:
+        """Append the messages of a batch."""
+        columns = (requests.column(name).to_pylist() for name in ("item_ids", "sequence_item_ids"))
+        messages = [self._messages(item_ids, choices) for item_ids, choices in zip(*columns, strict=True)]
+        prompts = ["\n\n".join(message["content"] for message in one) for one in messages]
+        kind = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+        requests = requests.append_column("prompt", pa.array(prompts, pa.string()))
+        return requests.append_column("messages", pa.array(messages, kind))
+
+    def _messages(self, item_ids: list[int], choices: list[int]) -> Messages:
+        recent = [display_title(self.titles[item]) for item in item_ids[-self.settings.history_length :]]
+        hint = display_title(self.titles[choices[0]]) if choices else None
+        build = partial(fitting_prompt, self.settings.prompt, recent, hint, self.settings.titles)
+        messages, _ = build(lambda one: [0] * estimated_tokens(one), self.settings.max_prompt_tokens)
+        return messages
+
+
+def estimated_tokens(messages: Messages) -> int:
+    """About how many tokens the messages are."""
+    characters = sum(len(message["content"]) for message in messages)
+    return int(characters / CHARACTERS_A_TOKEN) + TOKENS_A_MESSAGE * len(messages) + 1

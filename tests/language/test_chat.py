@@ -1,0 +1,137 @@
+"""One request to an endpoint that fails in every way there is."""
+
+import asyncio
+import json
+import time
+
+import pytest
+
+from dualrec.errors import EndpointError
+from dualrec.language.chat import Answer, ChatSession, read_answer
+from dualrec.language.meter import Meter
+from dualrec.settings import EndpointSettings
+from tests.fake_endpoint import FakeEndpoint, completion, fake_endpoint
+
+KEY = "sk-secret-123"
+BODY = json.dumps({"model": "m", "messages": [{"role": "user", "content": "movies?"}]})
+
+
+def ask(server: FakeEndpoint, requests: int = 1, key: str = "", **settings: float) -> tuple[list[Answer], Meter]:
+    """The answers to some requests sent at once, and the meter that saw them."""
+    endpoint = EndpointSettings.model_validate(
+        {"url": server.url, "retries": 2, "timeout_s": 0.4, "requests_per_second": 1000, **settings}
+    )
+    meter = Meter(endpoint.requests_per_second, endpoint.max_total_tokens)
+
+    async def all_of_them() -> list[Answer]:
+        async with ChatSession(endpoint, key, meter.admit, meter.settle, backoff_s=0.01) as session:
+            url = f"{endpoint.url}/chat/completions"
+            return await asyncio.gather(*(session.ask(url, BODY, 100) for _ in range(requests)))
+
+    return asyncio.run(all_of_them()), meter
+
+
+def test_an_answer_comes_with_its_token_counts_and_reason() -> None:
+    with fake_endpoint(key=KEY) as server:
+        (answer,), meter = ask(server, key=KEY)
+    assert answer == {
+        "generated_text": "Heat (1995)", "prompt_tokens": 60, "generated_tokens": 7, "finish_reason": "stop", "error": "",
+    }  # fmt: skip
+    assert meter.tokens == 67
+    assert server.seen[0]["path"] == "/v1/chat/completions"
+    assert server.seen[0]["messages"] == [{"role": "user", "content": "movies?"}]
+
+
+@pytest.mark.parametrize("fault", [429, 500, 502, 503, 529, 408, "drop", "hang"])
+def test_what_may_pass_is_tried_again(fault: int | str) -> None:
+    with fake_endpoint(fault, fault) as server:
+        (answer,), _ = ask(server)
+    assert answer["error"] == ""
+    assert len(server.seen) == 3
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (429, "gave up after 3 attempts: HTTP 429"),
+        (500, "gave up after 3 attempts: HTTP 500"),
+        ("drop", "gave up after 3 attempts: Server disconnected"),
+        ("hang", "gave up after 3 attempts: no answer in 0.4 s"),
+    ],
+)
+def test_what_never_passes_becomes_the_rows_error(fault: int | str, said: str) -> None:
+    with fake_endpoint(*[fault] * 9) as server:
+        (answer,), _ = ask(server)
+    assert said in answer["error"]
+    assert answer["finish_reason"] == "error"
+    assert len(server.seen) == 3
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (400, "HTTP 400"),
+        (403, "HTTP 403"),
+        ("rubbish", "no JSON"),
+        ("empty", "no chat completion"),
+        ("silent", "without text"),
+    ],
+)
+def test_what_another_try_cannot_mend_is_the_rows_error_at_once(fault: int | str, said: str) -> None:
+    with fake_endpoint(fault) as server:
+        (answer, other), _ = ask(server, requests=2)
+    assert sorted([said in answer["error"], said in other["error"]]) == [False, True]
+    assert len(server.seen) == 2
+
+
+@pytest.mark.parametrize(("status", "said"), [(401, "key"), (402, "credit"), (404, "language.endpoint.url")])
+def test_what_no_row_can_survive_is_raised_with_the_way_out(status: int, said: str) -> None:
+    with fake_endpoint(status) as server, pytest.raises(EndpointError, match=said):
+        ask(server)
+    assert len(server.seen) == 1
+
+
+def test_the_wait_doubles_and_is_at_least_what_the_endpoint_asks_for() -> None:
+    session = ChatSession(EndpointSettings(), "", Meter(1, 0).admit, Meter(1, 0).settle)
+    waits = [session._wait_s(attempt, 0) for attempt in (1, 2, 3, 10)]
+    assert all(limit / 2 <= wait <= limit for wait, limit in zip(waits, (1, 2, 4, 60), strict=True))
+    assert session._wait_s(1, 7) == 7
+    assert session._wait_s(1, 7000) == 60
+
+
+def test_no_message_holds_the_key() -> None:
+    with fake_endpoint(400, *[500] * 3, key=KEY) as server:
+        answers = [ask(server, key=KEY)[0][0] for _ in range(2)]
+    assert all("a fault, for [key]" in answer["error"] for answer in answers)
+    with fake_endpoint(key="another") as server, pytest.raises(EndpointError) as raised:
+        ask(server, key=KEY)
+    assert KEY not in str(raised.value)
+
+
+def test_the_spending_cap_refuses_what_would_exceed_it() -> None:
+    with fake_endpoint() as server:
+        answers, meter = ask(server, requests=5, max_total_tokens=250)
+    errors = [answer["error"] for answer in answers]
+    assert sum("spending cap" in error for error in errors) == 3  # two requests of at most 100 tokens fit
+    assert len(server.seen) == 2
+    assert meter.tokens == 2 * 67
+
+
+def test_lost_requests_count_as_spent_and_refused_ones_do_not() -> None:
+    with fake_endpoint("drop", 429) as server:
+        _, meter = ask(server)
+    assert meter.tokens == 100 + 0 + 67
+
+
+def test_requests_keep_to_the_rate() -> None:
+    started = time.monotonic()
+    with fake_endpoint() as server:
+        ask(server, requests=6, requests_per_second=20)
+    assert server.seen[-1]["at"] - started >= 5 / 20
+
+
+def test_an_answer_without_usage_is_one_too() -> None:
+    body = completion()
+    del body["usage"]
+    answer = read_answer(json.dumps(body))
+    assert (answer["generated_text"], answer["generated_tokens"], answer["error"]) == ("Heat (1995)", -1, "")

@@ -1,0 +1,28 @@
+"""Messages for an endpoint: the same prompt, within an estimated budget."""
+
+import pyarrow as pa
+
+from dualrec.language.messages import MessagesBuilder, estimated_tokens
+from dualrec.language.prompts import PROMPTS
+from dualrec.settings import LanguageSettings
+from tests.conftest import MOVIES
+
+TITLES = {item: title for item, (title, _) in MOVIES.items()}
+REQUESTS = pa.table({"item_ids": [[3, 2], []], "sequence_item_ids": [[5], []]})
+
+
+def test_the_messages_are_those_of_the_prompt() -> None:
+    built = MessagesBuilder(LanguageSettings(), TITLES)(REQUESTS).to_pylist()
+    assert built[0]["messages"] == PROMPTS["titles"](["Heat (1995)", "A Bug's Life (1998)"], "Sabrina (1954)", 3)
+    assert built[1]["messages"] == PROMPTS["titles"]([], None, 3)
+    assert built[0]["prompt"] == "\n\n".join(message["content"] for message in built[0]["messages"])
+
+
+def test_older_movies_are_left_out_until_the_estimate_fits() -> None:
+    long = pa.table({"item_ids": [[1, 2, 3, 4, 5, 6] * 5], "sequence_item_ids": [[3]]})
+    settings = LanguageSettings(history_length=30, max_prompt_tokens=160)
+    (row,) = MessagesBuilder(settings, TITLES)(long).to_pylist()
+    shown = row["messages"][-1]["content"].splitlines()[1:-3]
+    assert 0 < len(shown) < 30
+    assert shown[-1] == "Sabrina (1995)"
+    assert estimated_tokens(row["messages"]) <= 160

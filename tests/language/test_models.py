@@ -1,0 +1,50 @@
+"""Presets: what reasoning models are given, and what can be asked of models behind an endpoint."""
+
+import pytest
+
+from dualrec.language.models import PRESETS, LanguageModel, decodings_of, language_model
+from dualrec.language.tokens import prompt_tokens, thinking_closed
+
+# How DeepSeek's distilled models end a generation prompt, and how other templates do.
+OPENED = (
+    "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}<|Assistant|><think>\n{% endif %}"
+)
+UNOPENED = "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}<|Assistant|>\n{% endif %}"
+MESSAGES = [{"role": "user", "content": "movies?"}]
+
+
+def tokenizer(template: str):
+    """One token a byte, with a chat template."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    inner = Tokenizer(models.BPE({character: number for number, character in enumerate(alphabet)}, []))
+    inner.pre_tokenizer, inner.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=inner, chat_template=template)
+
+
+@pytest.mark.parametrize("template", [OPENED, UNOPENED])
+def test_a_reasoning_model_finds_its_thinking_closed_whatever_the_template(template: str) -> None:
+    preset, tokens = PRESETS["deepseek-r1-distill-qwen-1.5b"], tokenizer(template)
+    text = tokens.decode(prompt_tokens(tokens, preset, MESSAGES))
+    assert text.count("<think>") == text.count("</think>") == 1
+    assert text.endswith("<think>\n\n</think>\n\n")
+    assert text.startswith("movies?<|Assistant|>")
+
+
+def test_other_models_are_given_their_template_and_nothing_more() -> None:
+    tokens = tokenizer(UNOPENED)
+    assert tokens.decode(prompt_tokens(tokens, LanguageModel(), MESSAGES)) == "movies?<|Assistant|>\n"
+
+
+def test_closing_keeps_the_space_before_an_unopened_block() -> None:
+    assert thinking_closed("assistant\n") == "assistant\n<think>\n\n</think>\n\n"
+
+
+def test_a_model_behind_an_endpoint_has_no_folder_and_writes_freely() -> None:
+    preset, folder = language_model("deepseek-v3", "nowhere")
+    assert folder is None
+    assert preset.endpoint == "deepseek/deepseek-chat"
+    assert decodings_of("deepseek-v3") == ("free",)
+    assert decodings_of("smollm2-135m") == decodings_of("/some/folder") == ("free", "shortlist")
