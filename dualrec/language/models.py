@@ -8,15 +8,17 @@ from dualrec.assets.fetch import resolve_model
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """What serving a model takes beside its weights.
+    """What serving and fine-tuning a model take beside its weights.
 
     Attributes:
         stop: strings at which an answer ends, beside the model's own end token.
         chat_options: what the chat template is given, such as a switch for thinking.
+        target_modules: the layers that fine-tuning adapts; by default the attention projections, as published.
     """
 
     stop: tuple[str, ...] = ("\n\n",)
     chat_options: dict[str, object] = field(default_factory=dict)
+    target_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 
 PRESETS = {

@@ -54,7 +54,7 @@ def fitting_prompt(
     Raises:
         ValueError: not even a prompt without movies fits.
     """
-    watched, hint = [_one_line(title) for title in watched], _one_line(hint) if hint else None
+    watched, hint = [one_line(title) for title in watched], one_line(hint) if hint else None
     for shown in range(len(watched), -1, -1):
         messages = PROMPTS[preset](watched[len(watched) - shown :], hint, titles)
         tokens = tokens_of(messages)
@@ -63,5 +63,6 @@ def fitting_prompt(
     raise ValueError(f"the prompt takes {len(tokens)} tokens without any movie; language.max_prompt_tokens is {budget}")
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """A title as it stands in prompts and answers: no control characters, one space between words, 200 characters."""
     return " ".join("".join(character if character.isprintable() else " " for character in text).split())[:200]
