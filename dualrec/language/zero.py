@@ -40,6 +40,8 @@ def engine_of(module: Any, settings: FinetuneSettings, workers: int) -> Any:
     import torch
 
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    # Its shared-memory all-reduce for CPUs would be compiled on the spot, for minutes; gloo does as well here.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     engine, *_ = deepspeed.initialize(
