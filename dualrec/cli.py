@@ -20,6 +20,10 @@ from dualrec.settings import load_settings
 JOBS = {
     "prepare": ("dualrec.data.prepare:prepare", "Read a data set; write its catalogue and one history a user."),
     "train-sequence": ("dualrec.sequence.train:train_sequence", "Train the LSTM that predicts each user's next movie."),
+    "finetune-language": (
+        "dualrec.language.finetune:finetune_language",
+        "Teach the language model to answer with titles, by LoRA; write the adapter and the merged model.",
+    ),
     "recommend": ("dualrec.recommend:recommend", "Write a ranked list for every user, by both models."),
     "evaluate": ("dualrec.evaluation.evaluate:evaluate", "Measure the lists on test users, beside simple rivals."),
     "run": ("dualrec.pipeline:run", "All of it in order: prepare, train-sequence, recommend, evaluate."),

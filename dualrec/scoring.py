@@ -1,5 +1,6 @@
 """Requests in, traces out: the sequence model, the prompt, the language model and SBERT, one after another in actors."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -112,7 +113,7 @@ def score(
 
 
 def prompted(requests: ray.data.Dataset, models: Models, settings: Settings) -> ray.data.Dataset:
-    """Requests with the sequence model's choices and what the engine is given (see PromptBuilder)."""
+    """Requests with the sequence model's choices and what the engine is given (see PromptBuilder and AnswerLimits)."""
     sequenced = _through(
         requests.repartition(target_num_rows_per_block=settings.recommend.batch_size),
         _SequenceActor,
@@ -186,21 +187,25 @@ class _PromptActor:
         embeddings: "ray.ObjectRef[np.ndarray]",
         preset: LanguageModel,
     ) -> None:
+        from dualrec.language.limits import AnswerLimits
         from dualrec.language.messages import MessagesBuilder
         from dualrec.language.shortlist import Shortlister
         from dualrec.language.tokens import PromptBuilder
 
         table = ray.get(catalogue)
         titles = dict(zip(*(table.column(name).to_pylist() for name in ("item_id", "title")), strict=True))
-        self.build: MessagesBuilder | PromptBuilder
+        self.steps: list[Callable[[pa.Table], pa.Table]]
         if preset.endpoint:
-            self.build = MessagesBuilder(settings, titles)
+            self.steps = [MessagesBuilder(settings, titles)]
             return
+        build = PromptBuilder(folder, preset, settings, titles)
         shortlister = Shortlister(table, ray.get(embeddings), settings.shortlist)
-        self.build = PromptBuilder(folder, preset, settings, titles, shortlister)
+        self.steps = [build, AnswerLimits(build.tokenizer, settings, shortlister)]
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        return self.build(batch)
+        for step in self.steps:
+            batch = step(batch)
+        return batch
 
 
 class _RerankActor:

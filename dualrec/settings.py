@@ -142,6 +142,43 @@ class LanguageSettings(Group):
     endpoint: EndpointSettings = EndpointSettings()
 
 
+class FinetuneSettings(Group):
+    """Stage 2: how the language model learns the answer's form, the titles and the taste, by LoRA under DeepSpeed."""
+
+    # Several cuts a user give several examples of each history; published: one a user, the last five as answer.
+    examples: Literal["cuts", "published"] = "cuts"
+    examples_per_user: Count = 4  # cuts of a history; more repeat nearly the same prompts
+    max_examples: Annotated[int, Field(ge=0)] = 0  # a seeded sample of that many; 0 takes all
+    validation_examples: Count = 200  # a seeded sample, one a validation user; enough to tell epochs apart
+    lora_rank: Count = 8  # as published, like the next two
+    lora_alpha: Annotated[float, Field(gt=0)] = 16.0
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    max_tokens: Count = 512  # prompt and answer together, as published; older movies are left out until they fit
+    loss: Literal["answer", "all"] = "answer"  # all: on the prompt's tokens too, as published; half is boilerplate
+    epochs: Count = 3  # as published
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-4  # the peak; adapters bear more than whole models
+    warmup_fraction: Fraction = 0.05  # of all steps, rising; then a cosine falls to nothing
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0  # so few weights need none
+    gradient_clip: Annotated[float, Field(gt=0)] = 1.0  # norm over all adapter weights
+    batch_size: Count = 16  # examples a step over all workers: small, so that few examples still give many steps
+    accumulation: Count = 1  # parts that a worker's share of a step is computed in; more take less memory
+    zero_stage: Literal[2, 3] = 2  # 3 also splits the frozen weights: for models that one device cannot hold
+    cpu_offload: bool = False  # keep the optimizer's state, and at stage 3 the weights, in the host's memory
+    gradient_checkpointing: bool = False  # a third more time for a fraction of the memory
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"  # of the frozen weights and the arithmetic
+    seed: int = 0
+    resources: TrainingResources = TrainingResources()
+
+    @model_validator(mode="after")
+    def _a_step_divides_evenly(self) -> "FinetuneSettings":
+        parts = self.resources.workers * self.accumulation
+        if self.batch_size % parts:
+            raise ValueError(
+                f"batch_size ({self.batch_size}) must be a multiple of resources.workers x accumulation ({parts})"
+            )
+        return self
+
+
 class RerankSettings(Group):
     """Stage 3: the sentence encoder that compares generated titles with the sequence model's first choice."""
 
@@ -196,6 +233,7 @@ class Settings(Group):
     data: DataSettings = DataSettings()
     sequence: SequenceSettings = SequenceSettings()
     language: LanguageSettings = LanguageSettings()
+    finetune: FinetuneSettings = FinetuneSettings()
     rerank: RerankSettings = RerankSettings()
     ranking: RankingSettings = RankingSettings()
     recommend: RecommendSettings = RecommendSettings()

@@ -16,12 +16,12 @@ def split_of(user_ids: np.ndarray, settings: DataSettings) -> np.ndarray:
     Returns:
         str (n,): train, validation or test.
     """
-    place = _hash(user_ids, settings.seed).astype(np.float64) / 2.0**64
+    place = hashed(user_ids, settings.seed).astype(np.float64) / 2.0**64
     bounds = [settings.train_fraction, settings.train_fraction + settings.validation_fraction]
     return np.array(SPLITS)[np.searchsorted(bounds, place, side="right")]
 
 
-def _hash(values: np.ndarray, seed: int) -> np.ndarray:
+def hashed(values: np.ndarray, seed: int) -> np.ndarray:
     """SplitMix64 (Steele et al., OOPSLA 2014) of each value: uint64 (n,)."""
     with np.errstate(over="ignore"):
         mixed = values.astype(np.int64).view(np.uint64) + np.uint64(seed + 1) * np.uint64(0x9E3779B97F4A7C15)

@@ -27,7 +27,7 @@ _CARRIED = (
 def generate(
     requests: ray.data.Dataset, folder: Path, preset: LanguageModel, settings: LanguageSettings
 ) -> ray.data.Dataset:
-    """Append generated_text, prompt_tokens, generated_tokens, finish_reason and error to requests from PromptBuilder.
+    """Append generated_text, prompt_tokens, generated_tokens, finish_reason and error to requests with prompts and limits.
 
     Rows come back in any order.
     """

@@ -9,12 +9,12 @@ from dualrec.requests import Decoding
 
 @dataclass(frozen=True)
 class LanguageModel:
-    """What serving and tuning a model takes beside its weights.
+    """What serving and fine-tuning a model take beside its weights.
 
     Attributes:
         stop: strings at which an answer ends, beside the model's own end token.
         chat_options: what the chat template is given, such as a switch for thinking.
-        target_modules: the layers that get LoRA adapters.
+        target_modules: the layers that fine-tuning adapts; by default the attention projections, as published.
         thinks: a reasoning model; the prompt closes its thinking off, so that it answers at once.
         endpoint: the model's name at an OpenAI-compatible endpoint; None: its weights are served here.
     """

@@ -1,0 +1,32 @@
+"""Where a fine-tuned language model lies, and under which version. Knows names only.
+
+models/language/VERSION/
+    adapter/        the LoRA adapter of the best epoch, as PEFT writes it
+    merged/         base model and adapter in one, with tokenizer and chat template: what vLLM and transformers load
+    metrics.json    every epoch, the best one, and what it took
+    curves.png, tensorboard/
+"""
+
+from dualrec.data.prepare import Prepared
+from dualrec.sequence.artefact import sequence_version
+from dualrec.settings import Settings, version_of
+
+ADAPTER, MERGED = "adapter", "merged"
+METRICS, CURVES, TENSORBOARD = "metrics.json", "curves.png", "tensorboard"
+
+_SHAPES_EXAMPLES = {"model", "prompt", "history_length", "titles", "max_prompt_tokens"}
+_CHANGES_NO_RESULT = {"resources", "zero_stage", "cpu_offload", "gradient_checkpointing", "accumulation"}
+
+
+def language_version(data: Prepared, settings: Settings) -> str:
+    """The version of the language model that these histories, sequence model and settings make."""
+    return version_of(
+        sequence_version(data, settings),
+        settings.finetune.model_dump(mode="json", exclude=_CHANGES_NO_RESULT),
+        settings.language.model_dump(mode="json", include=_SHAPES_EXAMPLES),
+    )
+
+
+def language_name(data: Prepared, settings: Settings) -> str:
+    """The artefact's name in the workspace."""
+    return f"models/language/{language_version(data, settings)}"

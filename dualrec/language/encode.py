@@ -1,0 +1,102 @@
+"""From examples to token ids: the prompt by the code that serves it, then the answer. Knows a tokenizer; not Ray."""
+
+import heapq
+
+import pyarrow as pa
+
+from dualrec.errors import AssetError, InputError
+from dualrec.language.models import LanguageModel
+from dualrec.language.titles import display_title
+from dualrec.language.tokens import PromptBuilder
+from dualrec.settings import FinetuneSettings, LanguageSettings
+
+ENCODED = pa.schema(
+    [
+        ("user_id", pa.int64()),
+        ("order", pa.uint64()),
+        ("input_ids", pa.list_(pa.int32())),  # prompt and answer, with the token that ends the turn
+        ("answer_start", pa.int32()),  # the place of the answer's first token
+    ]
+)
+
+
+class ExampleEncoder:
+    """Turns examples with hints into token ids.
+
+    The answer is its movies' titles as people write them, one a line, and the tokenizer's end token.
+
+    Args:
+        folder: a Hugging Face folder with a tokenizer.
+        titles: the published title of each item id.
+
+    Raises:
+        AssetError: the tokenizer has no end token or no chat template.
+        InputError: the longest answer leaves no room for a prompt, even one without movies.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        preset: LanguageModel,
+        language: LanguageSettings,
+        finetune: FinetuneSettings,
+        titles: dict[int, str],
+    ) -> None:
+        self.prompts = PromptBuilder(folder, preset, language, titles)
+        tokenizer = self.prompts.tokenizer
+        if tokenizer.eos_token_id is None:
+            raise AssetError(f"{folder}: its tokenizer has no end token, so an answer could never end")
+        if not tokenizer.chat_template:
+            raise AssetError(
+                f"{folder}: its tokenizer has no chat template, so a prompt cannot be made; take an instruction-tuned "
+                "model, or put chat_template.jinja into the folder"
+            )
+        self.titles = titles
+        self._pieces: dict[str, list[int]] = {}
+        longest = sum(heapq.nlargest(language.titles, (len(self._line(item)) for item in titles))) + 1
+        budget = min(language.max_prompt_tokens, finetune.max_tokens - longest)
+        self.prompts.settings = language.model_copy(update={"max_prompt_tokens": budget})
+        self._check_room(budget, longest, finetune)
+
+    def __call__(self, examples: pa.Table) -> pa.Table:
+        """A table of schema ENCODED for examples of schema EXAMPLES with sequence_item_ids."""
+        prompts = self.prompts(examples).column("tokenized_prompt").to_pylist()
+        answers = [self._answer(items) for items in examples.column("answer_ids").to_pylist()]
+        return pa.table(
+            [
+                examples.column("user_id"),
+                examples.column("order"),
+                pa.array([prompt + answer for prompt, answer in zip(prompts, answers, strict=True)], pa.list_(pa.int32())),
+                pa.array([len(prompt) for prompt in prompts], pa.int32()),
+            ],
+            schema=ENCODED,
+        )  # fmt: skip
+
+    def _answer(self, items: list[int]) -> list[int]:
+        text = "\n".join(self._title(item) for item in items)
+        return [*self._tokens(text), self.prompts.tokenizer.eos_token_id]
+
+    def _line(self, item: int) -> list[int]:
+        return self._tokens(f"{self._title(item)}\n")
+
+    def _title(self, item: int) -> str:
+        return display_title(self.titles[item])
+
+    def _tokens(self, text: str) -> list[int]:
+        return list(self.prompts.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _check_room(self, budget: int, longest: int, finetune: FinetuneSettings) -> None:
+        nothing = pa.table(
+            {
+                "item_ids": pa.array([[]], pa.list_(pa.int64())),
+                "sequence_item_ids": pa.array([[max(self.titles, key=lambda item: len(self._title(item)))]]),
+            }
+        )
+        try:
+            self.prompts(nothing)
+        except ValueError as error:
+            raise InputError(
+                f"a prompt without any movie does not fit: {error}. The longest answer takes {longest} tokens of "
+                f"finetune.max_tokens ({finetune.max_tokens}), which leaves {budget}: raise finetune.max_tokens and "
+                "language.max_prompt_tokens, or ask for fewer language.titles"
+            ) from error

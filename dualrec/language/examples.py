@@ -1,0 +1,111 @@
+"""What the language model learns from: a history up to a cut, and the movies after it. Knows tables; no model.
+
+Training examples come from training users alone, whom no protocol ever holds out. Validation users give one example
+each, from the part of their history that no protocol holds out. Test users give none.
+"""
+
+import numpy as np
+import pyarrow as pa
+
+from dualrec.data.splits import hashed
+from dualrec.requests import HELD_OUT
+
+EXAMPLES = pa.schema(
+    [
+        ("user_id", pa.int64()),
+        (
+            "order",
+            pa.uint64(),
+        ),  # a seeded hash of user and cut: sorting by it shuffles, and its first rows are a sample
+        ("fold", pa.int8()),  # which half of the users this one is in
+        ("item_ids", pa.list_(pa.int64())),  # the history before the cut, oldest first
+        ("answer_ids", pa.list_(pa.int64())),  # the movies after the cut, in order
+    ]
+)
+
+FOLDS = 2
+LAST = max(HELD_OUT.values())  # movies at the end of a history that some protocol holds out
+
+
+def several_cuts(histories: pa.Table, titles: int, per_user: int, seed: int) -> pa.Table:
+    """Up to `per_user` examples of each history, cut at different places with `titles` movies after each.
+
+    The places are drawn for each user by seed and id, so that they stay when other users come and go. A history that
+    is too short for a movie before the cut and all titles after it gives none.
+
+    Args:
+        histories: schema HISTORIES, training users only.
+
+    Returns:
+        Schema EXAMPLES.
+    """
+    _assert_only(histories, "train")
+    rows = []
+    for user_id, item_ids in _histories(histories):
+        possible = np.arange(1, len(item_ids) - titles + 1)
+        draw = np.random.default_rng([seed, int(hashed(np.array([user_id]), seed)[0])])
+        for cut in sorted(draw.permutation(possible)[:per_user].tolist()):
+            rows.append((user_id, item_ids, cut, titles))
+    return _examples(rows, seed)
+
+
+def published_cuts(histories: pa.Table, titles: int, seed: int) -> pa.Table:
+    """One example of each history, as published: the first `titles` of the last five movies, in order, are the answer.
+
+    What is earlier makes the prompt, of which the prompt shows the most recent movies.
+    """
+    _assert_only(histories, "train")
+    rows = [
+        (user_id, item_ids, len(item_ids) - LAST, titles)
+        for user_id, item_ids in _histories(histories)
+        if len(item_ids) > LAST
+    ]
+    return _examples(rows, seed)
+
+
+def validation_cuts(histories: pa.Table, titles: int, seed: int) -> pa.Table:
+    """One example of each validation user: the last movies before those that a protocol holds out are the answer."""
+    _assert_only(histories, "validation")
+    rows = [
+        (user_id, item_ids[:-LAST], len(item_ids) - LAST - titles, titles)
+        for user_id, item_ids in _histories(histories)
+        if len(item_ids) > LAST + titles
+    ]
+    return _examples(rows, seed)
+
+
+def fold_of(user_ids: np.ndarray, seed: int) -> np.ndarray:
+    """The half of the training users that each is in, 0 or 1, int8 (n,): by a seeded hash that no split shares."""
+    return (hashed(user_ids, seed + 1_000_003) >> np.uint64(32)).astype(np.int64).astype(np.int8) % FOLDS
+
+
+def of_fold(histories: pa.Table, fold: int, seed: int) -> pa.Table:
+    """The rows of the users in one fold."""
+    return histories.filter(pa.array(fold_of(histories.column("user_id").to_numpy(), seed) == fold))
+
+
+def _examples(rows: list[tuple[int, list[int], int, int]], seed: int) -> pa.Table:
+    """Cut each (user, history, place of the cut, titles)."""
+    users = np.array([user_id for user_id, *_ in rows], np.int64)
+    cuts = np.array([cut for _, _, cut, _ in rows], np.int64)
+    with np.errstate(over="ignore"):
+        order = hashed((hashed(users, seed) + cuts.astype(np.uint64)).view(np.int64), seed)
+    return pa.table(
+        [
+            pa.array(users),
+            pa.array(order),
+            pa.array(fold_of(users, seed)),
+            pa.array([item_ids[:cut] for _, item_ids, cut, _ in rows], pa.list_(pa.int64())),
+            pa.array([item_ids[cut : cut + titles] for _, item_ids, cut, titles in rows], pa.list_(pa.int64())),
+        ],
+        schema=EXAMPLES,
+    )
+
+
+def _histories(histories: pa.Table) -> list[tuple[int, list[int]]]:
+    columns = (histories.column(name).to_pylist() for name in ("user_id", "item_ids"))
+    return list(zip(*columns, strict=True))
+
+
+def _assert_only(histories: pa.Table, split: str) -> None:
+    assert set(histories.column("split").to_pylist()) <= {split}, f"examples were asked of users outside {split}"

@@ -1,0 +1,242 @@
+"""The job `finetune-language`: histories and the sequence model in; models/language/VERSION out."""
+
+import json
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import ray
+import ray.data
+from ray.data import ActorPoolStrategy
+
+from dualrec.data.prepare import Prepared, prepared
+from dualrec.errors import AssetError, DualrecError, InputError, SettingsError
+from dualrec.language.artefact import ADAPTER, CURVES, MERGED, METRICS, TENSORBOARD, language_name
+from dualrec.language.examples import LAST, published_cuts, several_cuts, validation_cuts
+from dualrec.language.folds import Hints, fold_models
+from dualrec.language.models import LanguageModel, language_model
+from dualrec.language.train import best_epoch, fit_adapter
+from dualrec.sequence.artefact import WEIGHTS, sequence_name
+from dualrec.session import ray_session
+from dualrec.settings import Settings
+from dualrec.summary import Summary
+from dualrec.workspace import Workspace
+
+_BATCH = 256  # examples that an actor turns into tokens at a time
+
+
+def finetune_language(settings: Settings, force: bool = False) -> Summary:
+    """Fine-tune the language model on the training users, unless it is there.
+
+    Raises:
+        WorkspaceError: there are no histories or no sequence model, or the workspace cannot be written.
+        AssetError: the language model cannot be had, or lacks weights, a tokenizer or a chat template.
+        SettingsError: its target modules match no layer, or it is served at an endpoint.
+        InputError: there are too few examples, or a prompt cannot fit its limit.
+        DualrecError: more workers died than `finetune.resources.max_failures`.
+    """
+    workspace = Workspace(settings.workspace)
+    data = prepared(workspace, settings)
+    name = language_name(data, settings)
+    state = "already there"
+    if not workspace.has(name) or force:
+        workspace.require(sequence_name(data, settings), "train-sequence")
+        preset, folder = language_model(settings.language.model, settings.cache)
+        if folder is None:
+            raise SettingsError(
+                f"language.model {settings.language.model} is served at an endpoint, so there are no weights to tune: "
+                "name a model whose weights can be had"
+            )
+        check_folder(folder)
+        with ray_session(settings.cluster):
+            ray.get(_check.remote(str(folder), preset, settings, _titles(data)))
+            _finetune(workspace, data, settings, preset, folder)
+        state = "written"
+    return _summary(workspace, name, state)
+
+
+def check_folder(folder: Path) -> None:
+    """Raise an AssetError where a model's folder lacks weights or a tokenizer."""
+    if not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
+        raise AssetError(f"{folder} holds no weights (*.safetensors): name a whole model in language.model")
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+        raise AssetError(
+            f"{folder} holds no tokenizer (tokenizer.json): put the model's own there, or name a whole model in "
+            "language.model"
+        )
+
+
+def encoded_examples(
+    workspace: Workspace, data: Prepared, settings: Settings, preset: LanguageModel, folder: Path
+) -> tuple[ray.data.Dataset, ray.data.Dataset]:
+    """Training and validation examples (schema ENCODED), in memory.
+
+    Raises:
+        InputError: there are too few.
+    """
+    language, tuning = settings.language, settings.finetune
+    cut = {"titles": language.titles, "seed": tuning.seed}
+    trained_on_all = [workspace.read_bytes(f"{sequence_name(data, settings)}/{WEIGHTS}")]
+    if tuning.examples == "published":
+        cut_training, weights = partial(published_cuts, **cut), trained_on_all
+    else:
+        cut_training = partial(several_cuts, per_user=tuning.examples_per_user, **cut)
+        weights = fold_models(workspace, data, settings)
+    encode = partial(_encode, settings=settings, preset=preset, folder=folder, titles=ray.put(_titles(data)))
+    sets = []
+    for split, cuts, most, hints in (
+        ("train", cut_training, tuning.max_examples, weights),
+        ("validation", partial(validation_cuts, **cut), tuning.validation_examples, trained_on_all),
+    ):
+        histories = data.read_histories(workspace, split)
+        examples = histories.map_batches(cuts, batch_format="pyarrow", batch_size=None)
+        if most:
+            examples = examples.sort("order").limit(most)
+        sets.append(encode(examples, weights=ray.put(hints)).materialize())
+    training, validation = sets
+    _check_enough(training.count(), validation.count(), settings)
+    return training, validation
+
+
+def _encode(
+    examples: ray.data.Dataset,
+    weights: "ray.ObjectRef[list[bytes]]",
+    titles: "ray.ObjectRef[dict[int, str]]",
+    settings: Settings,
+    preset: LanguageModel,
+    folder: Path,
+) -> ray.data.Dataset:
+    through: dict[str, Any] = {"batch_size": _BATCH, "batch_format": "pyarrow", "compute": ActorPoolStrategy(size=1)}
+    hinted = examples.map_batches(
+        Hints, fn_constructor_kwargs={"weights": weights, "settings": settings.sequence}, num_cpus=0.2, **through
+    )
+    arguments = {"folder": str(folder), "preset": preset, "language": settings.language, "finetune": settings.finetune}
+    return hinted.map_batches(
+        _EncodeActor, fn_constructor_kwargs={**arguments, "titles": titles}, num_cpus=0.1, **through
+    )
+
+
+class _EncodeActor:
+    """Loads the tokenizer where the actor runs, not in the driver."""
+
+    def __init__(self, titles: "ray.ObjectRef[dict[int, str]]", **arguments: Any) -> None:
+        from dualrec.language.encode import ExampleEncoder
+
+        self.encode = ExampleEncoder(titles=ray.get(titles), **arguments)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        return self.encode(batch)
+
+
+@ray.remote
+def _check(folder: str, preset: LanguageModel, settings: Settings, titles: dict[int, str]) -> None:
+    """Find out in seconds what would fail after minutes: target modules, end token, chat template, room for a prompt."""
+    from dualrec.language.encode import ExampleEncoder
+    from dualrec.language.lora import check_model
+
+    check_model(folder, preset.target_modules)
+    ExampleEncoder(folder, preset, settings.language, settings.finetune, titles)
+
+
+@ray.remote
+def _finish(base: str, checkpoint: Any, target: str, filesystem: pafs.FileSystem, extra: dict[str, Any]) -> None:
+    """Merge the best adapter, draw the curves, and write everything to the artefact's folder."""
+    from dualrec.language.curves import draw_curves, write_tensorboard
+    from dualrec.language.merge import merge
+
+    with tempfile.TemporaryDirectory() as name, checkpoint.as_directory() as trained:
+        local = Path(name)
+        history = json.loads(Path(trained, METRICS).read_text())
+        merge(Path(base), Path(trained, ADAPTER), local / MERGED)
+        draw_curves(history, local / CURVES)
+        write_tensorboard(history, local / TENSORBOARD)
+        budget = {**extra, **_totals(history["epochs"])}
+        (local / METRICS).write_text(
+            json.dumps({"best": best_epoch(history["epochs"]), "budget": budget, **history}, indent=2)
+        )
+        pafs.copy_files(name, target, destination_filesystem=filesystem)
+        pafs.copy_files(str(Path(trained, ADAPTER)), f"{target}/{ADAPTER}", destination_filesystem=filesystem)
+
+
+def _finetune(workspace: Workspace, data: Prepared, settings: Settings, preset: LanguageModel, folder: Path) -> None:
+    started = time.perf_counter()
+    training, validation = encoded_examples(workspace, data, settings, preset, folder)
+    extra = {
+        "training_examples": training.count(),
+        "validation_examples": validation.count(),
+        "seconds_of_examples": time.perf_counter() - started,
+    }
+    description: dict[str, Any] = {
+        "data_version": data.version,
+        "sequence_model": sequence_name(data, settings),
+        "base_model": settings.language.model,
+        "settings": settings.finetune.model_dump(mode="json"),
+        "language": settings.language.model_dump(mode="json"),
+    }
+    with workspace.writing(language_name(data, settings), description) as target:
+        running = f"{target}/running"
+        try:
+            checkpoint = fit_adapter(
+                training, validation, str(folder), preset.target_modules, settings.finetune, running,
+                workspace.filesystem,
+            )  # fmt: skip
+        except ray.train.TrainingFailedError as error:
+            raise DualrecError(f"fine-tuning failed: {error}") from error
+        ray.get(_finish.remote(str(folder), checkpoint, target, workspace.filesystem, extra))
+        workspace.filesystem.delete_dir(running)
+
+
+def _check_enough(training: int, validation: int, settings: Settings) -> None:
+    titles, needed = settings.language.titles, settings.finetune.batch_size
+    if training < needed:
+        shortest = LAST + 1 if settings.finetune.examples == "published" else titles + 1
+        raise InputError(
+            f"there are {training} training examples, and one step takes {needed}: bring more training users with at "
+            f"least {shortest} movies, raise finetune.examples_per_user ({settings.finetune.examples_per_user}) or "
+            f"finetune.max_examples ({settings.finetune.max_examples}), or lower finetune.batch_size"
+        )
+    if validation == 0:
+        raise InputError(
+            f"no validation user has {LAST + titles + 1} movies, so no epoch can be chosen: bring longer histories, or "
+            "raise data.validation_fraction"
+        )
+
+
+def _titles(data: Prepared) -> dict[int, str]:
+    return dict(zip(*(data.catalogue.column(name).to_pylist() for name in ("item_id", "title")), strict=True))
+
+
+def _totals(epochs: list[dict[str, float]]) -> dict[str, float]:
+    return {name: sum(epoch[name] for epoch in epochs) for name in ("examples", "tokens", "seconds")}
+
+
+def _summary(workspace: Workspace, name: str, state: str) -> Summary:
+    metrics = json.loads(workspace.read_bytes(f"{name}/{METRICS}"))
+    best, epochs, budget = metrics["best"], metrics["epochs"], metrics["budget"]
+    lines: dict[str, object] = {
+        "version": f"{name.rpartition('/')[2]} ({state})",
+        "training examples": budget["training_examples"],
+        "validation examples": budget["validation_examples"],
+        "best epoch": f"{best['epoch']} of {len(epochs)}",
+        "training loss": f"{best['train_loss']:.4f} nats a token",
+        "validation loss": f"{best['validation_loss']:.4f} nats a token",
+        "training time": f"{budget['seconds']:.0f} s",
+        "tokens seen": int(budget["tokens"]),
+        "tokens a second": f"{budget['tokens'] / budget['seconds']:,.0f}",
+        "examples a second": f"{budget['examples'] / budget['seconds']:,.1f}",
+        "peak memory": f"{max(epoch['peak_memory_gib'] for epoch in epochs):.1f} GiB a worker",
+    }
+    places = {
+        "adapter": ADAPTER,
+        "merged model": MERGED,
+        "metrics": METRICS,
+        "curves": CURVES,
+        "TensorBoard": TENSORBOARD,
+    }
+    return Summary(
+        "finetune-language", lines, {title: f"{workspace.uri}/{name}/{place}" for title, place in places.items()}
+    )  # fmt: skip

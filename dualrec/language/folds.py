@@ -1,0 +1,97 @@
+"""Two sequence models, each trained on one half of the training users, that give the other half's hints.
+
+A hint from a model that has seen its own answer would teach the language model a trust that it does not deserve at
+night. The two are kept in the workspace, so that another fine-tuning with the same sequence settings finds them.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray
+import ray.data
+
+from dualrec.data.prepare import Prepared
+from dualrec.errors import DualrecError
+from dualrec.language.examples import FOLDS, of_fold
+from dualrec.sequence.artefact import WEIGHTS, sequence_version
+from dualrec.sequence.features import item_features
+from dualrec.sequence.train import fit
+from dualrec.settings import SequenceSettings, Settings, version_of
+from dualrec.workspace import Workspace
+
+
+def fold_models(workspace: Workspace, data: Prepared, settings: Settings) -> list[bytes]:
+    """The weights of the model for each fold, trained on the users of the other; trained now unless they are there.
+
+    Raises:
+        DualrecError: training failed.
+    """
+    seed = settings.finetune.seed
+    name = f"models/sequence-folds/{version_of(sequence_version(data, settings), seed, FOLDS)}"
+    if not workspace.has(name):
+        with workspace.writing(name, {"data_version": data.version, "seed": seed}) as folder:
+            for fold in range(FOLDS):
+                _train_without(workspace, data, settings, fold, folder)
+    return [workspace.read_bytes(f"{name}/{_file(fold)}") for fold in range(FOLDS)]
+
+
+def _train_without(workspace: Workspace, data: Prepared, settings: Settings, fold: int, folder: str) -> None:
+    training = data.read_histories(workspace, "train").map_batches(
+        partial(_others, fold=fold, seed=settings.finetune.seed), batch_format="pyarrow", batch_size=None
+    )
+    running = f"{folder}/running-{fold}"
+    try:
+        checkpoint = fit(
+            training,
+            data.read_histories(workspace, "validation"),
+            item_features(data.catalogue, settings.sequence),
+            settings.sequence,
+            running,
+            workspace.filesystem,
+        )
+    except ray.train.TrainingFailedError as error:
+        raise DualrecError(f"training the sequence model of fold {fold} failed: {error}") from error
+    with (
+        checkpoint.as_directory() as local,
+        workspace.filesystem.open_output_stream(f"{folder}/{_file(fold)}") as stream,
+    ):
+        stream.write(Path(local, WEIGHTS).read_bytes())
+    workspace.filesystem.delete_dir(running)
+
+
+def _others(histories: pa.Table, fold: int, seed: int) -> pa.Table:
+    return pa.concat_tables(of_fold(histories, other, seed) for other in range(FOLDS) if other != fold)
+
+
+def _file(fold: int) -> str:
+    return f"fold-{fold}.safetensors"
+
+
+class Hints:
+    """Adds to examples the best item that the user had not watched at the cut, from the prefix alone. A Ray actor's.
+
+    Args:
+        weights: of the model for each fold; one for all folds where no fold matters.
+    """
+
+    def __init__(self, weights: "ray.ObjectRef[list[bytes]]", settings: SequenceSettings, **options: Any) -> None:
+        from dualrec.sequence.predict import SequencePredictor
+
+        first = settings.model_copy(update={"top_k": 1})
+        self.models = [SequencePredictor(one, first, **options) for one in ray.get(weights)]
+
+    def __call__(self, examples: pa.Table) -> pa.Table:
+        """Append sequence_item_ids list<int64>: one item, or none where everything is watched."""
+        import numpy as np
+
+        histories = [np.asarray(ids, np.int64) for ids in examples.column("item_ids").to_pylist()]
+        model_of = examples.column("fold").to_numpy() % len(self.models)
+        hints: list[Any] = [None] * len(examples)
+        for number, model in enumerate(self.models):
+            rows = np.flatnonzero(model_of == number)
+            if len(rows):
+                for row, items in zip(rows, model.top_items([histories[row] for row in rows])[0], strict=True):
+                    hints[row] = items
+        return examples.append_column("sequence_item_ids", pa.array(hints, pa.list_(pa.int64())))

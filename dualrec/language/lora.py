@@ -1,0 +1,131 @@
+"""The language model with a LoRA adapter, and the loss that trains it. Knows tensors and folders; not users or Ray."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.utils import get_peft_model_state_dict
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from dualrec.errors import SettingsError
+from dualrec.language.batches import IGNORED
+from dualrec.settings import FinetuneSettings
+
+WEIGHTS = "adapter_model.safetensors"  # as PEFT names it
+
+
+def adapted_model(folder: str, targets: tuple[str, ...], settings: FinetuneSettings) -> PeftModel:
+    """Load the model of a folder, freeze it, and add an adapter that changes nothing yet.
+
+    Raises:
+        SettingsError: a target names no layer of the model.
+    """
+    os.environ["HF_HUB_OFFLINE"] = "1"  # everything is in the folder; never ask a hub about it
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, settings.dtype))
+    check_targets(model, targets, folder)
+    model.config.use_cache = False
+    if settings.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return get_peft_model(
+        model,
+        LoraConfig(
+            r=settings.lora_rank,
+            lora_alpha=settings.lora_alpha,
+            lora_dropout=settings.lora_dropout,
+            target_modules=list(targets),
+            task_type="CAUSAL_LM",
+        ),
+        autocast_adapter_dtype=False,
+    )
+
+
+def check_model(folder: str, targets: tuple[str, ...]) -> None:
+    """Check the targets against a model's layout, without its weights.
+
+    Raises:
+        SettingsError: a target names no layer of the model.
+    """
+    with torch.device("meta"):
+        check_targets(AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)), targets, folder)
+
+
+def check_targets(model: nn.Module, targets: tuple[str, ...], folder: str) -> None:
+    """Raise a SettingsError that names the targets which match no linear layer, and the layers that there are."""
+    layers = sorted({name.rpartition(".")[2] for name, part in model.named_modules() if isinstance(part, nn.Linear)})
+    missing = [target for target in targets if target not in layers]
+    if missing or not targets:
+        raise SettingsError(
+            f"{folder}: the target modules {missing or '()'} match no layer; its layers are {', '.join(layers)}. "
+            "Correct target_modules of the model's preset in dualrec/language/models.py, or language.model"
+        )
+
+
+class SummedLoss(nn.Module):
+    """A causal language model that gives the summed cross-entropy over the labels of a batch.
+
+    The output layer computes its logits only where there is a label: with a vocabulary of 50,000 it is most of a
+    small model's arithmetic, and an answer is a fifth of an example.
+    """
+
+    def __init__(self, model: PeftModel) -> None:
+        super().__init__()
+        self.model = model
+        self._wanted: Tensor | None = None
+        model.get_base_model().get_output_embeddings().register_forward_pre_hook(self._select)
+
+    def forward(self, input_ids: Tensor, labels: Tensor) -> Tensor:
+        """The sum of the negative log-likelihoods, float32.
+
+        Rows are padded at the end, where a causal model sees no padding from a real place: no mask is needed.
+
+        Args:
+            input_ids, labels: int64 (rows, longest), as `batches.Batch` has them.
+        """
+        kept = labels != IGNORED
+        if not bool(kept.any()):  # a filler: its gradient is zero, yet it takes part
+            kept[0, 0] = True
+            return 0.0 * self._losses(input_ids, kept, torch.zeros_like(input_ids))
+        return self._losses(input_ids, kept, labels)
+
+    def _losses(self, input_ids: Tensor, kept: Tensor, labels: Tensor) -> Tensor:
+        self._wanted = kept
+        logits = self.model(input_ids=input_ids, use_cache=False).logits
+        return functional.cross_entropy(logits.float(), labels[kept], reduction="sum")
+
+    def _select(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
+        assert self._wanted is not None, "the output layer ran outside of forward"
+        return (inputs[0][self._wanted],)
+
+
+def save_adapter(model: PeftModel, weights: dict[str, Tensor], folder: Path) -> None:
+    """Write an adapter as PEFT does.
+
+    Args:
+        weights: the trained tensors, whole, by their names in `model`.
+
+    Raises:
+        AssertionError: a tensor is empty or not finite, or the adapter is as it was before training.
+    """
+    state = get_peft_model_state_dict(model, state_dict=weights, save_embedding_layers=False)
+    check_adapter(state)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / WEIGHTS)
+    config = model.peft_config["default"]
+    inference, config.inference_mode = config.inference_mode, True
+    config.save_pretrained(str(folder))
+    config.inference_mode = inference
+
+
+def check_adapter(state: dict[str, Any]) -> None:
+    """Assert that an adapter holds something: stage 3 has been seen to save empty ones without an error."""
+    assert state, "the adapter holds no tensor"
+    for name, tensor in state.items():
+        assert tensor.numel() > 0, f"{name} is empty"
+        assert bool(torch.isfinite(tensor).all()), f"{name} is not finite: lower finetune.learning_rate"
+    changed = [bool(tensor.any()) for name, tensor in state.items() if "lora_B" in name]
+    assert changed and all(changed), "B of the adapter is zero: nothing was learned"

@@ -1,0 +1,191 @@
+"""Trains the adapter under Ray Train and DeepSpeed on encoded examples. Knows datasets and a model folder; no users.
+
+A checkpoint each epoch holds every worker's part of DeepSpeed's state, the best adapter so far and all metrics, so a
+killed worker costs at most the epoch it was in. It is resumed on as many workers as before.
+"""
+
+import copy
+import json
+import logging
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs as pafs
+import ray.data
+from ray.train import (
+    Checkpoint,
+    CheckpointConfig,
+    DataConfig,
+    FailureConfig,
+    RunConfig,
+    ScalingConfig,
+    get_checkpoint,
+    get_context,
+    get_dataset_shard,
+    report,
+)
+
+from dualrec.language.artefact import ADAPTER, METRICS
+from dualrec.settings import FinetuneSettings
+
+STATE = "deepspeed"
+
+logger = logging.getLogger(__name__)
+
+
+def fit_adapter(
+    training: ray.data.Dataset,
+    validation: ray.data.Dataset,
+    model_folder: str,
+    targets: tuple[str, ...],
+    settings: FinetuneSettings,
+    storage: str,
+    filesystem: pafs.FileSystem | None = None,
+) -> Checkpoint:
+    """Train on examples (schema ENCODED); return a checkpoint with the best epoch's adapter and all metrics.
+
+    Args:
+        model_folder: the base model, in a folder that every node sees.
+        targets: the layers to adapt.
+        storage: where checkpoints lie while it runs; a killed worker resumes from there.
+
+    Raises:
+        TrainingFailedError: more workers died than `resources.max_failures`.
+    """
+    from ray.train.torch import TorchTrainer
+
+    options = copy.copy(ray.data.DataContext.get_current().execution_options)
+    options.preserve_order = True
+    resources = settings.resources
+    trainer = TorchTrainer(
+        train_loop,
+        train_loop_config={"settings": settings, "model_folder": model_folder, "targets": targets},
+        datasets={"training": training, "validation": validation},
+        dataset_config=DataConfig(datasets_to_split=["training"], execution_options=options),
+        scaling_config=ScalingConfig(
+            num_workers=resources.workers,
+            use_gpu=resources.use_gpu,
+            resources_per_worker={"CPU": resources.cpus_per_worker, **({"GPU": 1} if resources.use_gpu else {})},
+        ),
+        run_config=RunConfig(
+            name="finetune-language",
+            storage_path=storage,
+            storage_filesystem=filesystem,
+            failure_config=FailureConfig(max_failures=resources.max_failures),
+            checkpoint_config=CheckpointConfig(num_to_keep=1),
+            worker_runtime_env={"env_vars": _environment(settings)},
+        ),
+    )
+    checkpoint = trainer.fit().checkpoint
+    assert checkpoint is not None, "a finished run has reported at least one epoch"
+    return checkpoint
+
+
+def train_loop(config: dict[str, Any]) -> None:
+    """What each worker runs: epochs over its shard, and a checkpoint after each."""
+    import torch
+
+    from dualrec.language import zero
+    from dualrec.language.batches import shard_of
+    from dualrec.language.lora import SummedLoss, adapted_model
+    from dualrec.language.steps import Pace, evaluate_epoch, peak_memory_gib, seed_epoch, train_epoch
+
+    for noisy in ("ray.train", "ray.data"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    settings: FinetuneSettings = config["settings"]
+    context = get_context()
+    rank, workers = context.get_world_rank(), context.get_world_size()
+    if settings.resources.threads:
+        torch.set_num_threads(settings.resources.threads)
+    torch.manual_seed(settings.seed)
+    model = adapted_model(config["model_folder"], config["targets"], settings)
+    engine = zero.engine_of(SummedLoss(model), settings, workers)
+    history = _resume(engine)
+    training, validation = (
+        shard_of(get_dataset_shard(name).iter_batches(batch_format="pyarrow", batch_size=None))
+        for name in ("training", "validation")
+    )
+    for epoch in range(len(history["epochs"]) + 1, settings.epochs + 1):
+        seed_epoch(settings, epoch, rank)
+        pace, started = Pace(epoch, rank, workers), time.perf_counter()
+        trained = train_epoch(engine, training, settings, pace).share()
+        seconds = time.perf_counter() - started
+        validated = evaluate_epoch(engine, validation, settings, pace).share()
+        metrics = {
+            "epoch": epoch,
+            "train_loss": trained.mean_loss,
+            "validation_loss": validated.mean_loss,
+            "seconds": seconds,
+            "validation_seconds": time.perf_counter() - started - seconds,
+            "examples": trained.examples,
+            "tokens": trained.tokens,
+            "tokens_per_second": trained.tokens / seconds,
+            "examples_per_second": trained.examples / seconds,
+            "peak_memory_gib": peak_memory_gib(engine.device),
+        }
+        history["epochs"].append(metrics)
+        history["steps"] += pace.curve
+        if rank == 0:
+            logger.warning(_line(metrics, settings.epochs))
+        _report(engine, model, history, metrics, rank)
+
+
+def best_epoch(epochs: list[dict[str, float]]) -> dict[str, float]:
+    """The metrics of the epoch with the lowest validation loss."""
+    return min(epochs, key=lambda metrics: metrics["validation_loss"])
+
+
+def _resume(engine: Any) -> dict[str, list[dict[str, float]]]:
+    """Load the last checkpoint, if any, and return the metrics so far."""
+    from dualrec.language.zero import load_engine
+
+    checkpoint = get_checkpoint()
+    if checkpoint is None:
+        return {"epochs": [], "steps": []}
+    with checkpoint.as_directory() as folder:
+        load_engine(engine, Path(folder, STATE))
+        return dict(json.loads(Path(folder, METRICS).read_text()))
+
+
+def _report(engine: Any, model: Any, history: dict[str, Any], metrics: dict[str, float], rank: int) -> None:
+    """Save this worker's part of a checkpoint; the first worker adds the best adapter and all metrics."""
+    from dualrec.language.lora import save_adapter
+    from dualrec.language.zero import save_engine, trained_weights
+
+    weights = trained_weights(engine.module, "model.")
+    earlier = get_checkpoint()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        save_engine(engine, folder / STATE)
+        if rank == 0:
+            if best_epoch(history["epochs"]) is metrics or earlier is None:
+                save_adapter(model, weights, folder / ADAPTER)
+            else:
+                with earlier.as_directory() as last:
+                    _copy(Path(last, ADAPTER), folder / ADAPTER)
+            (folder / METRICS).write_text(json.dumps(history))
+        report(metrics, checkpoint=Checkpoint.from_directory(name))
+
+
+def _copy(source: Path, target: Path) -> None:
+    import shutil
+
+    shutil.copytree(source, target)
+
+
+def _environment(settings: FinetuneSettings) -> dict[str, str]:
+    quiet = {"RAY_DATA_DISABLE_PROGRESS_BARS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    device = {} if settings.resources.use_gpu else {"DS_ACCELERATOR": "cpu"}  # or DeepSpeed guesses, at times wrongly
+    return {**quiet, **device, "DS_BUILD_OPS": "0", "TQDM_DISABLE": "1"}
+
+
+def _line(metrics: dict[str, float], epochs: int) -> str:
+    left = (epochs - metrics["epoch"]) * (metrics["seconds"] + metrics["validation_seconds"])
+    return (
+        f"epoch {metrics['epoch']:.0f}/{epochs}: loss {metrics['train_loss']:.3f}, validation loss "
+        f"{metrics['validation_loss']:.3f}, {metrics['examples_per_second']:,.1f} examples/s, "
+        f"{metrics['tokens_per_second']:,.0f} tokens/s, peak memory {metrics['peak_memory_gib']:.1f} GiB, "
+        f"about {left / 60:.1f} min left"
+    )

@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from dualrec.errors import AssetError, InputError
+from dualrec.language.encode import ENCODED, ExampleEncoder
+from dualrec.language.models import LanguageModel
+from dualrec.language.tokens import PromptBuilder
+from dualrec.settings import load_settings
+from tests.conftest import MOVIES
+from tests.language.tiny_models import write_tokenizer
+
+TITLES = {item: title for item, (title, _) in MOVIES.items()}
+EXAMPLE = pa.table(
+    {
+        "user_id": [1],
+        "order": pa.array([9], pa.uint64()),
+        "item_ids": pa.array([[1, 3]], pa.list_(pa.int64())),
+        "answer_ids": pa.array([[2, 5, 4]], pa.list_(pa.int64())),
+        "sequence_item_ids": pa.array([[6]], pa.list_(pa.int64())),
+    }
+)
+
+
+def _encoder(folder: Path, *overrides: str) -> ExampleEncoder:
+    # A token a byte: prompts are long.
+    settings = load_settings(None, ["language.max_prompt_tokens=2000", "finetune.max_tokens=2000", *overrides])
+    return ExampleEncoder(str(folder), LanguageModel(), settings.language, settings.finetune, TITLES)
+
+
+def test_an_example_is_the_served_prompt_then_titles_one_a_line_then_the_end(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path)
+    encoder = _encoder(tmp_path)
+    (row,) = encoder(EXAMPLE).to_pylist()
+    settings = load_settings(None, ["language.max_prompt_tokens=2000"]).language
+    served = PromptBuilder(str(tmp_path), LanguageModel(), settings, TITLES)(EXAMPLE)
+    start = row["answer_start"]
+    assert row["input_ids"][:start] == served.column("tokenized_prompt")[0].as_py()
+    tokenizer = encoder.prompts.tokenizer
+    written = "A Bug's Life (1998)\nSabrina (1954)\nSeven (Se7en) (1995)"
+    assert tokenizer.decode(row["input_ids"][start:-1]) == written
+    assert row["input_ids"][-1] == tokenizer.eos_token_id
+    assert encoder(EXAMPLE).schema == ENCODED
+
+
+def test_older_movies_are_left_out_where_prompt_and_answer_exceed_the_limit(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path)
+    long = EXAMPLE.set_column(2, "item_ids", pa.array([[1, 2, 3, 4, 5, 6] * 3], pa.list_(pa.int64())))
+    for limit in (500, 600):
+        (row,) = _encoder(tmp_path, f"finetune.max_tokens={limit}", "language.history_length=18")(long).to_pylist()
+        assert limit - 80 < len(row["input_ids"]) <= limit
+
+
+def test_a_prompt_that_cannot_fit_is_an_error_that_names_the_settings(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path)
+    with pytest.raises(InputError, match=r"finetune\.max_tokens \(60\).*language\.max_prompt_tokens"):
+        _encoder(tmp_path, "finetune.max_tokens=60")
+
+
+def test_a_tokenizer_without_a_chat_template_is_an_error(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path, chat_template=None)
+    with pytest.raises(AssetError, match="no chat template"):
+        _encoder(tmp_path)

@@ -1,0 +1,167 @@
+"""Fine-tuning under Ray Train and DeepSpeed: stages, workers, a killed one, merging, and input that cannot work."""
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import ray.data
+
+from dualrec.errors import AssetError, InputError
+from dualrec.language.artefact import ADAPTER, METRICS, language_name
+from dualrec.language.finetune import finetune_language
+from dualrec.language.train import fit_adapter
+from dualrec.settings import FinetuneSettings, Settings, load_settings
+from tests.language.test_batches import encoded
+from tests.language.tiny_models import write_model
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(600)]
+
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+
+
+def _settings(*overrides: str) -> FinetuneSettings:
+    own = ["dtype=float32", "batch_size=8", "learning_rate=0.01", "lora_dropout=0.0", "epochs=2"]
+    own += ["resources.cpus_per_worker=0.5", "resources.threads=1", *overrides]
+    return load_settings(None, [f"finetune.{one}" for one in own]).finetune
+
+
+def _fit(model: Path, settings: FinetuneSettings, storage: Path) -> tuple[list[dict[str, Any]], Path]:
+    """Train on rows that repeat one token in the answer; return the metrics and the folder of the adapter."""
+    rows = {row: ([70 + row % 5, *([40] * (row % 7)), *([41 + row % 2] * 8)], 1 + row % 7) for row in range(64)}
+    dataset = ray.data.from_arrow(encoded(rows)).repartition(4).materialize()
+    checkpoint = fit_adapter(dataset, dataset, str(model), ATTENTION, settings, str(storage))
+    with checkpoint.as_directory() as folder:
+        metrics = json.loads(Path(folder, METRICS).read_text())["epochs"]
+    return metrics, Path(checkpoint.path) / ADAPTER
+
+
+@pytest.mark.parametrize(("architecture", "stage"), [("qwen2", 2), ("qwen2", 3), ("mistral", 2), ("mistral", 3)])
+def test_two_workers_fine_tune_and_the_merged_model_is_base_plus_adapter(
+    tmp_path: Path, architecture: str, stage: int
+) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from dualrec.language.merge import merge
+
+    base = write_model(tmp_path / "base", architecture)
+    settings = _settings("resources.workers=2", f"zero_stage={stage}")
+    epochs, adapter = _fit(base, settings, tmp_path / "running")
+    assert epochs[1]["validation_loss"] < epochs[0]["validation_loss"] < 5.0
+    assert epochs[0]["examples"] == 64
+
+    merge(base, adapter, tmp_path / "merged")
+    inputs = torch.tensor([[70, 40, 40, 41, 42]])
+    plain, merged = (AutoModelForCausalLM.from_pretrained(folder) for folder in (base, tmp_path / "merged"))
+    adapted = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(adapter))
+    with torch.no_grad():
+        logits = {
+            name: model(inputs).logits for name, model in (("base", plain), ("merged", merged), ("both", adapted))
+        }
+    assert torch.allclose(logits["merged"], logits["both"], atol=1e-4)
+    assert not torch.allclose(logits["merged"], logits["base"], atol=1e-2)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "merged")
+    assert tokenizer.chat_template == AutoTokenizer.from_pretrained(base).chat_template
+
+
+def test_two_workers_reach_the_loss_of_one(tmp_path: Path) -> None:
+    base = write_model(tmp_path / "base", "qwen2")
+    one, _ = _fit(base, _settings("accumulation=2"), tmp_path / "one")
+    two, _ = _fit(base, _settings("resources.workers=2"), tmp_path / "two")
+    for alone, together in zip(one, two, strict=True):
+        assert together["validation_loss"] == pytest.approx(alone["validation_loss"], rel=0.03)
+
+
+def test_a_killed_worker_costs_at_most_an_epoch(tmp_path: Path) -> None:
+    killed = threading.Event()
+
+    def kill_after_the_first_checkpoint() -> None:
+        for _ in range(2400):
+            if list((tmp_path / "running").rglob("checkpoint_*")):
+                for process in psutil.process_iter(["cmdline"]):
+                    if any("ray::RayTrainWorker" in word for word in process.info["cmdline"] or []) and _is_ours(
+                        process
+                    ):
+                        process.kill()
+                        killed.set()
+                        return
+            time.sleep(0.05)
+
+    killer = threading.Thread(target=kill_after_the_first_checkpoint)
+    killer.start()
+    base = write_model(tmp_path / "base", "qwen2")
+    epochs, _ = _fit(base, _settings("epochs=6", "resources.workers=2"), tmp_path / "running")
+    killer.join()
+    assert killed.is_set()
+    assert [metrics["epoch"] for metrics in epochs] == [1, 2, 3, 4, 5, 6]
+    assert epochs[-1]["validation_loss"] < epochs[0]["validation_loss"]
+
+
+def _is_ours(process: psutil.Process) -> bool:
+    """Whether a worker belongs to this test's cluster and not to another on this machine."""
+    return any(parent.pid == psutil.Process().pid for parent in process.parents())
+
+
+SMALL = [
+    "sequence.epochs=1", "sequence.hidden=[8,8]", "sequence.dense=8", "sequence.item_dimension=8",
+    "sequence.title_dimension=8", "sequence.genre_dimension=8", "sequence.resources.cpus_per_worker=0.5",
+    "finetune.resources.cpus_per_worker=0.5", "finetune.dtype=float32", "finetune.epochs=1", "finetune.batch_size=8",
+    "language.max_prompt_tokens=700", "finetune.max_tokens=800",
+]  # fmt: skip
+
+
+@pytest.fixture
+def trained(settings_for, movielens: Path, tmp_path: Path):
+    """Settings over a workspace with histories and a sequence model, and a tiny language model."""
+    from dualrec.data.prepare import prepare
+    from dualrec.sequence.train import train_sequence
+
+    model = write_model(tmp_path / "model", "qwen2")
+
+    def make(*overrides: str) -> Settings:
+        return settings_for(f"data.source={movielens}", f"language.model={model}", *SMALL, *overrides)
+
+    prepare(make())
+    train_sequence(make())
+    return make
+
+
+def test_the_job_writes_an_artefact_once_and_bad_input_is_told(trained, tmp_path: Path) -> None:
+    from dualrec.data.prepare import prepared
+    from dualrec.workspace import Workspace
+
+    with pytest.raises(
+        InputError, match=r"there are 5 training examples, and one step takes 8: .*finetune\.max_examples"
+    ):
+        finetune_language(trained("finetune.max_examples=5"))
+    with pytest.raises(InputError, match=r"finetune\.max_tokens \(64\)"):
+        finetune_language(trained("finetune.max_tokens=64"))
+
+    settings = trained("finetune.max_examples=24")
+    summary = finetune_language(settings)
+    workspace = Workspace(settings.workspace)
+    folder = Path(workspace.path(language_name(prepared(workspace, settings), settings)))
+    assert summary.lines["training examples"] == 24
+    metrics = json.loads((folder / METRICS).read_text())
+    assert metrics["best"] == metrics["epochs"][0] and metrics["budget"]["training_examples"] == 24
+    for name in (
+        "adapter/adapter_model.safetensors", "adapter/adapter_config.json", "merged/model.safetensors",
+        "merged/tokenizer.json", "merged/chat_template.jinja", "curves.png", "artefact.json",
+    ):  # fmt: skip
+        assert (folder / name).stat().st_size > 0, name
+    assert list((folder / "tensorboard").iterdir()) and not (folder / "running").exists()
+    assert "already there" in str(finetune_language(settings).lines["version"])
+    published = trained("finetune.max_examples=24", "finetune.examples=published")
+    assert language_name(prepared(workspace, published), published) != folder.name
+    assert finetune_language(published).lines["training examples"] == 24
+
+    for missing, message in (("model.safetensors", "holds no weights"), ("tokenizer.json", "holds no tokenizer")):
+        (tmp_path / "model" / missing).rename(tmp_path / "away")
+        with pytest.raises(AssetError, match=message):
+            finetune_language(trained("finetune.max_examples=32"))
+        (tmp_path / "away").rename(tmp_path / "model" / missing)

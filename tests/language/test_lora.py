@@ -1,0 +1,84 @@
+"""The adapter and the loss of single batches, without Ray or DeepSpeed."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dualrec.errors import SettingsError
+from dualrec.language.batches import IGNORED, collate, shard_of
+from dualrec.settings import load_settings
+from tests.language.test_batches import encoded
+from tests.language.tiny_models import write_model
+
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+SETTINGS = load_settings(None, ["finetune.dtype=float32", "finetune.lora_dropout=0.0"]).finetune
+
+
+@pytest.mark.parametrize("architecture", ["qwen2", "mistral"])
+def test_the_loss_is_that_of_the_whole_model_over_the_labels(tmp_path: Path, architecture: str) -> None:
+    import torch
+    from torch.nn import functional
+
+    from dualrec.language.lora import SummedLoss, adapted_model
+
+    folder = write_model(tmp_path, architecture)
+    shard = shard_of([encoded({0: ([11, 12, 13, 14, 15], 3), 1: ([21, 22, 23], 1)})])
+    batch = collate(shard, np.array([0, 1]))
+    input_ids, labels = torch.from_numpy(batch.input_ids), torch.from_numpy(batch.labels)
+    model = adapted_model(str(folder), ATTENTION, SETTINGS)
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+    logits = model(input_ids=input_ids, attention_mask=mask).logits
+    expected = functional.cross_entropy(
+        logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum"
+    )  # fmt: skip
+    loss = SummedLoss(model)
+    assert float(loss(input_ids, labels)) == pytest.approx(float(expected), rel=1e-5)
+    filler = collate(shard, np.array([], np.int64))
+    nothing = loss(torch.from_numpy(filler.input_ids), torch.from_numpy(filler.labels))
+    nothing.backward()
+    assert float(nothing.detach()) == 0.0
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    assert trained and all(not bool(parameter.grad.any()) for parameter in trained)
+
+
+def test_target_modules_that_match_nothing_are_an_error_that_names_the_layers(tmp_path: Path) -> None:
+    from dualrec.language.lora import adapted_model, check_model
+
+    folder = str(write_model(tmp_path, "qwen2"))
+    check_model(folder, ATTENTION)
+    for check in (check_model, lambda *arguments: adapted_model(*arguments, SETTINGS)):
+        with pytest.raises(SettingsError, match=r"'c_attn'.*match no layer.*q_proj.*language/models\.py"):
+            check(folder, ("q_proj", "c_attn"))
+
+
+def test_an_untrained_or_empty_adapter_is_not_saved(tmp_path: Path) -> None:
+    import torch
+
+    from dualrec.language.lora import adapted_model, check_adapter, save_adapter
+
+    model = adapted_model(str(write_model(tmp_path / "model", "qwen2")), ATTENTION, SETTINGS)
+    weights = {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
+    with pytest.raises(AssertionError, match="nothing was learned"):
+        save_adapter(model, weights, tmp_path / "adapter")
+    some = {"lora_A": torch.ones(2, 2), "lora_B": torch.ones(2, 2)}
+    check_adapter(some)
+    for broken in (torch.empty(0), torch.full((2, 2), torch.nan)):
+        with pytest.raises(AssertionError, match="is empty|not finite"):
+            check_adapter({**some, "lora_A": broken})
+
+
+def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
+    from dualrec.language.steps import learning_rate
+
+    settings = load_settings(None, ["finetune.learning_rate=1.0", "finetune.warmup_fraction=0.1"]).finetune
+    rates = [learning_rate(step, 100, settings) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
+    assert rates[10] == 1.0 and rates[55] == pytest.approx(0.5)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert 0 < rates[-1] < 0.001
+
+
+def test_a_batch_must_divide_among_workers_and_parts() -> None:
+    with pytest.raises(SettingsError, match=r"batch_size \(16\) must be a multiple"):
+        load_settings(None, ["finetune.resources.workers=3"])
