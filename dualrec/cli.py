@@ -26,7 +26,10 @@ JOBS = {
     ),
     "recommend": ("dualrec.recommend:recommend", "Write a ranked list for every user, by both models."),
     "evaluate": ("dualrec.evaluation.evaluate:evaluate", "Measure the lists on test users, beside simple rivals."),
-    "run": ("dualrec.pipeline:run", "All of it in order: prepare, train-sequence, recommend, evaluate."),
+    "run": (
+        "dualrec.pipeline:run",
+        "All of it in order: prepare, train-sequence, finetune-language where language.tuned is set, recommend, evaluate.",
+    ),
 }
 
 Config = Annotated[

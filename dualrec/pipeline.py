@@ -1,16 +1,20 @@
 """The job `run`: every step in order in one Ray session, from raw files to lists and their metrics."""
 
 import time
+from collections.abc import Callable
 
 from rich.console import Console
 
 from dualrec.data.prepare import prepare
 from dualrec.evaluation.evaluate import evaluate
+from dualrec.language.finetune import finetune_language
 from dualrec.recommend import recommend
 from dualrec.sequence.train import train_sequence
 from dualrec.session import ray_session
 from dualrec.settings import Settings
 from dualrec.summary import Summary
+
+Step = Callable[[Settings, bool], Summary]
 
 
 def run(settings: Settings, force: bool = False) -> Summary:
@@ -21,8 +25,14 @@ def run(settings: Settings, force: bool = False) -> Summary:
     """
     console, seconds = Console(), {}
     with ray_session(settings.cluster):
-        for step in (prepare, train_sequence, recommend, evaluate):
+        for step in _steps(settings):
             started = time.perf_counter()
             step(settings, force).show(console)
             seconds[step.__name__.replace("_", "-")] = f"{time.perf_counter() - started:.0f} s"
     return Summary("run", {f"{name} took": took for name, took in seconds.items()}, {"workspace": settings.workspace})
+
+
+def _steps(settings: Settings) -> list[Step]:
+    """Fine-tuning is a step where the model that these settings make is the one to be served."""
+    tuning = [finetune_language] if settings.language.tuned == "current" else []
+    return [prepare, train_sequence, *tuning, recommend, evaluate]

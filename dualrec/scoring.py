@@ -16,9 +16,11 @@ from ray.data import ActorPoolStrategy
 from dualrec.assets.fetch import resolve_model
 from dualrec.data.prepare import Prepared
 from dualrec.errors import SettingsError
+from dualrec.language.artefact import tuned_name
 from dualrec.language.endpoint import generate_at_endpoint
 from dualrec.language.generate import generate
-from dualrec.language.models import LanguageModel, decodings_of, language_model
+from dualrec.language.models import ServedModel, decodings_of
+from dualrec.language.serving import served_model
 from dualrec.sequence.artefact import WEIGHTS, sequence_name, sequence_version
 from dualrec.settings import LanguageSettings, SequenceSettings, Settings, version_of
 from dualrec.workspace import Workspace
@@ -36,8 +38,7 @@ class Models:
 
     catalogue: pa.Table
     sequence_weights: bytes
-    language_preset: LanguageModel
-    language_folder: Path | None  # None: behind an endpoint
+    language: ServedModel
     encoder_folder: Path
     embeddings: np.ndarray
 
@@ -45,8 +46,8 @@ class Models:
 def scoring_version(data: Prepared, settings: Settings) -> str:
     """The version of what the models write: the same for the same histories, models, prompt and decoding."""
     return version_of(
-        sequence_version(data, settings), settings.sequence.top_k, settings.language, settings.rerank.model,
-        settings.rerank.fuzzy_threshold,
+        sequence_version(data, settings), settings.sequence.top_k, settings.language, tuned_name(data, settings),
+        settings.rerank.model, settings.rerank.fuzzy_threshold,
     )  # fmt: skip
 
 
@@ -54,7 +55,7 @@ def load_models(workspace: Workspace, data: Prepared, settings: Settings) -> Mod
     """Load the models that the settings name. Needs a Ray session: the catalogue is embedded in a task.
 
     Raises:
-        WorkspaceError: the sequence model has not been trained.
+        WorkspaceError: the sequence model has not been trained, or the language model not fine-tuned as it should be.
         AssetError: the language model or the sentence encoder cannot be had.
         SettingsError: the language model cannot be held to a shortlist.
     """
@@ -62,14 +63,13 @@ def load_models(workspace: Workspace, data: Prepared, settings: Settings) -> Mod
     workspace.require(name, "train-sequence")
     if settings.language.decoding not in decodings_of(settings.language.model):
         raise SettingsError(f"{settings.language.model} is served at an endpoint: set language.decoding=free")
-    preset, language_folder = language_model(settings.language.model, settings.cache)
+    language = served_model(workspace, data, settings)
     encoder_folder = resolve_model(settings.rerank.model, settings.cache)
     embeddings = _embeddings(workspace, data, settings, encoder_folder)
     return Models(
         data.catalogue,
         workspace.read_bytes(f"{name}/{WEIGHTS}"),
-        preset,
-        language_folder,
+        language,
         encoder_folder,
         embeddings,
     )
@@ -127,7 +127,7 @@ def prompted(requests: ray.data.Dataset, models: Models, settings: Settings) -> 
     return _through(
         sequenced,
         _PromptActor,
-        {"folder": str(models.language_folder), "preset": models.language_preset, "settings": settings.language,
+        {"model": models.language, "settings": settings.language,
          "catalogue": ray.put(models.catalogue), "embeddings": ray.put(models.embeddings)},
         settings.recommend.batch_size,
         1,
@@ -136,9 +136,9 @@ def prompted(requests: ray.data.Dataset, models: Models, settings: Settings) -> 
 
 
 def _answered(requests: ray.data.Dataset, models: Models, settings: LanguageSettings) -> ray.data.Dataset:
-    if models.language_folder is None:
-        return generate_at_endpoint(requests, models.language_preset, settings)
-    return generate(requests, models.language_folder, models.language_preset, settings)
+    if models.language.folder is None:
+        return generate_at_endpoint(requests, models.language.preset, settings)
+    return generate(requests, models.language, settings)
 
 
 def _through(
@@ -181,11 +181,10 @@ class _SequenceActor:
 class _PromptActor:
     def __init__(
         self,
-        folder: str,
+        model: ServedModel,
         settings: LanguageSettings,
         catalogue: "ray.ObjectRef[pa.Table]",
         embeddings: "ray.ObjectRef[np.ndarray]",
-        preset: LanguageModel,
     ) -> None:
         from dualrec.language.limits import AnswerLimits
         from dualrec.language.messages import MessagesBuilder
@@ -195,10 +194,10 @@ class _PromptActor:
         table = ray.get(catalogue)
         titles = dict(zip(*(table.column(name).to_pylist() for name in ("item_id", "title")), strict=True))
         self.steps: list[Callable[[pa.Table], pa.Table]]
-        if preset.endpoint:
+        if model.folder is None:
             self.steps = [MessagesBuilder(settings, titles)]
             return
-        build = PromptBuilder(folder, preset, settings, titles)
+        build = PromptBuilder(str(model.folder), model.preset, settings, titles)
         shortlister = Shortlister(table, ray.get(embeddings), settings.shortlist)
         self.steps = [build, AnswerLimits(build.tokenizer, settings, shortlister)]
 

@@ -128,6 +128,11 @@ class LanguageSettings(Group):
     """Stage 2: the language model, its prompt and its decoding."""
 
     model: str = "smollm2-135m"  # a name of language/models.py, a local folder, or an s3:// URI of one
+    # None: the model as it comes; "current": what finetune-language makes of it with these settings; or a version of it.
+    tuned: str | None = None
+    serve: Literal["merged", "adapter"] = (
+        "merged"  # adapter: LoRA at request time, slower, on one base for many adapters
+    )
     prompt: Literal["titles", "paper"] = "titles"  # titles: the answer is titles only; paper: as published
     history_length: Count = 10  # most recent movies that the prompt shows
     titles: Annotated[int, Field(ge=1, le=7)] = 3  # titles asked for

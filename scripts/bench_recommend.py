@@ -42,14 +42,14 @@ class BareEngine:
 
         self.engine = LLM(model=folder, **options).llm_engine
 
-    def finished(self, rows: list[dict[str, Any]], sampling: dict[str, Any], stop: tuple[str, ...]) -> Finished:
+    def finished(self, rows: list[dict[str, Any]], sampling: dict[str, Any]) -> Finished:
         """Answer all rows, and say when each was done."""
         from vllm import SamplingParams
         from vllm.sampling_params import StructuredOutputsParams
 
         for number, row in enumerate(rows):
             held = {"structured_outputs": StructuredOutputsParams(grammar=row["grammar"])} if row["grammar"] else {}
-            limits = SamplingParams(**sampling, stop=list(stop) or None, max_tokens=row["max_tokens"], **held)
+            limits = SamplingParams(**sampling, max_tokens=row["max_tokens"], **held)
             self.engine.add_request(str(number), {"prompt_token_ids": row["tokenized_prompt"]}, limits)
         times = []
         while self.engine.has_unfinished_requests():
@@ -64,10 +64,8 @@ def bare(requests: ray.data.Dataset, models: Models, settings: Settings) -> Fini
         num_cpus=settings.language.engine.cpus,
         num_gpus=1 if settings.language.engine.use_gpu else 0,
         runtime_env={"env_vars": engine_environment(settings.language)},
-    ).remote(str(models.language_folder), engine_options(settings.language))
-    finished: Finished = ray.get(
-        engine.finished.remote(rows, sampling_options(settings.language), models.language_preset.stop)
-    )
+    ).remote(str(models.language.folder), engine_options(models.language, settings.language))
+    finished: Finished = ray.get(engine.finished.remote(rows, sampling_options(models.language, settings.language)))
     ray.kill(engine)
     return finished
 

@@ -61,7 +61,9 @@ def _write(workspace: Workspace, data: Prepared, settings: Settings, name: str) 
         protocols = {}
         for protocol in settings.evaluation.protocols:
             rows = {decoding: _rows(traces, protocol, decoding) for decoding in variants}
-            protocols[protocol] = measure(rows, weights, models.catalogue, protocol, settings.evaluation)
+            protocols[protocol] = measure(
+                rows, weights, models.catalogue, protocol, settings.evaluation, settings.language.titles
+            )
         metrics = {
             "dataset": data.dataset,
             "settings_hash": version_of(settings),

@@ -19,13 +19,16 @@ class Listed:
 
     Attributes:
         items: best first; None stands for a title in no catalogue.
-        titles_written: titles the language model wrote, resolved or not; None for systems that write none.
+        titles_written: items of the titles that the language model wrote, None where a title is in no catalogue; None
+            for systems that write none.
+        well_formed: whether the answer held as many titles as were asked for, each with its year.
     """
 
     items: Sequence[int | None]
     truth: Sequence[int]
     watched: Sequence[int]
     titles_written: Sequence[int | None] | None = None
+    well_formed: bool = False
 
 
 def user_metrics(listed: Listed, genres: dict[int, frozenset[str]]) -> dict[str, float]:
@@ -78,9 +81,12 @@ def _quantile(resampled: np.ndarray, q: float) -> np.ndarray:
 def _title_shares(listed: Listed) -> dict[str, float]:
     names = ("titles resolved", "titles repeated", "titles already watched")
     written = listed.titles_written
+    if written is None:
+        return dict.fromkeys((*names, "answers well formed"), float("nan"))
+    formed = {"answers well formed": float(listed.well_formed)}
     if not written:
-        return dict.fromkeys(names, float("nan"))
+        return dict.fromkeys(names, float("nan")) | formed
     known = [item for item in written if item is not None]
     watched = set(listed.watched)
     shares = (len(known), len(known) - len(set(known)), sum(item in watched for item in known))
-    return {name: share / len(written) for name, share in zip(names, shares, strict=True)}
+    return {name: share / len(written) for name, share in zip(names, shares, strict=True)} | formed

@@ -61,7 +61,7 @@ def _validation(metrics: dict[str, Any]) -> str:
 
 
 def _shares(system: str, shares: dict[str, Any]) -> str:
-    named = [name for name in shares if name.startswith("titles ") and shares[name]["value"] is not None]
+    named = [name for name in shares if name.startswith(("titles ", "answers ")) and shares[name]["value"] is not None]
     return (
         f"Of the titles that the {system} wrote: "
         + ", ".join(

@@ -6,12 +6,13 @@ decoding in force, with the decoding's name behind for another.
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from dualrec.data.titles import year_of
 from dualrec.evaluation.baselines.most_popular import most_popular_list, popularity_order
 from dualrec.evaluation.baselines.random_items import random_list
 from dualrec.evaluation.metrics import Listed, intervals, user_metrics
@@ -32,12 +33,14 @@ def measure(
     catalogue: pa.Table,
     protocol: Protocol,
     settings: EvaluationSettings,
+    titles: int,
 ) -> dict[str, Any]:
     """The metrics of every system on the traces of one protocol, as metrics.json holds them.
 
     Args:
         traces: schema TRACES, the same users in the same order for each decoding; the decoding in force first.
         weights: those of the fused list.
+        titles: how many an answer should hold.
     """
     item_ids, popularity = (catalogue.column(name).to_numpy() for name in ("item_id", "popularity"))
     genres = {row["item_id"]: frozenset(row["genres"]) for row in catalogue.select(["item_id", "genres"]).to_pylist()}
@@ -50,8 +53,13 @@ def measure(
             if decoding == in_force:
                 lists = _plain_lists(trace, item_ids, order, settings.seed) | lists
             for system, items in lists.items():
-                written = trace["title_item_ids"] if system == "language model alone" else None
-                listed = Listed(items, trace["held_out"], trace["item_ids"], written)
+                listed = Listed(items, trace["held_out"], trace["item_ids"])
+                if system == "language model alone":
+                    listed = replace(
+                        listed,
+                        titles_written=trace["title_item_ids"],
+                        well_formed=well_formed(trace["titles"], titles),
+                    )
                 name = system if decoding == in_force else f"{system}, {decoding} decoding"
                 metrics.setdefault(name, []).append(user_metrics(listed, genres))
     return {
@@ -59,6 +67,11 @@ def measure(
         "models": {system: _with_intervals(users, settings) for system, users in metrics.items()},
         "published": {row.name: asdict(row) for row in PUBLISHED[protocol]},
     }
+
+
+def well_formed(titles: list[str], wanted: int) -> bool:
+    """Whether an answer holds as many titles as were asked for, each with its year."""
+    return len(titles) == wanted and all(year_of(title) is not None for title in titles)
 
 
 def _plain_lists(trace: Trace, item_ids: np.ndarray, order: np.ndarray, seed: int) -> Lists:

@@ -27,6 +27,14 @@ def language_version(data: Prepared, settings: Settings) -> str:
     )
 
 
+def tuned_name(data: Prepared, settings: Settings) -> str | None:
+    """The artefact that `language.tuned` asks for, or None where the model is served as it comes."""
+    tuned = settings.language.tuned
+    if tuned is None:
+        return None
+    return language_name(data, settings) if tuned == "current" else f"models/language/{tuned}"
+
+
 def language_name(data: Prepared, settings: Settings) -> str:
     """The artefact's name in the workspace."""
     return f"models/language/{language_version(data, settings)}"

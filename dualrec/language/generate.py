@@ -4,13 +4,12 @@ A row on which the engine fails comes back with its error and no text; it never 
 """
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import ray.data
 
-from dualrec.language.models import LanguageModel
+from dualrec.language.models import ServedModel
 from dualrec.language.shortlist import longest_answer
 from dualrec.schemas import REQUESTS
 from dualrec.settings import LanguageSettings
@@ -24,9 +23,7 @@ _CARRIED = (
 )  # the token ids stay behind
 
 
-def generate(
-    requests: ray.data.Dataset, folder: Path, preset: LanguageModel, settings: LanguageSettings
-) -> ray.data.Dataset:
+def generate(requests: ray.data.Dataset, model: ServedModel, settings: LanguageSettings) -> ray.data.Dataset:
     """Append generated_text, prompt_tokens, generated_tokens, finish_reason and error to requests with prompts and limits.
 
     Rows come back in any order.
@@ -35,8 +32,8 @@ def generate(
 
     engine = settings.engine
     config = vLLMEngineProcessorConfig(
-        model_source=str(folder),
-        engine_kwargs=engine_options(settings),
+        model_source=str(model.folder),
+        engine_kwargs=engine_options(model, settings),
         batch_size=engine.batch_size,
         max_concurrent_batches=engine.concurrent_batches,
         concurrency=(engine.replicas, engine.replicas),
@@ -48,10 +45,9 @@ def generate(
         detokenize_stage=False,
         log_engine_metrics=False,
     )
-    sampling = {**sampling_options(settings), **({"stop": list(preset.stop)} if preset.stop else {})}
     processor = build_processor(
         config,
-        preprocess=partial(_with_sampling, sampling=sampling),
+        preprocess=partial(_as_engine_input, model=model, sampling=sampling_options(model, settings)),
         postprocess=lambda row: {name: row[name] for name in (*_CARRIED, *_ANSWER)},
         preprocess_map_kwargs={"num_cpus": 0.1},
         postprocess_map_kwargs={"num_cpus": 0.1},
@@ -63,10 +59,11 @@ def generate(
     )
 
 
-def _with_sampling(row: dict[str, Any], sampling: dict[str, Any]) -> dict[str, Any]:
+def _as_engine_input(row: dict[str, Any], model: ServedModel, sampling: dict[str, Any]) -> dict[str, Any]:
     grammar = row.pop("grammar")
     own = {"max_tokens": row["max_tokens"], **({"structured_outputs": {"grammar": grammar}} if grammar else {})}
-    return {**row, "sampling_params": {**sampling, **own}}
+    adapter = {"model": str(model.adapter[0])} if model.adapter else {}
+    return {**row, **adapter, "sampling_params": {**sampling, **own}}
 
 
 _ANSWER = ("generated_text", "num_input_tokens", "num_generated_tokens")
@@ -105,12 +102,13 @@ def _column(rows: pa.Table, name: str) -> list[Any]:
     return rows.column(name).to_pylist() if name in rows.column_names else [None] * len(rows)
 
 
-def sampling_options(settings: LanguageSettings) -> dict[str, Any]:
+def sampling_options(model: ServedModel, settings: LanguageSettings) -> dict[str, Any]:
     """How vLLM draws tokens, the same for every request."""
-    return {"temperature": settings.temperature, "seed": settings.seed}
+    stop = {"stop": list(model.preset.stop)} if model.preset.stop else {}
+    return {"temperature": settings.temperature, "seed": settings.seed, **stop}
 
 
-def engine_options(settings: LanguageSettings) -> dict[str, Any]:
+def engine_options(model: ServedModel, settings: LanguageSettings) -> dict[str, Any]:
     """Arguments of a vLLM engine."""
     engine = settings.engine
     options: dict[str, Any] = {
@@ -125,6 +123,8 @@ def engine_options(settings: LanguageSettings) -> dict[str, Any]:
         "seed": settings.seed,
         "tensor_parallel_size": engine.tensor_parallel,
     }
+    if model.adapter:
+        options |= {"enable_lora": True, "max_lora_rank": model.adapter[1]}
     if engine.use_gpu:
         options["gpu_memory_utilization"] = engine.gpu_memory_fraction
     return options

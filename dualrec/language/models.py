@@ -36,6 +36,20 @@ PRESETS = {
 }
 
 
+@dataclass(frozen=True)
+class ServedModel:
+    """A model as it is served.
+
+    Attributes:
+        folder: weights and tokenizer; None behind an endpoint.
+        adapter: a LoRA adapter that goes over them at request time, with its rank.
+    """
+
+    preset: LanguageModel
+    folder: Path | None
+    adapter: tuple[Path, int] | None = None
+
+
 def language_model(name: str, cache: str) -> tuple[LanguageModel, Path | None]:
     """The preset of a model and its folder, None behind an endpoint. Any other model's folder is served as it is.
 

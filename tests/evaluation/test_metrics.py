@@ -24,6 +24,8 @@ def test_one_users_metrics() -> None:
 def test_shares_of_titles_do_not_apply_where_none_were_written() -> None:
     assert np.isnan(user_metrics(Listed([1], [2], [], None), GENRES)["titles resolved"])
     assert np.isnan(user_metrics(Listed([1], [2], [], []), GENRES)["titles resolved"])
+    assert np.isnan(user_metrics(Listed([1], [2], [], None), GENRES)["answers well formed"])
+    assert user_metrics(Listed([1], [2], [], []), GENRES)["answers well formed"] == 0.0
 
 
 def test_intervals_hold_the_mean_and_narrow_with_more_users(random: np.random.Generator) -> None:

@@ -1,7 +1,7 @@
 import pyarrow as pa
 
 from dualrec.evaluation.report import markdown_report, markdown_table, terminal_table
-from dualrec.evaluation.systems import measure
+from dualrec.evaluation.systems import measure, well_formed
 from dualrec.settings import EvaluationSettings
 from tests.test_ranking import trace
 
@@ -14,7 +14,7 @@ def _measured(catalogue: pa.Table) -> dict:
                  title_matches=["exact", "none"], title_similarities=[0.9, 0.5])  # fmt: skip
     listed = free | {"titles": ["F", "D"], "title_item_ids": [6, 4], "title_matches": ["exact", "exact"]}
     traces = {"shortlist": [listed], "free": [free]}
-    return measure(traces, {"shortlist": 0.0, "free": 1.0}, catalogue, "next_item", SETTINGS)
+    return measure(traces, {"shortlist": 0.0, "free": 1.0}, catalogue, "next_item", SETTINGS, 3)
 
 
 def test_each_decoding_has_rows_of_its_own_and_the_one_in_force_plain_names(catalogue: pa.Table) -> None:
@@ -47,3 +47,9 @@ def test_the_report_shows_every_system_the_published_rows_and_what_was_chosen(ca
     assert "serves validation users best with free decoding" in report
     assert markdown_table(result) in report
     assert terminal_table("next_item", result).row_count == len(result["models"]) + len(result["published"])
+
+
+def test_a_well_formed_answer_has_all_titles_with_their_years() -> None:
+    assert well_formed(["Heat (1995)", "Ran (1985)"], 2)
+    assert not well_formed(["Heat (1995)"], 2)
+    assert not well_formed(["Heat (1995)", "Ran"], 2)
