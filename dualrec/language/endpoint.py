@@ -1,10 +1,10 @@
 """Generation by an OpenAI-compatible endpoint under Ray Data. Takes requests with messages; gives what generate gives.
 
-Ray's HTTP processor carries the rows. Seen in its source (2.60), it sends a batch's requests one after another, paces
-only how fast it builds them, does not try 500 again, stops the whole job at the first row that keeps failing or answers
-no JSON, passes a refused key's message on as an answer, and writes its headers, a key among them, where Ray exports its
-operators. So it is given a session of ours (ChatSession), which sends at once, paces, tries again, caps, and makes of every failure an
-error of its own row; the key lies in that session alone, and comes from the environment of the job.
+Ray's HTTP processor carries the rows. As Ray 2.60 has it, it sends a batch's requests one after another, paces only how
+fast it builds them, does not try 500 again, stops the whole job at the first row that keeps failing or answers no JSON,
+passes a refused key's message on as an answer, and shows its headers, a key among them, to Ray's export of operators.
+So it is given a session of ours (ChatSession), which sends at once, paces, tries again, caps, and makes of every failure
+an error of its own row; the key lies in that session alone, and comes from the environment of the job.
 """
 
 import asyncio

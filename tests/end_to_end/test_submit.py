@@ -4,23 +4,19 @@ import json
 import os
 import secrets
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from tests.conftest import cyclic_ratings, numbered_movies, write_movielens_1m
+from tests.processes import free_port, running
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
 
@@ -55,35 +51,6 @@ class Head:
             return sorted(json.load(response), key=lambda job: job["start_time"])
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def _wait_until_it_answers(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + 120
-    while time.monotonic() < until:
-        assert process.poll() is None, log.read_text()
-        try:
-            urllib.request.urlopen(f"{address}/api/version", timeout=5)
-        except urllib.error.HTTPError:
-            return  # it asks for the token
-        except OSError:
-            time.sleep(0.3)
-    raise AssertionError(f"no dashboard at {address}:\n{log.read_text()}")
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the head and all that it started, and nothing else: other Ray sessions may run on this machine."""
-    started = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGTERM)
-    _, alive = psutil.wait_procs([psutil.Process(process.pid), *started], timeout=20)
-    for one in alive:
-        one.kill()
-    process.wait(timeout=20)
-
-
 @pytest.fixture(scope="module")
 def head() -> Iterator[Head]:
     """A head node with two CPUs, started as the README says: by the `ray` of the environment that has the packages."""
@@ -94,22 +61,17 @@ def head() -> Iterator[Head]:
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTHONPATH"))}
     environment = {**ours, "HOME": str(folder), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
     activated = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    dashboard = _free_port()
+    dashboard = free_port()
     line = [
         RAY, "start", "--head", "--block", "--num-cpus=2", "--disable-usage-stats", "--object-store-memory=200000000",
         f"--temp-dir={folder / 'ray'}", "--port=0", f"--dashboard-port={dashboard}", "--dashboard-agent-listen-port=0",
-        f"--ray-client-server-port={_free_port()}",
+        f"--ray-client-server-port={free_port()}",
     ]  # fmt: skip
-    with log.open("wb") as stream:
-        process = subprocess.Popen(
-            line, env=environment | activated, stdout=stream, stderr=stream, start_new_session=True
-        )
+    address = f"http://127.0.0.1:{dashboard}"
     try:
-        address = f"http://127.0.0.1:{dashboard}"
-        _wait_until_it_answers(address, process, log)
-        yield Head(address, folder, environment)
+        with running(line, environment | activated, f"{address}/api/version", 120, log):
+            yield Head(address, folder, environment)
     finally:
-        _stop(process)
         shutil.rmtree(folder, ignore_errors=True)
 
 

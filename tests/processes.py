@@ -1,0 +1,58 @@
+"""Servers that a test starts for itself, and ends with all that they started and nothing else."""
+
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def running(
+    command: list[str], environment: dict[str, str], answers_at: str, timeout_s: float, log: Path
+) -> Iterator[None]:
+    """Run a server until the block ends. It has started once it answers at a URL, if only to ask for a key."""
+    with log.open("wb") as stream:
+        process = subprocess.Popen(command, env=environment, stdout=stream, stderr=stream, start_new_session=True)
+    try:
+        _wait(process, answers_at, time.monotonic() + timeout_s, log)
+        yield
+    finally:
+        _stop(process)
+
+
+def _wait(process: subprocess.Popen[bytes], url: str, until: float, log: Path) -> None:
+    while time.monotonic() < until:
+        assert process.poll() is None, log.read_text()
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            time.sleep(0.3)
+        else:
+            return
+    raise AssertionError(f"nothing answers at {url}:\n{log.read_text()}")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    started = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+    process.send_signal(signal.SIGTERM)
+    _, alive = psutil.wait_procs(started, timeout=20)
+    for one in alive:
+        one.kill()
+    process.kill()
+    process.wait(timeout=20)
