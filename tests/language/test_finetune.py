@@ -71,10 +71,13 @@ def test_two_workers_fine_tune_and_the_merged_model_is_base_plus_adapter(
 
 def test_two_workers_reach_the_loss_of_one(tmp_path: Path) -> None:
     base = write_model(tmp_path / "base", "qwen2")
-    one, _ = _fit(base, _settings("accumulation=2"), tmp_path / "one")
-    two, _ = _fit(base, _settings("resources.workers=2"), tmp_path / "two")
+    whole = ("batch_size=64", "epochs=4")  # all examples in each step: both see the same steps, to rounding
+    one, _ = _fit(base, _settings(*whole, "accumulation=2"), tmp_path / "one")
+    two, _ = _fit(base, _settings(*whole, "resources.workers=2"), tmp_path / "two")
+    assert one[-1]["validation_loss"] < one[0]["validation_loss"] - 0.1
     for alone, together in zip(one, two, strict=True):
-        assert together["validation_loss"] == pytest.approx(alone["validation_loss"], rel=0.03)
+        for name in ("train_loss", "validation_loss"):
+            assert together[name] == pytest.approx(alone[name], rel=1e-3)
 
 
 def test_a_killed_worker_costs_at_most_an_epoch(tmp_path: Path) -> None:

@@ -1,0 +1,135 @@
+"""Fine-tuning speed: batches of like lengths against the same training with every example padded to 512 tokens.
+
+The same model, adapter, examples, optimizer and schedule; the sides take turns, an epoch each, in one process. Both
+see the same steps, so that their losses must agree. Prints examples a second and the validation loss after the same
+number of examples.
+
+    python scripts/bench_finetune.py --config jobs/configs/local.yaml --examples 64 --set workspace=FOLDER
+
+Needs histories and a sequence model: run `dualrec prepare` and `dualrec train-sequence` with the same settings first.
+"""
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+import ray
+from rich.console import Console
+from rich.table import Table
+
+from dualrec.data.prepare import Prepared, prepared
+from dualrec.language.batches import Shard, shard_of
+from dualrec.language.finetune import encoded_examples
+from dualrec.language.models import LanguageModel, language_model
+from dualrec.session import ray_session
+from dualrec.settings import FinetuneSettings, Settings, load_settings
+from dualrec.workspace import Workspace
+
+PADDED = 512
+
+
+class Side:
+    """One way of batching, with a model and an optimizer of its own."""
+
+    def __init__(self, folder: Path, preset: LanguageModel, settings: FinetuneSettings, pad_to: int) -> None:
+        import torch
+
+        from dualrec.language.lora import SummedLoss, adapted_model
+        from dualrec.language.zero import engine_of
+
+        torch.manual_seed(settings.seed)
+        model = adapted_model(str(folder), preset.target_modules, settings)
+        self.engine = engine_of(SummedLoss(model), settings, workers=1)
+        self.settings, self.pad_to = settings, pad_to
+        self.examples, self.seconds = 0.0, 0.0
+
+    def epoch(self, shard: Shard, epoch: int) -> float:
+        """Train for an epoch, and return the mean loss of its steps."""
+        from dualrec.language.steps import Pace, seed_epoch, train_epoch
+
+        seed_epoch(self.settings, epoch, 0)
+        started = time.perf_counter()
+        totals = train_epoch(self.engine, shard, self.settings, Pace(epoch, 0, 1, self.pad_to))
+        self.seconds += time.perf_counter() - started
+        self.examples += totals.examples
+        return totals.mean_loss
+
+    def validation_loss(self, shard: Shard) -> float:
+        """The mean loss of the validation answers, batched alike for both sides."""
+        from dualrec.language.steps import Pace, evaluate_epoch
+
+        return evaluate_epoch(self.engine, shard, self.settings, Pace(1, 0, 1)).mean_loss
+
+
+def examples(
+    workspace: Workspace, data: Prepared, settings: Settings, preset: LanguageModel, folder: Path
+) -> tuple[Shard, Shard]:
+    """Training and validation examples, made as the job makes them."""
+    with ray_session(settings.cluster):
+        sets = encoded_examples(workspace, data, settings, preset, folder)
+        training, validation = (
+            shard_of(one.iter_batches(batch_format="pyarrow", batch_size=None)) for one in sets
+        )  # fmt: skip
+    assert not ray.is_initialized()  # its processes would share the cores
+    return training, validation
+
+
+def alone() -> None:
+    """Make this process a training of one worker."""
+    os.environ |= {
+        "DS_ACCELERATOR": "cpu",
+        "MASTER_ADDR": "127.0.0.1",
+        "RANK": "0",
+        "WORLD_SIZE": "1",
+        "LOCAL_RANK": "0",
+    }
+    import torch
+
+    torch.distributed.init_process_group("gloo", init_method="tcp://127.0.0.1:0", rank=0, world_size=1)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config")
+    parser.add_argument("--set", action="append", dest="overrides", default=[])
+    parser.add_argument("--examples", type=int, default=64, help="training examples of an epoch")
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    own = [f"finetune.max_examples={arguments.examples}", f"finetune.epochs={arguments.epochs}"]
+    own += ["finetune.lora_dropout=0.0"]  # so that the sides differ in padding only
+    settings = load_settings(arguments.config, [*own, *arguments.overrides])
+    workspace = Workspace(settings.workspace)
+    data = prepared(workspace, settings)
+    preset, folder = language_model(settings.language.model, settings.cache)
+    training, validation = examples(workspace, data, settings, preset, folder)
+    alone()
+    import torch
+
+    torch.set_num_threads(arguments.threads)
+    sides = {
+        "like lengths (dualrec)": Side(folder, preset, settings.finetune, 0),
+        f"padded to {PADDED}": Side(folder, preset, settings.finetune, PADDED),
+    }
+    table = Table(
+        title=f"{data.dataset}, {settings.language.model} in {settings.finetune.dtype}, {arguments.threads} threads, "
+        f"{training.lengths.mean():.0f} tokens an example", title_justify="left",
+    )  # fmt: skip
+    for column in ("examples seen", "side", "examples/s", "training loss", "validation loss"):
+        table.add_column(column, justify="left" if column == "side" else "right")
+    for epoch in range(1, arguments.epochs + 1):
+        for name, side in sides.items():
+            loss = side.epoch(training, epoch)
+            held_out = side.validation_loss(validation)
+            rate = side.examples / side.seconds
+            table.add_row(f"{side.examples:.0f}", name, f"{rate:.2f}", f"{loss:.4f}", f"{held_out:.4f}")
+    ours, theirs = (side.examples / side.seconds for side in sides.values())
+    console = Console()
+    console.print(table)
+    console.print(f"ratio of examples a second: {ours / theirs:.1f}")
+
+
+if __name__ == "__main__":
+    main()
