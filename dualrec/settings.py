@@ -9,10 +9,10 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dualrec.errors import SettingsError
+from dualrec.overrides import explained, lay_over, read_yaml
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -252,16 +252,13 @@ def load_settings(config: str | None = None, overrides: list[str] | None = None)
     Raises:
         SettingsError: the file is missing or no YAML mapping, a key is unknown, or a value is not allowed.
     """
-    tree = _read_yaml(Path(config)) if config else {}
+    tree = read_yaml(Path(config)) if config else {}
     for override in overrides or []:
-        key, separator, value = override.partition("=")
-        if not separator:
-            raise SettingsError(f"--set {override}: expected KEY=VALUE, such as --set sequence.epochs=20")
-        _set(tree, key.strip().split("."), _read_value(value, override), override)
+        lay_over(tree, override)
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
-        raise SettingsError(_explain(error, config)) from error
+        raise SettingsError(explained(error, Settings, config)) from error
 
 
 def version_of(*parts: object) -> str:
@@ -282,53 +279,3 @@ def _without_resources(tree: dict[str, Any]) -> dict[str, Any]:
         if key not in ("resources", "engine", "replicas", "cpus", "shards", "block_mib")
         and key not in ("api_key_env", "requests_per_second", "retries", "timeout_s")
     }
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise SettingsError(f"settings file {path} does not exist; the profiles are in jobs/configs/")
-    try:
-        tree = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
-        raise SettingsError(f"settings file {path} is not YAML: {error}") from error
-    if not isinstance(tree, dict):
-        raise SettingsError(f"settings file {path}: expected a mapping such as 'data: {{source: ml-100k}}'")
-    return tree
-
-
-def _read_value(value: str, override: str) -> Any:
-    try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"--set {override}: the value is not YAML; put it in quotes: KEY='\"VALUE\"'") from error
-
-
-def _set(tree: dict[str, Any], keys: list[str], value: Any, override: str) -> None:
-    for key in keys[:-1]:
-        branch = tree.setdefault(key, {})
-        if not isinstance(branch, dict):
-            raise SettingsError(f"--set {override}: '{key}' is a value, not a group of settings")
-        tree = branch
-    tree[keys[-1]] = value
-
-
-def _explain(error: ValidationError, config: str | None) -> str:
-    lines = []
-    for problem in error.errors():
-        key = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            lines.append(f"  {key}: no such setting; {_siblings(problem['loc'])}")
-        else:
-            got = "" if "endpoint" in problem["loc"] else f", got {problem['input']!r}"  # it may be a key, misplaced
-            lines.append(f"  {key}: {problem['msg']}{got}")
-    return f"settings{f' of {config}' if config else ''}:\n" + "\n".join(lines)
-
-
-def _siblings(location: tuple[int | str, ...]) -> str:
-    group: type[BaseModel] = Settings
-    for part in location[:-1]:
-        annotation = group.model_fields[str(part)].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            break
-        group = annotation
-    return "there are " + ", ".join(group.model_fields)

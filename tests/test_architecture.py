@@ -12,8 +12,8 @@ PACKAGE = ROOT / "dualrec"
 
 # Each part may import those before it, and itself.
 ORDER = [
-    "errors", "schemas", "settings", "workspace", "session", "summary", "progress", "accuracy", "requests", "assets", "data",
-    "sequence", "language", "scoring", "ranking", "fusion", "recommend", "evaluation", "pipeline", "cli",
+    "errors", "schemas", "overrides", "settings", "workspace", "session", "summary", "progress", "accuracy", "requests", "assets",
+    "data", "sequence", "language", "scoring", "ranking", "fusion", "recommend", "evaluation", "pipeline", "cli",
 ]  # fmt: skip
 
 
