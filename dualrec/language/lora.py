@@ -68,13 +68,19 @@ def check_targets(model: nn.Module, targets: tuple[str, ...], folder: str) -> No
 class SummedLoss(nn.Module):
     """A causal language model that gives the summed cross-entropy over the labels of a batch.
 
-    The output layer computes its logits only where there is a label: with a vocabulary of 50,000 it is most of a
-    small model's arithmetic, and an answer is a fifth of an example.
+    Two savings change the result by rounding only. The output layer computes its logits only where there is a label:
+    with a vocabulary of 50,000 it is much of a small model's arithmetic, and an answer is a sixth of an example. And
+    what all rows begin with, the instruction, goes through the model once for all of them.
+
+    Args:
+        shares_prefix: whether to do the second. Not under ZeRO stage 3, which expects each layer once a pass, and not
+            with gradient checkpointing, which keeps no cache.
     """
 
-    def __init__(self, model: PeftModel) -> None:
+    def __init__(self, model: PeftModel, shares_prefix: bool = False) -> None:
         super().__init__()
         self.model = model
+        self.shares_prefix = shares_prefix
         self._wanted: Tensor | None = None
         model.get_base_model().get_output_embeddings().register_forward_pre_hook(self._select)
 
@@ -93,13 +99,25 @@ class SummedLoss(nn.Module):
         return self._losses(input_ids, kept, labels)
 
     def _losses(self, input_ids: Tensor, kept: Tensor, labels: Tensor) -> Tensor:
-        self._wanted = kept
-        logits = self.model(input_ids=input_ids, use_cache=False).logits
-        return functional.cross_entropy(logits.float(), labels[kept], reduction="sum")
+        prefix = shared_prefix(input_ids, kept) if self.shares_prefix and len(input_ids) > 1 else 0
+        cache = None
+        if prefix:
+            self._wanted = torch.zeros_like(kept[:1, :prefix])
+            cache = self.model(input_ids=input_ids[:1, :prefix], use_cache=True).past_key_values
+            cache.batch_repeat_interleave(len(input_ids))
+        self._wanted = kept[:, prefix:]
+        rest = self.model(input_ids=input_ids[:, prefix:], past_key_values=cache, use_cache=cache is not None)
+        return functional.cross_entropy(rest.logits.float(), labels[kept], reduction="sum")
 
     def _select(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
         assert self._wanted is not None, "the output layer ran outside of forward"
         return (inputs[0][self._wanted],)
+
+
+def shared_prefix(input_ids: Tensor, kept: Tensor) -> int:
+    """How many places at the start hold the same token in every row, and no label."""
+    same = (input_ids == input_ids[:1]).all(0) & ~kept.any(0)
+    return int(same.long().cumprod(0).sum())
 
 
 def save_adapter(model: PeftModel, weights: dict[str, Tensor], folder: Path) -> None:

@@ -101,7 +101,8 @@ def train_loop(config: dict[str, Any]) -> None:
         torch.set_num_threads(settings.resources.threads)
     torch.manual_seed(settings.seed)
     model = adapted_model(config["model_folder"], config["targets"], settings)
-    engine = zero.engine_of(SummedLoss(model), settings, workers)
+    shares_prefix = settings.zero_stage == 2 and not settings.gradient_checkpointing
+    engine = zero.engine_of(SummedLoss(model, shares_prefix), settings, workers)
     history = _resume(engine)
     training, validation = (
         shard_of(get_dataset_shard(name).iter_batches(batch_format="pyarrow", batch_size=None))

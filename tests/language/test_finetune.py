@@ -31,7 +31,7 @@ def _settings(*overrides: str) -> FinetuneSettings:
 
 def _fit(model: Path, settings: FinetuneSettings, storage: Path) -> tuple[list[dict[str, Any]], Path]:
     """Train on rows that repeat one token in the answer; return the metrics and the folder of the adapter."""
-    rows = {row: ([70 + row % 5, *([40] * (row % 7)), *([41 + row % 2] * 8)], 1 + row % 7) for row in range(64)}
+    rows = {row: ([60, 61, 70 + row % 5, *([40] * (row % 7)), *([41 + row % 2] * 8)], 3 + row % 7) for row in range(64)}
     dataset = ray.data.from_arrow(encoded(rows)).repartition(4).materialize()
     checkpoint = fit_adapter(dataset, dataset, str(model), ATTENTION, settings, str(storage))
     with checkpoint.as_directory() as folder:

@@ -33,13 +33,41 @@ def test_the_loss_is_that_of_the_whole_model_over_the_labels(tmp_path: Path, arc
         logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum"
     )  # fmt: skip
     loss = SummedLoss(model)
-    assert float(loss(input_ids, labels)) == pytest.approx(float(expected), rel=1e-5)
+    assert float(loss(input_ids, labels).detach()) == pytest.approx(float(expected), rel=1e-5)
     filler = collate(shard, np.array([], np.int64))
     nothing = loss(torch.from_numpy(filler.input_ids), torch.from_numpy(filler.labels))
     nothing.backward()
     assert float(nothing.detach()) == 0.0
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     assert trained and all(not bool(parameter.grad.any()) for parameter in trained)
+
+
+@pytest.mark.parametrize("architecture", ["qwen2", "mistral"])
+def test_a_shared_beginning_changes_neither_loss_nor_gradient(tmp_path: Path, architecture: str) -> None:
+    import torch
+
+    from dualrec.language.lora import SummedLoss, adapted_model, shared_prefix
+
+    folder = write_model(tmp_path, architecture)
+    same = [5, 6, 7, 8, 9, 10]
+    shard = shard_of([encoded({0: ([*same, 12, 13, 14], 7), 1: ([*same, 22, 23], 7), 2: ([*same, 6, 6, 6, 7], 8)})])
+    batch = collate(shard, np.arange(3))
+    input_ids, labels = torch.from_numpy(batch.input_ids), torch.from_numpy(batch.labels)
+    assert shared_prefix(input_ids, labels != IGNORED) == 6
+    assert shared_prefix(input_ids, torch.ones_like(input_ids, dtype=torch.bool)) == 0
+    losses, gradients = [], []
+    for shares in (False, True):
+        torch.manual_seed(0)
+        model = adapted_model(str(folder), ATTENTION, SETTINGS)
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=0.1)
+        loss = SummedLoss(model, shares)(input_ids, labels)
+        loss.backward()
+        losses.append(float(loss.detach()))
+        gradients.append([one.grad for one in model.parameters() if one.requires_grad])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert all(torch.allclose(one, other, atol=1e-4, rtol=1e-3) for one, other in zip(*gradients, strict=True))
 
 
 def test_target_modules_that_match_nothing_are_an_error_that_names_the_layers(tmp_path: Path) -> None:
