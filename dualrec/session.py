@@ -11,6 +11,7 @@ import ray
 
 from dualrec import errors
 from dualrec.errors import DualrecError
+from dualrec.journal import workers_heard
 from dualrec.settings import ClusterSettings
 
 _RAISED = re.compile(r"^dualrec\.errors\.(\w+): (.*?)(?=\n\n|\Z)", re.DOTALL | re.MULTILINE)
@@ -28,10 +29,10 @@ def ray_session(settings: ClusterSettings) -> Iterator[None]:
         return
     address = settings.address or os.environ.get("RAY_ADDRESS") or "local"
     options = {"num_cpus": settings.cpus} if address == "local" and settings.cpus else {}
-    ray.init(address=address, logging_level=logging.ERROR, log_to_driver=True, **options)
+    ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **options)
     _show_progress_where_it_can_be_seen()
     try:
-        with user_errors():
+        with workers_heard(), user_errors():
             yield
     finally:
         ray.shutdown()

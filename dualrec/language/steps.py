@@ -147,7 +147,7 @@ class _Teller:
         seconds = now - self.started
         left = seconds / done * (steps - done + (self.settings.epochs - self.pace.epoch) * steps)
         rate = totals.tokens * self.pace.workers / seconds
-        logger.warning(
+        logger.info(
             f"epoch {self.pace.epoch}/{self.settings.epochs}, step {done}/{steps}: loss {totals.mean_loss:.3f}, "
             f"{rate:,.0f} tokens/s, about {left / 60:.1f} min left"
         )

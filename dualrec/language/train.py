@@ -27,6 +27,7 @@ from ray.train import (
     report,
 )
 
+from dualrec.journal import tell_driver
 from dualrec.language.artefact import ADAPTER, METRICS
 from dualrec.settings import FinetuneSettings
 
@@ -92,6 +93,7 @@ def train_loop(config: dict[str, Any]) -> None:
     from dualrec.language.lora import SummedLoss, adapted_model
     from dualrec.language.steps import Pace, evaluate_epoch, peak_memory_gib, seed_epoch, train_epoch
 
+    tell_driver()
     for noisy in ("ray.train", "ray.data"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     settings: FinetuneSettings = config["settings"]
@@ -129,7 +131,7 @@ def train_loop(config: dict[str, Any]) -> None:
         history["epochs"].append(metrics)
         history["steps"] += pace.curve
         if rank == 0:
-            logger.warning(_line(metrics, settings.epochs))
+            logger.info(_line(metrics, settings.epochs))
         _report(engine, model, history, metrics, rank)
 
 

@@ -26,6 +26,7 @@ from ray.train import (
 
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.errors import DualrecError
+from dualrec.journal import tell_driver
 from dualrec.sequence.artefact import METRICS, WEIGHTS, sequence_name
 from dualrec.sequence.chunks import chunk_histories
 from dualrec.sequence.features import ItemFeatures, item_features
@@ -110,6 +111,7 @@ def train_loop(config: dict[str, Any]) -> None:
     from dualrec.sequence.epoch import evaluate_epoch, train_epoch
     from dualrec.sequence.network import SequenceNetwork
 
+    tell_driver()
     for noisy in ("ray.train", "ray.data"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     settings: SequenceSettings = config["settings"]
@@ -149,7 +151,7 @@ def train_loop(config: dict[str, Any]) -> None:
         metrics |= {"seconds": seconds, "targets_per_second": trained.targets / seconds}
         progress.add(metrics, network, optimizer)
         if rank == 0:
-            logger.warning(_line(metrics, settings.epochs))
+            logger.info(_line(metrics, settings.epochs))
         _report(progress, metrics, rank)
 
 
