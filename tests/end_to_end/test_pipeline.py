@@ -18,7 +18,10 @@ ROOT = Path(__file__).parent.parent.parent
 @pytest.mark.end_to_end
 @pytest.mark.timeout(2400)
 def test_raw_files_become_lists_for_every_user_and_metrics(tmp_path: Path) -> None:
-    small = ["sequence.epochs=2", "evaluation.max_users=8", "ranking.calibration_users=8"]
+    small = [
+        "sequence.epochs=2", "evaluation.max_users=8", "ranking.calibration_users=8", "finetune.max_examples=32",
+        "finetune.validation_examples=8",
+    ]  # fmt: skip
     options = [word for one in (*small, f"workspace={tmp_path}") for word in ("--set", one)]
     command = [sys.executable, "-m", "jobs.run", "--config", "jobs/configs/local.yaml", *options]
     subprocess.run(command, cwd=ROOT, check=True, timeout=2300)
@@ -40,7 +43,13 @@ def test_raw_files_become_lists_for_every_user_and_metrics(tmp_path: Path) -> No
     assert pc.all(pc.less_equal(lists.column("rank"), 10)).as_py()
     assert traces.column("error").null_count == len(traces)
     assert pc.mean(traces.column("generated_tokens")).as_py() <= 45
-    assert any(traces.column("generated_text").to_pylist())
+    for row in traces.select(["item_ids", "titles", "title_item_ids", "title_matches"]).to_pylist():
+        assert set(row["title_matches"]) == {"exact"}, row["titles"]
+        assert len(set(row["title_item_ids"])) == len(row["titles"]) == 3
+        assert not set(row["title_item_ids"]) & set(row["item_ids"])
+
+    (tuned,) = (tmp_path / "models/language").iterdir()
+    assert {"adapter", "merged", "metrics.json", "curves.png"} <= {path.name for path in tuned.iterdir()}
 
     (report,) = (tmp_path / "reports").iterdir()
     metrics = json.loads((report / "metrics.json").read_text())

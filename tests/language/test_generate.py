@@ -1,0 +1,62 @@
+"""What an engine is given, and what becomes of its rows. No engine is started."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from dualrec.language import generate
+from dualrec.language.generate import engine_options, sampling_options
+from dualrec.language.models import LanguageModel, ServedModel
+from dualrec.settings import LanguageSettings
+
+SETTINGS = LanguageSettings()
+MERGED = ServedModel(LanguageModel(), Path("merged"))
+UNMERGED = ServedModel(LanguageModel(stop=()), Path("base"), (Path("adapter"), 16))
+
+
+def _input(model: ServedModel, **row: Any) -> dict[str, Any]:
+    given = {"user_id": 1, "max_tokens": 9, "grammar": None} | row
+    return generate._as_engine_input(given, model, sampling_options(model, SETTINGS))
+
+
+def test_a_grammar_goes_to_the_engine_and_no_further() -> None:
+    row = _input(MERGED, grammar='start: "A"')
+    assert row["sampling_params"]["structured_outputs"] == {"grammar": 'start: "A"'}
+    assert "grammar" not in row
+    assert "structured_outputs" not in _input(MERGED)["sampling_params"]
+
+
+def test_each_request_has_its_own_limit_and_the_stop_of_its_model() -> None:
+    assert _input(MERGED)["sampling_params"] == {"temperature": 0.0, "seed": 0, "stop": ["\n\n"], "max_tokens": 9}
+    assert "stop" not in _input(UNMERGED)["sampling_params"]
+
+
+def test_an_unmerged_adapter_is_named_by_each_request_and_loaded_by_the_engine() -> None:
+    assert _input(UNMERGED)["model"] == "adapter"
+    assert "model" not in _input(MERGED)
+    options = engine_options(UNMERGED, SETTINGS)
+    assert (options["enable_lora"], options["max_lora_rank"]) == (True, 16)
+    assert "enable_lora" not in engine_options(MERGED, SETTINGS)
+
+
+def test_the_engine_holds_the_longest_prompt_with_the_longest_answer() -> None:
+    few, many = (engine_options(MERGED, LanguageSettings(titles=titles))["max_model_len"] for titles in (1, 7))
+    assert SETTINGS.max_prompt_tokens + SETTINGS.max_new_tokens < few < many
+
+
+def test_a_failed_row_keeps_what_it_carried_and_gets_its_error() -> None:
+    carried = {
+        "user_id": [1, 2], "purpose": ["night"] * 2, "decoding": ["free"] * 2, "item_ids": [[1], [2]],
+        "held_out": pa.array([[], []], pa.list_(pa.int64())), "sequence_item_ids": [[3], [4]],
+        "sequence_scores": [[0.1], [0.2]], "prompt": ["p", "q"], "max_tokens": [9, 9],
+    }  # fmt: skip
+    answered = {
+        "generated_text": ["Heat (1995)", None],
+        "num_input_tokens": [5, None],
+        "num_generated_tokens": [9, None],
+    }
+    rows = generate._tidy(pa.table(carried | answered | {"__inference_error__": ["", "boom"]})).to_pylist()
+    assert (rows[0]["finish_reason"], rows[0]["generated_tokens"], rows[0]["error"]) == ("length", 9, None)
+    assert (rows[1]["finish_reason"], rows[1]["generated_text"], rows[1]["error"]) == ("error", None, "boom")
+    assert rows[1]["sequence_item_ids"] == [4]
