@@ -1,6 +1,7 @@
 """The job `finetune-language`: histories and the sequence model in; models/language/VERSION out."""
 
 import json
+import shutil
 import tempfile
 import time
 from functools import partial
@@ -151,7 +152,8 @@ def _finish(base: str, checkpoint: Any, target: str, filesystem: pafs.FileSystem
     with tempfile.TemporaryDirectory() as name, checkpoint.as_directory() as trained:
         local = Path(name)
         history = json.loads(Path(trained, METRICS).read_text())
-        merge(Path(base), Path(trained, ADAPTER), local / MERGED)
+        shutil.copytree(Path(trained, ADAPTER), local / ADAPTER)
+        merge(Path(base), local / ADAPTER, local / MERGED)
         draw_curves(history, local / CURVES)
         write_tensorboard(history, local / TENSORBOARD)
         budget = {**extra, **_totals(history["epochs"])}
@@ -159,7 +161,6 @@ def _finish(base: str, checkpoint: Any, target: str, filesystem: pafs.FileSystem
             json.dumps({"best": best_epoch(history["epochs"]), "budget": budget, **history}, indent=2)
         )
         pafs.copy_files(name, target, destination_filesystem=filesystem)
-        pafs.copy_files(str(Path(trained, ADAPTER)), f"{target}/{ADAPTER}", destination_filesystem=filesystem)
 
 
 def _finetune(workspace: Workspace, data: Prepared, settings: Settings, preset: LanguageModel, folder: Path) -> None:
