@@ -1,8 +1,9 @@
-"""Fine-tuning speed: batches of like lengths against the same training with every example padded to 512 tokens.
+"""Fine-tuning speed: dualrec's batches against the same training with every example padded to 512 tokens.
 
-The same model, adapter, examples, optimizer and schedule; the sides take turns, an epoch each, in one process. Both
-see the same steps, so that their losses must agree. Prints examples a second and the validation loss after the same
-number of examples.
+dualrec's hold rows of like length, compute logits only where there is a label, and take what all rows begin with once;
+the other side pads every row and computes every logit. The same model, adapter, examples, optimizer and schedule; the
+sides take turns, an epoch each, in one process. Both see the same steps, so that their losses must agree. Prints
+examples a second and the validation loss after the same number of examples.
 
     python scripts/bench_finetune.py --config jobs/configs/local.yaml --examples 64 --set workspace=FOLDER
 
@@ -13,6 +14,7 @@ import argparse
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import ray
 from rich.console import Console
@@ -30,9 +32,16 @@ PADDED = 512
 
 
 class Side:
-    """One way of batching, with a model and an optimizer of its own."""
+    """One way of batching, with a model and an optimizer of its own.
 
-    def __init__(self, folder: Path, preset: LanguageModel, settings: FinetuneSettings, pad_to: int) -> None:
+    Args:
+        pad_to: tokens that every example is padded to; 0 takes the longest of a batch.
+        saves: as dualrec trains, with logits only where there is a label and the common beginning taken once.
+    """
+
+    def __init__(
+        self, folder: Path, preset: LanguageModel, settings: FinetuneSettings, pad_to: int, saves: bool
+    ) -> None:
         import torch
 
         from dualrec.language.lora import SummedLoss, adapted_model
@@ -40,7 +49,8 @@ class Side:
 
         torch.manual_seed(settings.seed)
         model = adapted_model(str(folder), preset.target_modules, settings)
-        self.engine = engine_of(SummedLoss(model), settings, workers=1)
+        loss = SummedLoss(model, shares_prefix=True) if saves else _usual_loss(model)
+        self.engine = engine_of(loss, settings, workers=1)
         self.settings, self.pad_to = settings, pad_to
         self.examples, self.seconds = 0.0, 0.0
 
@@ -60,6 +70,23 @@ class Side:
         from dualrec.language.steps import Pace, evaluate_epoch
 
         return evaluate_epoch(self.engine, shard, self.settings, Pace(1, 0, 1)).mean_loss
+
+
+def _usual_loss(model: Any) -> Any:
+    """The loss as training loops compute it: logits at every place of every row."""
+    from torch import Tensor, nn
+    from torch.nn import functional
+
+    class UsualLoss(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids: Tensor, labels: Tensor) -> Tensor:
+            logits = self.model(input_ids=input_ids, use_cache=False).logits
+            return functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), reduction="sum")
+
+    return UsualLoss()
 
 
 def examples(
@@ -110,8 +137,8 @@ def main() -> None:
 
     torch.set_num_threads(arguments.threads)
     sides = {
-        "like lengths (dualrec)": Side(folder, preset, settings.finetune, 0),
-        f"padded to {PADDED}": Side(folder, preset, settings.finetune, PADDED),
+        "like lengths (dualrec)": Side(folder, preset, settings.finetune, 0, saves=True),
+        f"padded to {PADDED}": Side(folder, preset, settings.finetune, PADDED, saves=False),
     }
     table = Table(
         title=f"{data.dataset}, {settings.language.model} in {settings.finetune.dtype}, {arguments.threads} threads, "

@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,14 @@ import psutil
 import pytest
 import ray.data
 
+from dualrec.data.prepare import prepared
 from dualrec.errors import AssetError, InputError
 from dualrec.language.artefact import ADAPTER, METRICS, language_name
 from dualrec.language.finetune import finetune_language
 from dualrec.language.train import fit_adapter
 from dualrec.settings import FinetuneSettings, Settings, load_settings
+from dualrec.workspace import Workspace
+from tests.conftest import cyclic_ratings, numbered_movies, write_movielens_1m
 from tests.language.test_batches import encoded
 from tests.language.tiny_models import write_model
 
@@ -118,34 +122,28 @@ SMALL = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def trained(settings_for, movielens: Path, tmp_path: Path):
-    """Settings over a workspace with histories and a sequence model, and a tiny language model."""
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Callable[..., Settings]:
+    """Settings over a workspace with histories and a sequence model, and a tiny language model in `model`."""
     from dualrec.data.prepare import prepare
     from dualrec.sequence.train import train_sequence
 
-    model = write_model(tmp_path / "model", "qwen2")
+    folder = tmp_path_factory.mktemp("job")
+    ratings = write_movielens_1m(folder / "movielens", cyclic_ratings(60, 12, 9), numbered_movies(12))
+    write_model(folder / "model", "qwen2")
 
     def make(*overrides: str) -> Settings:
-        return settings_for(f"data.source={movielens}", f"language.model={model}", *SMALL, *overrides)
+        own = [f"workspace={folder / 'workspace'}", f"data.source={ratings}", f"language.model={folder / 'model'}"]
+        return load_settings(None, [*own, "data.shards=2", *SMALL, *overrides])
 
     prepare(make())
     train_sequence(make())
     return make
 
 
-def test_the_job_writes_an_artefact_once_and_bad_input_is_told(trained, tmp_path: Path) -> None:
-    from dualrec.data.prepare import prepared
-    from dualrec.workspace import Workspace
-
-    with pytest.raises(
-        InputError, match=r"there are 5 training examples, and one step takes 8: .*finetune\.max_examples"
-    ):
-        finetune_language(trained("finetune.max_examples=5"))
-    with pytest.raises(InputError, match=r"finetune\.max_tokens \(64\)"):
-        finetune_language(trained("finetune.max_tokens=64"))
-
-    settings = trained("finetune.max_examples=24")
+@pytest.mark.parametrize("examples", ["cuts", "published"])
+def test_the_job_writes_the_whole_artefact_once(trained: Callable[..., Settings], examples: str) -> None:
+    settings = trained("finetune.max_examples=24", f"finetune.examples={examples}")
     summary = finetune_language(settings)
     workspace = Workspace(settings.workspace)
     folder = Path(workspace.path(language_name(prepared(workspace, settings), settings)))
@@ -159,12 +157,27 @@ def test_the_job_writes_an_artefact_once_and_bad_input_is_told(trained, tmp_path
         assert (folder / name).stat().st_size > 0, name
     assert list((folder / "tensorboard").iterdir()) and not (folder / "running").exists()
     assert "already there" in str(finetune_language(settings).lines["version"])
-    published = trained("finetune.max_examples=24", "finetune.examples=published")
-    assert language_name(prepared(workspace, published), published) != folder.name
-    assert finetune_language(published).lines["training examples"] == 24
 
-    for missing, message in (("model.safetensors", "holds no weights"), ("tokenizer.json", "holds no tokenizer")):
-        (tmp_path / "model" / missing).rename(tmp_path / "away")
-        with pytest.raises(AssetError, match=message):
-            finetune_language(trained("finetune.max_examples=32"))
-        (tmp_path / "away").rename(tmp_path / "model" / missing)
+
+def test_too_few_examples_are_an_error_that_counts_them(trained: Callable[..., Settings]) -> None:
+    expected = r"there are 5 training examples, and one step takes 8: .*finetune\.max_examples"
+    with pytest.raises(InputError, match=expected):
+        finetune_language(trained("finetune.max_examples=5", "finetune.examples=published"))
+
+
+def test_a_prompt_that_cannot_fit_is_told_before_anything_is_trained(trained: Callable[..., Settings]) -> None:
+    with pytest.raises(InputError, match=r"finetune\.max_tokens \(64\)"):
+        finetune_language(trained("finetune.max_tokens=64"))
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"), [("model.safetensors", "holds no weights"), ("tokenizer.json", "holds no tokenizer")]
+)
+def test_a_model_folder_must_be_whole(
+    trained: Callable[..., Settings], tmp_path: Path, missing: str, message: str
+) -> None:
+    settings = trained(f"language.model={tmp_path / 'model'}")
+    write_model(tmp_path / "model", "qwen2")
+    (tmp_path / "model" / missing).unlink()
+    with pytest.raises(AssetError, match=message):
+        finetune_language(settings)
