@@ -11,6 +11,7 @@ Needs histories and a sequence model: run `dualrec prepare` and `dualrec train-s
 """
 
 import argparse
+import logging
 import statistics
 import time
 from collections.abc import Iterable
@@ -104,6 +105,8 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=384)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("dualrec").setLevel(logging.INFO)
     settings = load_settings(arguments.config, arguments.overrides)
     console, rates = Console(), {"bare vLLM, free": [], "dualrec, free": [], "dualrec, shortlist": []}  # type: ignore[var-annotated]
     with ray_session(settings.cluster):

@@ -11,6 +11,7 @@ Needs histories and a sequence model: run `dualrec prepare` and `dualrec train-s
 """
 
 import argparse
+import logging
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,8 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=200, help="validation users at most")
     parser.add_argument("--picture", type=Path, default=Path("curve.png"))
     arguments = parser.parse_args()
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("dualrec").setLevel(logging.INFO)
     console, results = Console(width=120), {}
     for number in arguments.examples:
         tuning = [f"finetune.max_examples={number}", "language.tuned=current"] if number else ["language.tuned=null"]
