@@ -1,13 +1,10 @@
 """Fine-tuning under Ray Train and DeepSpeed: stages, workers, a killed one, merging, and input that cannot work."""
 
 import json
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import ray.data
 
@@ -19,6 +16,7 @@ from dualrec.language.train import fit_adapter
 from dualrec.settings import FinetuneSettings, Settings, load_settings
 from dualrec.workspace import Workspace
 from tests.conftest import cyclic_ratings, numbered_movies, write_movielens_1m
+from tests.killing import worker_killed_after_the_first_checkpoint
 from tests.language.test_batches import encoded
 from tests.language.tiny_models import write_model
 
@@ -85,33 +83,11 @@ def test_two_workers_reach_the_loss_of_one(tmp_path: Path) -> None:
 
 
 def test_a_killed_worker_costs_at_most_an_epoch(tmp_path: Path) -> None:
-    killed = threading.Event()
-
-    def kill_after_the_first_checkpoint() -> None:
-        for _ in range(2400):
-            if list((tmp_path / "running").rglob("checkpoint_*")):
-                for process in psutil.process_iter(["cmdline"]):
-                    if any("ray::RayTrainWorker" in word for word in process.info["cmdline"] or []) and _is_ours(
-                        process
-                    ):
-                        process.kill()
-                        killed.set()
-                        return
-            time.sleep(0.05)
-
-    killer = threading.Thread(target=kill_after_the_first_checkpoint)
-    killer.start()
     base = write_model(tmp_path / "base", "qwen2")
-    epochs, _ = _fit(base, _settings("epochs=6", "resources.workers=2"), tmp_path / "running")
-    killer.join()
-    assert killed.is_set()
+    with worker_killed_after_the_first_checkpoint(tmp_path / "running"):
+        epochs, _ = _fit(base, _settings("epochs=6", "resources.workers=2"), tmp_path / "running")
     assert [metrics["epoch"] for metrics in epochs] == [1, 2, 3, 4, 5, 6]
     assert epochs[-1]["validation_loss"] < epochs[0]["validation_loss"]
-
-
-def _is_ours(process: psutil.Process) -> bool:
-    """Whether a worker belongs to this test's cluster and not to another on this machine."""
-    return any(parent.pid == psutil.Process().pid for parent in process.parents())
 
 
 SMALL = [

@@ -1,11 +1,8 @@
 """Training under Ray Train on a local cluster: several workers, and one that is killed."""
 
 import json
-import threading
-import time
 from pathlib import Path
 
-import psutil
 import pyarrow as pa
 import pytest
 import ray.data
@@ -15,6 +12,7 @@ from dualrec.sequence.features import item_features
 from dualrec.sequence.train import fit
 from dualrec.settings import SequenceSettings, load_settings
 from tests.conftest import histories_table
+from tests.killing import worker_killed_after_the_first_checkpoint
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(600)]
 
@@ -50,21 +48,6 @@ def test_two_workers_learn_as_well_as_one(catalogue: pa.Table, tmp_path: Path) -
 
 
 def test_a_killed_worker_costs_at_most_an_epoch(catalogue: pa.Table, tmp_path: Path) -> None:
-    killed = threading.Event()
-
-    def kill_after_the_first_checkpoint() -> None:
-        for _ in range(1200):
-            if list(tmp_path.rglob("checkpoint_*")):
-                for process in psutil.process_iter(["cmdline"]):
-                    if any("ray::RayTrainWorker" in word for word in process.info["cmdline"] or []):
-                        process.kill()
-                        killed.set()
-                        return
-            time.sleep(0.05)
-
-    killer = threading.Thread(target=kill_after_the_first_checkpoint)
-    killer.start()
-    epochs = _fit(catalogue, _settings("epochs=10", "patience=100"), tmp_path)
-    killer.join()
-    assert killed.is_set()
+    with worker_killed_after_the_first_checkpoint(tmp_path):
+        epochs = _fit(catalogue, _settings("epochs=10", "patience=100"), tmp_path)
     assert [metrics["epoch"] for metrics in epochs] == list(range(1, 11))
