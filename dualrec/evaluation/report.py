@@ -56,8 +56,10 @@ def _validation(metrics: dict[str, Any]) -> str:
         f"({fit['users']} users)."
         for decoding, fit in fits.items()
     ]
-    best = max(fits, key=lambda decoding: float(fits[decoding]["language_ndcg_at_10"]))
-    return "\n\n".join([*lines, f"The language model alone serves validation users best with {best} decoding."])
+    if len(fits) > 1:
+        best = max(fits, key=lambda decoding: float(fits[decoding]["language_ndcg_at_10"]))
+        lines.append(f"The language model alone serves validation users best with {best} decoding.")
+    return "\n\n".join(lines)
 
 
 def _shares(system: str, shares: dict[str, Any]) -> str:
