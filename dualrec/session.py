@@ -46,6 +46,7 @@ def _show_progress_where_it_can_be_seen() -> None:
     context.enable_progress_bars = sys.stderr.isatty()
     context.issue_detectors_config.detectors = []
     logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # it warns that there are no bars
 
 
 @contextmanager
