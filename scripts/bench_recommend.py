@@ -47,6 +47,7 @@ class BareEngine:
         from vllm import SamplingParams
         from vllm.sampling_params import StructuredOutputsParams
 
+        self.engine.reset_prefix_cache()  # the other side's engine is new each time
         started = time.perf_counter()
         for number, row in enumerate(rows):
             held = {"structured_outputs": StructuredOutputsParams(grammar=row["grammar"])} if row["grammar"] else {}
