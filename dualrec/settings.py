@@ -150,7 +150,7 @@ class LanguageSettings(Group):
 class FinetuneSettings(Group):
     """Stage 2: how the language model learns the answer's form, the titles and the taste, by LoRA under DeepSpeed."""
 
-    # Several cuts a user give several examples of each history; published: one a user, the last five as answer.
+    # Several cuts a user give several examples of each history; published: one a user, from its last five movies.
     examples: Literal["cuts", "published"] = "cuts"
     examples_per_user: Count = 4  # cuts of a history; more repeat nearly the same prompts
     max_examples: Annotated[int, Field(ge=0)] = 0  # a seeded sample of that many; 0 takes all
