@@ -47,12 +47,18 @@ REQUESTS = pa.schema(
     ]
 )
 
-TRACES = pa.schema(
+PROMPTED = pa.schema(
     [
         *REQUESTS,
         ("sequence_item_ids", pa.list_(pa.int64())),  # the sequence model's best unwatched items, best first
         ("sequence_scores", pa.list_(pa.float32())),  # their probabilities
         ("prompt", pa.string()),
+    ]
+)
+
+TRACES = pa.schema(
+    [
+        *PROMPTED,
         ("generated_text", pa.string()),
         ("prompt_tokens", pa.int32()),
         ("generated_tokens", pa.int32()),

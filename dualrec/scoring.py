@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ray.actor import ActorHandle
 from ray.data import ActorPoolStrategy
 
 from dualrec.assets.fetch import resolve_model
+from dualrec.data.catalogue import titles_of
 from dualrec.data.prepare import Prepared
 from dualrec.errors import SettingsError
 from dualrec.language.artefact import tuned_name
@@ -41,6 +43,11 @@ class Models:
     language: ServedModel
     encoder_folder: Path
     embeddings: np.ndarray
+
+    @cached_property
+    def stored(self) -> dict[str, "ray.ObjectRef[Any]"]:
+        """The catalogue and its embeddings in the object store, once for all actors."""
+        return {"catalogue": ray.put(self.catalogue), "embeddings": ray.put(self.embeddings)}
 
 
 def scoring_version(data: Prepared, settings: Settings) -> str:
@@ -98,13 +105,12 @@ def score(
     Args:
         counter: a RowCounter to which finished traces are added.
     """
-    catalogue, embeddings = ray.put(models.catalogue), ray.put(models.embeddings)
     asked = prompted(requests, models, settings)
     answered = _answered(asked, models, settings.language)
     return _through(
         answered,
         _RerankActor,
-        {"folder": str(models.encoder_folder), "catalogue": catalogue, "embeddings": embeddings,
+        {"folder": str(models.encoder_folder), **models.stored,
          "fuzzy_threshold": settings.rerank.fuzzy_threshold, "titles": settings.language.titles, "counter": counter},
         settings.recommend.batch_size,
         settings.rerank.replicas,
@@ -127,8 +133,7 @@ def prompted(requests: ray.data.Dataset, models: Models, settings: Settings) -> 
     return _through(
         sequenced,
         _PromptActor,
-        {"model": models.language, "settings": settings.language,
-         "catalogue": ray.put(models.catalogue), "embeddings": ray.put(models.embeddings)},
+        {"model": models.language, "settings": settings.language, **models.stored},
         settings.recommend.batch_size,
         1,
         num_cpus=0.1,
@@ -192,7 +197,7 @@ class _PromptActor:
         from dualrec.language.tokens import PromptBuilder
 
         table = ray.get(catalogue)
-        titles = dict(zip(*(table.column(name).to_pylist() for name in ("item_id", "title")), strict=True))
+        titles = titles_of(table)
         self.steps: list[Callable[[pa.Table], pa.Table]]
         if model.folder is None:
             self.steps = [MessagesBuilder(settings, titles)]

@@ -41,6 +41,11 @@ def build_catalogue(items: pa.Table, counts: pa.Table, top_items: int) -> pa.Tab
     return conform(table, CATALOGUE, "catalogue")
 
 
+def titles_of(catalogue: pa.Table) -> dict[int, str]:
+    """The published title of each item id."""
+    return dict(zip(*(catalogue.column(name).to_pylist() for name in ("item_id", "title")), strict=True))
+
+
 def without_year(catalogue: pa.Table) -> int:
     """How many items carry no year."""
     return int(pc.sum(pc.is_null(catalogue.column("year"))).as_py() or 0)

@@ -19,11 +19,10 @@ from ray.actor import ActorHandle
 
 from dualrec.errors import EndpointError
 from dualrec.language.models import LanguageModel
-from dualrec.schemas import TRACES
+from dualrec.schemas import PROMPTED, TRACES
 from dualrec.settings import EndpointSettings, LanguageSettings
 
 _ANSWER = ("generated_text", "prompt_tokens", "generated_tokens", "finish_reason", "error")
-_CARRIED = tuple(TRACES.names[: TRACES.names.index("generated_text")])  # the messages stay behind
 
 
 def generate_at_endpoint(
@@ -60,7 +59,7 @@ def generate_at_endpoint(
     processor = build_processor(
         config,
         preprocess=lambda row: {"payload": {**options, "messages": row.pop("messages")}},
-        postprocess=lambda row: {**{name: row[name] for name in _CARRIED}, **row["http_response"]},
+        postprocess=lambda row: {**{name: row[name] for name in PROMPTED.names}, **row["http_response"]},
         preprocess_map_kwargs={"num_cpus": 0.1},
         postprocess_map_kwargs={"num_cpus": 0.1},
     )
@@ -146,7 +145,7 @@ class _Response:
 
 def _tidy(rows: pa.Table) -> pa.Table:
     """The contract's columns; rows that failed keep what they carried and get their error."""
-    columns = {name: rows.column(name) for name in _CARRIED}
+    columns = {name: rows.column(name) for name in PROMPTED.names}
     errors = rows.column("error").to_pylist()
     for name in _ANSWER:
         values = rows.column(name).to_pylist()

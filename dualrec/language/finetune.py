@@ -14,6 +14,7 @@ import ray
 import ray.data
 from ray.data import ActorPoolStrategy
 
+from dualrec.data.catalogue import titles_of
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.errors import AssetError, DualrecError, InputError, SettingsError
 from dualrec.language.artefact import ADAPTER, CURVES, MERGED, METRICS, TENSORBOARD, language_name
@@ -54,7 +55,7 @@ def finetune_language(settings: Settings, force: bool = False) -> Summary:
             )
         check_folder(folder)
         with ray_session(settings.cluster):
-            ray.get(_check.remote(str(folder), preset, settings, _titles(data)))
+            ray.get(_check.remote(str(folder), preset, settings, titles_of(data.catalogue)))
             _finetune(workspace, data, settings, preset, folder)
         state = "written"
     return _summary(workspace, name, state)
@@ -87,7 +88,9 @@ def encoded_examples(
     else:
         cut_training = partial(several_cuts, per_user=tuning.examples_per_user, **cut)
         weights = fold_models(workspace, data, settings)
-    encode = partial(_encode, settings=settings, preset=preset, folder=folder, titles=ray.put(_titles(data)))
+    encode = partial(
+        _encode, settings=settings, preset=preset, folder=folder, titles=ray.put(titles_of(data.catalogue))
+    )
     sets = []
     for split, cuts, most, hints in (
         ("train", cut_training, tuning.max_examples, weights),
@@ -205,10 +208,6 @@ def _check_enough(training: int, validation: int, settings: Settings) -> None:
             f"no validation user has {LAST + titles + 1} movies, so no epoch can be chosen: bring longer histories, or "
             "raise data.validation_fraction"
         )
-
-
-def _titles(data: Prepared) -> dict[int, str]:
-    return dict(zip(*(data.catalogue.column(name).to_pylist() for name in ("item_id", "title")), strict=True))
 
 
 def _totals(epochs: list[dict[str, float]]) -> dict[str, float]:

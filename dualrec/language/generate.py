@@ -11,16 +11,10 @@ import ray.data
 
 from dualrec.language.models import ServedModel
 from dualrec.language.shortlist import longest_answer
-from dualrec.schemas import REQUESTS
+from dualrec.schemas import PROMPTED
 from dualrec.settings import LanguageSettings
 
-_CARRIED = (
-    *REQUESTS.names,
-    "sequence_item_ids",
-    "sequence_scores",
-    "prompt",
-    "max_tokens",
-)  # the token ids stay behind
+_CARRIED = (*PROMPTED.names, "max_tokens")  # the token ids stay behind
 
 
 def generate(requests: ray.data.Dataset, model: ServedModel, settings: LanguageSettings) -> ray.data.Dataset:
@@ -77,7 +71,7 @@ def _tidy(rows: pa.Table) -> pa.Table:
         for count, error in zip(_column(rows, "num_generated_tokens"), errors, strict=True)
     ]
     limits = rows.column("max_tokens").to_pylist()
-    columns = {name: rows.column(name) for name in _CARRIED if name != "max_tokens"}
+    columns = {name: rows.column(name) for name in PROMPTED.names}
     columns["generated_text"] = pa.array(
         [None if error else text for text, error in zip(_column(rows, "generated_text"), errors, strict=True)],
         pa.string(),

@@ -1,11 +1,8 @@
 """Builds each request's chat messages for an endpoint, where no tokenizer is at hand. Knows no Ray and no HTTP."""
 
-from functools import partial
-
 import pyarrow as pa
 
-from dualrec.language.prompts import Messages, fitting_prompt
-from dualrec.language.titles import display_title
+from dualrec.language.prompts import Messages, prompt_text, user_prompt
 from dualrec.settings import LanguageSettings
 
 CHARACTERS_A_TOKEN = 3.0  # English prose has about four, titles and names fewer: this rather counts too many tokens
@@ -26,17 +23,18 @@ class MessagesBuilder:
         """Append the messages of a batch."""
         columns = (requests.column(name).to_pylist() for name in ("item_ids", "sequence_item_ids"))
         messages = [self._messages(item_ids, choices) for item_ids, choices in zip(*columns, strict=True)]
-        prompts = ["\n\n".join(message["content"] for message in one) for one in messages]
+        prompts = [prompt_text(one) for one in messages]
         kind = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
         requests = requests.append_column("prompt", pa.array(prompts, pa.string()))
         return requests.append_column("messages", pa.array(messages, kind))
 
     def _messages(self, item_ids: list[int], choices: list[int]) -> Messages:
-        recent = [display_title(self.titles[item]) for item in item_ids[-self.settings.history_length :]]
-        hint = display_title(self.titles[choices[0]]) if choices else None
-        build = partial(fitting_prompt, self.settings.prompt, recent, hint, self.settings.titles)
-        messages, _ = build(lambda one: [0] * estimated_tokens(one), self.settings.max_prompt_tokens)
+        messages, _ = user_prompt(item_ids, choices, self.titles, self.settings, _as_many_tokens)
         return messages
+
+
+def _as_many_tokens(messages: Messages) -> list[int]:
+    return [0] * estimated_tokens(messages)
 
 
 def estimated_tokens(messages: Messages) -> int:

@@ -7,7 +7,8 @@ Titles from a catalogue are data: line breaks and control characters are taken o
 from collections.abc import Callable
 from typing import Literal
 
-from dualrec.language.titles import one_line
+from dualrec.language.titles import display_title, one_line
+from dualrec.settings import LanguageSettings
 
 Messages = list[dict[str, str]]
 Preset = Literal["titles", "paper"]
@@ -63,3 +64,30 @@ def fitting_prompt(
         if len(tokens) <= budget:
             return messages, tokens
     raise ValueError(f"the prompt takes {len(tokens)} tokens without any movie; language.max_prompt_tokens is {budget}")
+
+
+def user_prompt(
+    item_ids: list[int],
+    choices: list[int],
+    titles: dict[int, str],
+    settings: LanguageSettings,
+    tokens_of: Callable[[Messages], list[int]],
+) -> tuple[Messages, list[int]]:
+    """The prompt for one user within the settings' budget, and its token ids.
+
+    Args:
+        item_ids: the history, oldest first.
+        choices: the sequence model's best items, best first; the first is the hint.
+        titles: the published title of each item id.
+
+    Raises:
+        ValueError: not even a prompt without movies fits.
+    """
+    recent = [display_title(titles[item]) for item in item_ids[-settings.history_length :]]
+    hint = display_title(titles[choices[0]]) if choices else None
+    return fitting_prompt(settings.prompt, recent, hint, settings.titles, tokens_of, settings.max_prompt_tokens)
+
+
+def prompt_text(messages: Messages) -> str:
+    """The messages as a trace shows them."""
+    return "\n\n".join(message["content"] for message in messages)

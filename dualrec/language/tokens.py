@@ -1,13 +1,11 @@
 """Builds each request's prompt within its token budget, in a Ray actor that holds the tokenizer."""
 
-from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
 from dualrec.language.models import LanguageModel
-from dualrec.language.prompts import Messages, fitting_prompt
-from dualrec.language.titles import display_title
+from dualrec.language.prompts import Messages, prompt_text, user_prompt
 from dualrec.settings import LanguageSettings
 
 
@@ -36,18 +34,12 @@ class PromptBuilder:
         prompts, tokens = [], []
         columns = (requests.column(name).to_pylist() for name in ("item_ids", "sequence_item_ids"))
         for item_ids, choices in zip(*columns, strict=True):
-            messages, ids = self._prompt(item_ids, choices)
-            prompts.append("\n\n".join(message["content"] for message in messages))
+            messages, ids = user_prompt(item_ids, choices, self.titles, self.settings, self._tokens_of)
+            prompts.append(prompt_text(messages))
             tokens.append(ids)
         return requests.append_column("prompt", pa.array(prompts, pa.string())).append_column(
             "tokenized_prompt", pa.array(tokens, pa.list_(pa.int32()))
         )
-
-    def _prompt(self, item_ids: list[int], choices: list[int]) -> tuple[Messages, list[int]]:
-        recent = [display_title(self.titles[item]) for item in item_ids[-self.settings.history_length :]]
-        hint = display_title(self.titles[choices[0]]) if choices else None
-        build = partial(fitting_prompt, self.settings.prompt, recent, hint, self.settings.titles)
-        return build(self._tokens_of, self.settings.max_prompt_tokens)
 
     def _tokens_of(self, messages: Messages) -> list[int]:
         return prompt_tokens(self.tokenizer, self.preset, messages)
