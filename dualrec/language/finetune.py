@@ -16,7 +16,7 @@ from ray.data import ActorPoolStrategy
 
 from dualrec.data.catalogue import titles_of
 from dualrec.data.prepare import Prepared, prepared
-from dualrec.errors import AssetError, DualrecError, InputError, SettingsError
+from dualrec.errors import AssetError, InputError, SettingsError
 from dualrec.language.artefact import ADAPTER, CURVES, MERGED, METRICS, TENSORBOARD, language_name
 from dualrec.language.examples import LAST, published_cuts, several_cuts, validation_cuts
 from dualrec.language.folds import Hints, fold_models
@@ -183,13 +183,9 @@ def _finetune(workspace: Workspace, data: Prepared, settings: Settings, preset: 
     }
     with workspace.writing(language_name(data, settings), description) as target:
         running = f"{target}/running"
-        try:
-            checkpoint = fit_adapter(
-                training, validation, str(folder), preset.target_modules, settings.finetune, running,
-                workspace.filesystem,
-            )  # fmt: skip
-        except ray.train.TrainingFailedError as error:
-            raise DualrecError(f"fine-tuning failed: {error}") from error
+        checkpoint = fit_adapter(
+            training, validation, str(folder), preset.target_modules, settings.finetune, running, workspace.filesystem
+        )
         ray.get(_finish.remote(str(folder), checkpoint, target, workspace.filesystem, extra))
         workspace.filesystem.delete_dir(running)
 

@@ -5,7 +5,6 @@ night. The two are kept in the workspace, so that another fine-tuning with the s
 """
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,12 +12,12 @@ import ray
 import ray.data
 
 from dualrec.data.prepare import Prepared
-from dualrec.errors import DualrecError
 from dualrec.language.examples import FOLDS, of_fold
 from dualrec.sequence.artefact import WEIGHTS, sequence_version
 from dualrec.sequence.features import item_features
-from dualrec.sequence.train import fit
+from dualrec.sequence.train import fit_sequence_model
 from dualrec.settings import SequenceSettings, Settings, version_of
+from dualrec.training import keep_files
 from dualrec.workspace import Workspace
 
 
@@ -42,22 +41,15 @@ def _train_without(workspace: Workspace, data: Prepared, settings: Settings, fol
         partial(_others, fold=fold, seed=settings.finetune.seed), batch_format="pyarrow", batch_size=None
     )
     running = f"{folder}/running-{fold}"
-    try:
-        checkpoint = fit(
-            training,
-            data.read_histories(workspace, "validation"),
-            item_features(data.catalogue, settings.sequence),
-            settings.sequence,
-            running,
-            workspace.filesystem,
-        )
-    except ray.train.TrainingFailedError as error:
-        raise DualrecError(f"training the sequence model of fold {fold} failed: {error}") from error
-    with (
-        checkpoint.as_directory() as local,
-        workspace.filesystem.open_output_stream(f"{folder}/{_file(fold)}") as stream,
-    ):
-        stream.write(Path(local, WEIGHTS).read_bytes())
+    checkpoint = fit_sequence_model(
+        training,
+        data.read_histories(workspace, "validation"),
+        item_features(data.catalogue, settings.sequence),
+        settings.sequence,
+        running,
+        workspace.filesystem,
+    )
+    keep_files(checkpoint, {WEIGHTS: f"{folder}/{_file(fold)}"}, workspace.filesystem)
     workspace.filesystem.delete_dir(running)
 
 

@@ -79,7 +79,7 @@ def train_epoch(engine: Any, shard: Shard, settings: FinetuneSettings, pace: Pac
         rate = learning_rate(step, len(plan) * settings.epochs, settings)
         set_learning_rate(engine, rate)
         pieces = parts(rows, settings.accumulation)
-        batches = [collate(shard, piece, settings.loss == "all", pace.pad_to) for piece in pieces]
+        batches = [collate(shard, piece, settings.loss, pace.pad_to) for piece in pieces]
         (everywhere,) = _summed([float(sum(batch.targets for batch in batches))])
         before = totals.loss
         for batch, piece in zip(batches, pieces, strict=True):
@@ -96,13 +96,13 @@ def train_epoch(engine: Any, shard: Shard, settings: FinetuneSettings, pace: Pac
 
 
 def evaluate_epoch(engine: Any, shard: Shard, settings: FinetuneSettings, pace: Pace) -> Totals:
-    """Sums over the answers of a shard that every worker holds whole; each computes its share."""
+    """Sums over the answers, whatever the training loss, of a shard that every worker holds whole; each computes its share."""
     engine.eval()
     totals = Totals()
     rows_a_batch = max(settings.batch_size // (pace.workers * settings.accumulation), 1)
     with torch.no_grad():
         for rows in validation_batches(shard.lengths, rows_a_batch, pace.rank, pace.workers):
-            batch = collate(shard, rows, settings.loss == "all")
+            batch = collate(shard, rows)
             totals.add(float(engine(**_tensors(batch, engine.device))), batch, len(rows))
     return totals
 

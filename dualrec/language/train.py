@@ -4,9 +4,9 @@ A checkpoint each epoch holds every worker's part of DeepSpeed's state, the best
 killed worker costs at most the epoch it was in. It is resumed on as many workers as before.
 """
 
-import copy
 import json
 import logging
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -14,22 +14,11 @@ from typing import Any
 
 import pyarrow.fs as pafs
 import ray.data
-from ray.train import (
-    Checkpoint,
-    CheckpointConfig,
-    DataConfig,
-    FailureConfig,
-    RunConfig,
-    ScalingConfig,
-    get_checkpoint,
-    get_context,
-    get_dataset_shard,
-    report,
-)
+from ray.train import Checkpoint, get_checkpoint, get_dataset_shard, report
 
-from dualrec.journal import tell_driver
 from dualrec.language.artefact import ADAPTER, METRICS
 from dualrec.settings import FinetuneSettings
+from dualrec.training import begin_worker, fit
 
 STATE = "deepspeed"
 
@@ -53,35 +42,14 @@ def fit_adapter(
         storage: where checkpoints lie while it runs; a killed worker resumes from there.
 
     Raises:
-        TrainingFailedError: more workers died than `resources.max_failures`.
+        DualrecError: more workers died than `resources.max_failures`.
     """
-    from ray.train.torch import TorchTrainer
-
-    options = copy.copy(ray.data.DataContext.get_current().execution_options)
-    options.preserve_order = True
-    resources = settings.resources
-    trainer = TorchTrainer(
-        train_loop,
-        train_loop_config={"settings": settings, "model_folder": model_folder, "targets": targets},
-        datasets={"training": training, "validation": validation},
-        dataset_config=DataConfig(datasets_to_split=["training"], execution_options=options),
-        scaling_config=ScalingConfig(
-            num_workers=resources.workers,
-            use_gpu=resources.use_gpu,
-            resources_per_worker={"CPU": resources.cpus_per_worker, **({"GPU": 1} if resources.use_gpu else {})},
-        ),
-        run_config=RunConfig(
-            name="finetune-language",
-            storage_path=storage,
-            storage_filesystem=filesystem,
-            failure_config=FailureConfig(max_failures=resources.max_failures),
-            checkpoint_config=CheckpointConfig(num_to_keep=1),
-            worker_runtime_env={"env_vars": _environment(settings)},
-        ),
-    )
-    checkpoint = trainer.fit().checkpoint
-    assert checkpoint is not None, "a finished run has reported at least one epoch"
-    return checkpoint
+    config = {"settings": settings, "model_folder": model_folder, "targets": targets}
+    datasets = {"training": training, "validation": validation}
+    return fit(
+        "finetune-language", train_loop, config, datasets, settings.resources, storage, filesystem,
+        _environment(settings),
+    )  # fmt: skip
 
 
 def train_loop(config: dict[str, Any]) -> None:
@@ -93,14 +61,8 @@ def train_loop(config: dict[str, Any]) -> None:
     from dualrec.language.lora import SummedLoss, adapted_model
     from dualrec.language.steps import Pace, evaluate_epoch, peak_memory_gib, seed_epoch, train_epoch
 
-    tell_driver()
-    for noisy in ("ray.train", "ray.data"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
     settings: FinetuneSettings = config["settings"]
-    context = get_context()
-    rank, workers = context.get_world_rank(), context.get_world_size()
-    if settings.resources.threads:
-        torch.set_num_threads(settings.resources.threads)
+    rank, workers = begin_worker(settings.resources)
     torch.manual_seed(settings.seed)
     model = adapted_model(config["model_folder"], config["targets"], settings)
     shares_prefix = settings.zero_stage == 2 and not settings.gradient_checkpointing
@@ -167,21 +129,20 @@ def _report(engine: Any, model: Any, history: dict[str, Any], metrics: dict[str,
                 save_adapter(model, weights, folder / ADAPTER)
             else:
                 with earlier.as_directory() as last:
-                    _copy(Path(last, ADAPTER), folder / ADAPTER)
+                    shutil.copytree(Path(last, ADAPTER), folder / ADAPTER)
             (folder / METRICS).write_text(json.dumps(history))
         report(metrics, checkpoint=Checkpoint.from_directory(name))
 
 
-def _copy(source: Path, target: Path) -> None:
-    import shutil
-
-    shutil.copytree(source, target)
-
-
 def _environment(settings: FinetuneSettings) -> dict[str, str]:
-    quiet = {"RAY_DATA_DISABLE_PROGRESS_BARS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     device = {} if settings.resources.use_gpu else {"DS_ACCELERATOR": "cpu"}  # or DeepSpeed guesses, at times wrongly
-    return {**quiet, **device, "DS_BUILD_OPS": "0", "TQDM_DISABLE": "1"}
+    return {
+        **device,
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "DS_BUILD_OPS": "0",
+        "TQDM_DISABLE": "1",
+    }
 
 
 def _line(metrics: dict[str, float], epochs: int) -> str:

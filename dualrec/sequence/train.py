@@ -1,6 +1,5 @@
 """The job `train-sequence`: histories in; models/sequence/VERSION out. Trained by Ray Train on any number of workers."""
 
-import copy
 import json
 import logging
 import tempfile
@@ -11,28 +10,16 @@ from typing import Any
 
 import pyarrow.fs as pafs
 import ray.data
-from ray.train import (
-    Checkpoint,
-    CheckpointConfig,
-    DataConfig,
-    FailureConfig,
-    RunConfig,
-    ScalingConfig,
-    get_checkpoint,
-    get_context,
-    get_dataset_shard,
-    report,
-)
+from ray.train import Checkpoint, get_checkpoint, get_dataset_shard, report
 
 from dualrec.data.prepare import Prepared, prepared
-from dualrec.errors import DualrecError
-from dualrec.journal import tell_driver
 from dualrec.sequence.artefact import METRICS, WEIGHTS, sequence_name
 from dualrec.sequence.chunks import chunk_histories
 from dualrec.sequence.features import ItemFeatures, item_features
 from dualrec.session import ray_session
 from dualrec.settings import SequenceSettings, Settings
 from dualrec.summary import Summary
+from dualrec.training import begin_worker, fit, keep_files
 from dualrec.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -56,7 +43,7 @@ def train_sequence(settings: Settings, force: bool = False) -> Summary:
     return _summary(workspace, name, state)
 
 
-def fit(
+def fit_sequence_model(
     training: ray.data.Dataset,
     validation: ray.data.Dataset,
     features: ItemFeatures,
@@ -68,39 +55,17 @@ def fit(
 
     Args:
         storage: where checkpoints lie while it runs; a killed worker resumes from there.
-    """
-    from ray.train.torch import TorchTrainer
 
+    Raises:
+        DualrecError: more workers died than `resources.max_failures`.
+    """
     cut = partial(chunk_histories, features=features, length=settings.chunk_length)
     datasets = {
         name: dataset.map_batches(cut, batch_format="pyarrow", batch_size=None).materialize()
         for name, dataset in (("training", training), ("validation", validation))
     }
-    options = copy.copy(ray.data.DataContext.get_current().execution_options)
-    options.preserve_order = True
-    resources = settings.resources
-    trainer = TorchTrainer(
-        train_loop,
-        train_loop_config={"settings": settings, "features": features},
-        datasets=datasets,
-        dataset_config=DataConfig(datasets_to_split=["training"], execution_options=options),
-        scaling_config=ScalingConfig(
-            num_workers=resources.workers,
-            use_gpu=resources.use_gpu,
-            resources_per_worker={"CPU": resources.cpus_per_worker, **({"GPU": 1} if resources.use_gpu else {})},
-        ),
-        run_config=RunConfig(
-            name="train-sequence",
-            storage_path=storage,
-            storage_filesystem=filesystem,
-            failure_config=FailureConfig(max_failures=resources.max_failures),
-            checkpoint_config=CheckpointConfig(num_to_keep=1),
-            worker_runtime_env={"env_vars": {"RAY_DATA_DISABLE_PROGRESS_BARS": "1"}},
-        ),
-    )
-    checkpoint = trainer.fit().checkpoint
-    assert checkpoint is not None, "a finished run has reported at least one epoch"
-    return checkpoint
+    config = {"settings": settings, "features": features}
+    return fit("train-sequence", train_loop, config, datasets, settings.resources, storage, filesystem)
 
 
 def train_loop(config: dict[str, Any]) -> None:
@@ -111,14 +76,9 @@ def train_loop(config: dict[str, Any]) -> None:
     from dualrec.sequence.epoch import evaluate_epoch, train_epoch
     from dualrec.sequence.network import SequenceNetwork
 
-    tell_driver()
-    for noisy in ("ray.train", "ray.data"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
     settings: SequenceSettings = config["settings"]
-    context, device = get_context(), get_device()
-    rank, workers = context.get_world_rank(), context.get_world_size()
-    if settings.resources.threads:
-        torch.set_num_threads(settings.resources.threads)
+    rank, workers = begin_worker(settings.resources)
+    device = get_device()
     torch.manual_seed(settings.seed)
     network = SequenceNetwork(config["features"], settings)
     optimizer_of = partial(torch.optim.Adam, lr=settings.learning_rate)
@@ -234,21 +194,15 @@ def _train(workspace: Workspace, data: Prepared, settings: Settings, name: str) 
     description: dict[str, Any] = {"data_version": data.version, "settings": settings.sequence.model_dump(mode="json")}
     with workspace.writing(name, description) as folder:
         running = f"{folder}/running"
-        try:
-            checkpoint = fit(
-                data.read_histories(workspace, "train"),
-                data.read_histories(workspace, "validation"),
-                features,
-                settings.sequence,
-                running,
-                workspace.filesystem,
-            )
-        except ray.train.TrainingFailedError as error:
-            raise DualrecError(f"training failed: {error}") from error
-        with checkpoint.as_directory() as local:
-            for file in (WEIGHTS, METRICS):
-                with workspace.filesystem.open_output_stream(f"{folder}/{file}") as stream:
-                    stream.write(Path(local, file).read_bytes())
+        checkpoint = fit_sequence_model(
+            data.read_histories(workspace, "train"),
+            data.read_histories(workspace, "validation"),
+            features,
+            settings.sequence,
+            running,
+            workspace.filesystem,
+        )
+        keep_files(checkpoint, {file: f"{folder}/{file}" for file in (WEIGHTS, METRICS)}, workspace.filesystem)
         workspace.filesystem.delete_dir(running)
 
 

@@ -9,7 +9,7 @@ import ray.data
 
 from dualrec.sequence.artefact import METRICS
 from dualrec.sequence.features import item_features
-from dualrec.sequence.train import fit
+from dualrec.sequence.train import fit_sequence_model
 from dualrec.settings import SequenceSettings, load_settings
 from tests.conftest import histories_table
 from tests.killing import worker_killed_after_the_first_checkpoint
@@ -34,7 +34,7 @@ def _settings(*overrides: str) -> SequenceSettings:
 def _fit(catalogue: pa.Table, settings: SequenceSettings, storage: Path) -> list[dict[str, float]]:
     histories = histories_table({user: [(user + step) % 6 + 1 for step in range(12)] for user in range(96)})
     dataset = ray.data.from_arrow(histories).repartition(4)
-    checkpoint = fit(dataset, dataset, item_features(catalogue, settings), settings, str(storage))
+    checkpoint = fit_sequence_model(dataset, dataset, item_features(catalogue, settings), settings, str(storage))
     with checkpoint.as_directory() as folder:
         return list(json.loads(Path(folder, METRICS).read_text())["epochs"])
 
