@@ -8,6 +8,8 @@ import asyncio
 import json
 import random
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, TypedDict
 
 import aiohttp
@@ -106,8 +108,8 @@ class ChatSession:
             content = await response.content.read(MOST_BYTES)
             while len(content) < MOST_BYTES and (more := await response.content.read(MOST_BYTES)):
                 content += more
-            wait = response.headers.get("Retry-After", "")
-            return response.status, content.decode(errors="replace"), float(wait) if wait.isdecimal() else 0.0
+            wait_s = asked_wait_s(response.headers.get("Retry-After", ""), datetime.now(UTC))
+            return response.status, content.decode(errors="replace"), wait_s
 
     def _wait_s(self, attempt: int, asked_s: float) -> float:
         """Twice as long each time and never in step with other requests, but at least what the endpoint asked for."""
@@ -120,6 +122,16 @@ class ChatSession:
     def _give_up(self, status: int, url: str) -> None:
         why = HOPELESS[status].format(url=self.settings.url, key=self.settings.api_key_env)
         raise EndpointError(f"{url} answers {status}: {why}")
+
+
+def asked_wait_s(retry_after: str, now: datetime) -> float:
+    """Seconds that a Retry-After header asks for: a number of them or a date (RFC 9110, 10.2.3); 0.0 for any other."""
+    if retry_after.isdecimal():
+        return float(retry_after)
+    try:
+        return max((parsedate_to_datetime(retry_after) - now).total_seconds(), 0.0)
+    except (ValueError, TypeError):  # TypeError: a date without a time zone
+        return 0.0
 
 
 def read_answer(text: str) -> Answer:

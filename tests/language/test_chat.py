@@ -3,11 +3,12 @@
 import asyncio
 import json
 import time
+from datetime import UTC, datetime
 
 import pytest
 
 from dualrec.errors import EndpointError
-from dualrec.language.chat import Answer, ChatSession, read_answer
+from dualrec.language.chat import Answer, ChatSession, asked_wait_s, read_answer
 from dualrec.language.meter import Meter
 from dualrec.settings import EndpointSettings
 from tests.fake_endpoint import FakeEndpoint, completion, fake_endpoint
@@ -135,3 +136,18 @@ def test_an_answer_without_usage_is_one_too() -> None:
     del body["usage"]
     answer = read_answer(json.dumps(body))
     assert (answer["generated_text"], answer["generated_tokens"], answer["error"]) == ("Heat (1995)", -1, "")
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("7", 7.0),
+        ("Tue, 24 Nov 2026 12:00:09 GMT", 9.0),
+        ("Tue, 24 Nov 2026 11:00:00 GMT", 0.0),
+        ("Tue, 24 Nov 2026 12:00:09 -0000", 0.0),
+        ("soon", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_a_wait_is_asked_for_in_seconds_or_by_a_date(header: str, seconds: float) -> None:
+    assert asked_wait_s(header, datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)) == seconds
