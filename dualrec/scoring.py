@@ -1,7 +1,7 @@
 """Requests in, traces out: the sequence model, the prompt, the language model and SBERT, one after another in actors."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -70,7 +70,7 @@ def load_models(workspace: Workspace, data: Prepared, settings: Settings) -> Mod
     workspace.require(name, "train-sequence")
     if settings.language.decoding not in decodings_of(settings.language.model):
         raise SettingsError(f"{settings.language.model} is served at an endpoint: set language.decoding=free")
-    language = served_model(workspace, data, settings)
+    language = _with_precision(served_model(workspace, data, settings), settings.language)
     encoder_folder = resolve_model(settings.rerank.model, settings.cache)
     embeddings = _embeddings(workspace, data, settings, encoder_folder)
     return Models(
@@ -80,6 +80,13 @@ def load_models(workspace: Workspace, data: Prepared, settings: Settings) -> Mod
         encoder_folder,
         embeddings,
     )
+
+
+def _with_precision(model: ServedModel, settings: LanguageSettings) -> ServedModel:
+    """On a GPU vLLM's own "auto" is right; on a CPU it would take what the weights are stored in, however slow."""
+    if settings.dtype != "auto" or settings.engine.use_gpu:
+        return replace(model, dtype=settings.dtype)
+    return replace(model, dtype=ray.get(_precision.options(num_cpus=settings.engine.cpus).remote()))
 
 
 def _embeddings(workspace: Workspace, data: Prepared, settings: Settings, encoder_folder: Path) -> np.ndarray:
@@ -162,6 +169,13 @@ def _through(
         compute=ActorPoolStrategy(size=replicas),
         **resources,
     )
+
+
+@ray.remote
+def _precision() -> str:
+    from dualrec.language.precision import precision_of
+
+    return precision_of("auto", use_gpu=False)
 
 
 @ray.remote

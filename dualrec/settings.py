@@ -138,7 +138,8 @@ class LanguageSettings(Group):
     titles: Annotated[int, Field(ge=1, le=7)] = 3  # titles asked for
     decoding: Literal["free", "shortlist"] = "free"  # free: any text, as published; shortlist: titles of a shortlist
     shortlist: ShortlistSettings = ShortlistSettings()
-    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"  # of the weights while they write
+    # Of the weights while they write; auto: bfloat16 where the machine computes in it, else float32.
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     max_prompt_tokens: Count = 512  # older movies are left out until the prompt fits
     max_new_tokens: Count = 45  # where decoding is free; a shortlist's titles set their own limit
     temperature: Annotated[float, Field(ge=0)] = 0.0
@@ -171,7 +172,7 @@ class FinetuneSettings(Group):
     zero_stage: Literal[2, 3] = 2  # 3 also splits the frozen weights: for models that one device cannot hold
     cpu_offload: bool = False  # keep the optimizer's state, and at stage 3 the weights, in the host's memory
     gradient_checkpointing: bool = False  # a third more time for a fraction of the memory
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"  # of the frozen weights and the arithmetic
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"  # of the frozen weights and the arithmetic; as above
     seed: int = 0
     resources: TrainingResources = TrainingResources()
 

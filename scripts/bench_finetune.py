@@ -24,6 +24,7 @@ from dualrec.data.prepare import Prepared, prepared
 from dualrec.language.batches import Shard, shard_of
 from dualrec.language.finetune import encoded_examples
 from dualrec.language.models import LanguageModel, language_model
+from dualrec.language.precision import precision_of
 from dualrec.session import ray_session
 from dualrec.settings import FinetuneSettings, Settings, load_settings
 from dualrec.workspace import Workspace
@@ -128,6 +129,7 @@ def main() -> None:
     own = [f"finetune.max_examples={arguments.examples}", f"finetune.epochs={arguments.epochs}"]
     own += ["finetune.lora_dropout=0.0"]  # so that the sides differ in padding only
     settings = load_settings(arguments.config, [*own, *arguments.overrides])
+    tuning = settings.finetune.model_copy(update={"dtype": precision_of(settings.finetune.dtype, use_gpu=False)})
     workspace = Workspace(settings.workspace)
     data = prepared(workspace, settings)
     preset, folder = language_model(settings.language.model, settings.cache)
@@ -137,11 +139,11 @@ def main() -> None:
 
     torch.set_num_threads(arguments.threads)
     sides = {
-        "like lengths (dualrec)": Side(folder, preset, settings.finetune, 0, saves=True),
-        f"padded to {PADDED}": Side(folder, preset, settings.finetune, PADDED, saves=False),
+        "like lengths (dualrec)": Side(folder, preset, tuning, 0, saves=True),
+        f"padded to {PADDED}": Side(folder, preset, tuning, PADDED, saves=False),
     }
     table = Table(
-        title=f"{data.dataset}, {settings.language.model} in {settings.finetune.dtype}, {arguments.threads} threads, "
+        title=f"{data.dataset}, {settings.language.model} in {tuning.dtype}, {arguments.threads} threads, "
         f"{training.lengths.mean():.0f} tokens an example", title_justify="left",
     )  # fmt: skip
     for column in ("examples seen", "side", "examples/s", "training loss", "validation loss"):

@@ -220,7 +220,7 @@ def _summary(workspace: Workspace, name: str, state: str) -> Summary:
         "best epoch": f"{best['epoch']} of {len(epochs)}",
         "training loss": f"{best['train_loss']:.4f} nats a token",
         "validation loss": f"{best['validation_loss']:.4f} nats a token",
-        "training time": f"{budget['seconds']:.0f} s",
+        "training time": f"{budget['seconds']:.0f} s in {metrics['dtype']}",
         "tokens seen": int(budget["tokens"]),
         "tokens a second": f"{budget['tokens'] / budget['seconds']:,.0f}",
         "examples a second": f"{budget['examples'] / budget['seconds']:,.1f}",

@@ -111,7 +111,7 @@ def engine_options(model: ServedModel, settings: LanguageSettings) -> dict[str, 
             "backend": "guidance"
         },  # xgrammar takes seconds for what this builds in milliseconds
         "max_num_seqs": engine.max_sequences,
-        "dtype": settings.dtype,
+        "dtype": model.dtype,
         "enforce_eager": engine.enforce_eager,
         "enable_prefix_caching": True,
         "seed": settings.seed,

@@ -43,11 +43,13 @@ class ServedModel:
     Attributes:
         folder: weights and tokenizer; None behind an endpoint.
         adapter: a LoRA adapter that goes over them at request time, with its rank.
+        dtype: of the weights while they write, as vLLM names it.
     """
 
     preset: LanguageModel
     folder: Path | None
     adapter: tuple[Path, int] | None = None
+    dtype: str = "auto"
 
 
 def language_model(name: str, cache: str) -> tuple[LanguageModel, Path | None]:

@@ -59,15 +59,18 @@ def train_loop(config: dict[str, Any]) -> None:
     from dualrec.language import zero
     from dualrec.language.batches import shard_of
     from dualrec.language.lora import SummedLoss, adapted_model
+    from dualrec.language.precision import precision_of
     from dualrec.language.steps import Pace, evaluate_epoch, peak_memory_gib, seed_epoch, train_epoch
 
     settings: FinetuneSettings = config["settings"]
     rank, workers = begin_worker(settings.resources)
+    settings = settings.model_copy(update={"dtype": precision_of(settings.dtype, settings.resources.use_gpu)})
     torch.manual_seed(settings.seed)
     model = adapted_model(config["model_folder"], config["targets"], settings)
     shares_prefix = settings.zero_stage == 2 and not settings.gradient_checkpointing
     engine = zero.engine_of(SummedLoss(model, shares_prefix), settings, workers)
     history = _resume(engine)
+    history["dtype"] = settings.dtype
     training, validation = (
         shard_of(get_dataset_shard(name).iter_batches(batch_format="pyarrow", batch_size=None))
         for name in ("training", "validation")
@@ -102,7 +105,7 @@ def best_epoch(epochs: list[dict[str, float]]) -> dict[str, float]:
     return min(epochs, key=lambda metrics: metrics["validation_loss"])
 
 
-def _resume(engine: Any) -> dict[str, list[dict[str, float]]]:
+def _resume(engine: Any) -> dict[str, Any]:
     """Load the last checkpoint, if any, and return the metrics so far."""
     from dualrec.language.zero import load_engine
 
