@@ -158,6 +158,8 @@ class FinetuneSettings(Group):
     validation_examples: Count = 200  # a seeded sample, one a validation user; enough to tell epochs apart
     lora_rank: Count = 8  # as published, like the next two
     lora_alpha: Annotated[float, Field(gt=0)] = 16.0
+    # The layers that are adapted; None: those of the model's preset, the attention projections, as published.
+    target_modules: tuple[str, ...] | None = None
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     max_tokens: Count = 512  # prompt and answer together, as published; older movies are left out until they fit
     # titles: on those in the prompt too, which teaches four times as many; all: on every token, as published.

@@ -12,6 +12,7 @@ Needs histories and a sequence model: run `dualrec prepare` and `dualrec train-s
 
 import argparse
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,12 @@ from rich.table import Table
 
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.language.batches import Shard, shard_of
-from dualrec.language.finetune import encoded_examples
+from dualrec.language.finetune import encoded_examples, targets_of
 from dualrec.language.models import LanguageModel, language_model
 from dualrec.language.precision import precision_of
 from dualrec.session import ray_session
 from dualrec.settings import FinetuneSettings, Settings, load_settings
+from dualrec.training import KEEP_MEMORY
 from dualrec.workspace import Workspace
 
 PADDED = 512
@@ -49,7 +51,7 @@ class Side:
         from dualrec.language.zero import engine_of
 
         torch.manual_seed(settings.seed)
-        model = adapted_model(str(folder), preset.target_modules, settings)
+        model = adapted_model(str(folder), targets_of(preset, settings), settings)
         loss = SummedLoss(model, shares_prefix=True) if saves else _usual_loss(model)
         self.engine = engine_of(loss, settings, workers=1)
         self.settings, self.pad_to = settings, pad_to
@@ -119,6 +121,8 @@ def alone() -> None:
 
 def main() -> None:
     """Measure and print."""
+    if not os.environ.items() >= KEEP_MEMORY.items():  # read when a process starts: start again, as a worker would
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **KEEP_MEMORY})
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config")
     parser.add_argument("--set", action="append", dest="overrides", default=[])

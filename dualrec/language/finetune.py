@@ -24,7 +24,7 @@ from dualrec.language.models import LanguageModel, language_model
 from dualrec.language.train import best_epoch, fit_adapter
 from dualrec.sequence.artefact import WEIGHTS, sequence_name
 from dualrec.session import ray_session
-from dualrec.settings import Settings
+from dualrec.settings import FinetuneSettings, Settings
 from dualrec.summary import Summary
 from dualrec.workspace import Workspace
 
@@ -70,6 +70,11 @@ def check_folder(folder: Path) -> None:
             f"{folder} holds no tokenizer (tokenizer.json): put the model's own there, or name a whole model in "
             "language.model"
         )
+
+
+def targets_of(preset: LanguageModel, settings: FinetuneSettings) -> tuple[str, ...]:
+    """The layers that fine-tuning adapts."""
+    return preset.target_modules if settings.target_modules is None else settings.target_modules
 
 
 def encoded_examples(
@@ -142,7 +147,7 @@ def _check(folder: str, preset: LanguageModel, settings: Settings, titles: dict[
     from dualrec.language.encode import ExampleEncoder
     from dualrec.language.lora import check_model
 
-    check_model(folder, preset.target_modules)
+    check_model(folder, targets_of(preset, settings.finetune))
     ExampleEncoder(folder, preset, settings.language, settings.finetune, titles)
 
 
@@ -184,7 +189,13 @@ def _finetune(workspace: Workspace, data: Prepared, settings: Settings, preset: 
     with workspace.writing(language_name(data, settings), description) as target:
         running = f"{target}/running"
         checkpoint = fit_adapter(
-            training, validation, str(folder), preset.target_modules, settings.finetune, running, workspace.filesystem
+            training,
+            validation,
+            str(folder),
+            targets_of(preset, settings.finetune),
+            settings.finetune,
+            running,
+            workspace.filesystem,
         )
         ray.get(_finish.remote(str(folder), checkpoint, target, workspace.filesystem, extra))
         workspace.filesystem.delete_dir(running)

@@ -61,7 +61,8 @@ def check_targets(model: nn.Module, targets: tuple[str, ...], folder: str) -> No
     if missing or not targets:
         raise SettingsError(
             f"{folder}: the target modules {missing or '()'} match no layer; its layers are {', '.join(layers)}. "
-            "Correct target_modules of the model's preset in dualrec/language/models.py, or language.model"
+            "Correct finetune.target_modules (of the model's preset in dualrec/language/models.py, where it is null), or "
+            "language.model"
         )
 
 
