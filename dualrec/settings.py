@@ -162,7 +162,7 @@ class FinetuneSettings(Group):
     target_modules: tuple[str, ...] | None = None
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     max_tokens: Count = 512  # prompt and answer together, as published; older movies are left out until they fit
-    # titles: on those in the prompt too, which teaches four times as many; all: on every token, as published.
+    # titles: on those in the prompt too; all: on every token, as published.
     loss: Literal["answer", "titles", "all"] = "answer"
     epochs: Count = 3  # as published
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4  # the peak; adapters bear more than whole models

@@ -1,0 +1,75 @@
+"""No movie that a protocol holds out reaches an example, all the way from files to token ids."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from dualrec.data.prepare import prepare, prepared
+from dualrec.language.encode import ENCODED
+from dualrec.language.finetune import encoded_examples
+from dualrec.language.models import LanguageModel
+from dualrec.requests import HELD_OUT
+from dualrec.sequence.train import train_sequence
+from dualrec.settings import load_settings
+from dualrec.workspace import Workspace
+from tests.conftest import cyclic_ratings, numbered_movies, write_movielens_1m
+from tests.language.test_finetune import SMALL
+from tests.language.tiny_models import write_model
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(600)]
+
+USERS, MOVIES, EARLIER, LAST = 60, 12, 9, max(HELD_OUT.values())
+HINT = re.compile(r"A viewing model suggests:\n[^\n]*\n")  # any movie may be one: no user's future is in it
+
+
+def _marker(user: int, place: int) -> int:
+    """The movie that this user alone watched, at a place of the last five."""
+    return 1000 + user * LAST + place
+
+
+def _last_five_are_the_users_own(folder: Path) -> Path:
+    ratings = cyclic_ratings(USERS, MOVIES, EARLIER)
+    movies = numbered_movies(MOVIES)
+    for user in range(1, USERS + 1):
+        for place in range(LAST):
+            ratings.append((user, _marker(user, place), 5, 2000 + place))
+            movies[_marker(user, place)] = (f"Marker {user} at {place} (1990)", "Drama")
+    return write_movielens_1m(folder, ratings, movies)
+
+
+@pytest.mark.parametrize("examples", ["cuts", "published"])
+def test_no_held_out_movie_of_another_than_a_training_user_reaches_an_example(tmp_path: Path, examples: str) -> None:
+    source = _last_five_are_the_users_own(tmp_path / "movielens")
+    model = write_model(tmp_path / "model", "qwen2")
+    settings = load_settings(
+        None,
+        [f"workspace={tmp_path / 'workspace'}", f"data.source={source}", "data.shards=2", "data.top_items=0",
+         f"language.model={model}", *SMALL, f"finetune.examples={examples}", "finetune.examples_per_user=20"],
+    )  # fmt: skip
+    prepare(settings)
+    train_sequence(settings)
+    workspace = Workspace(settings.workspace)
+    data = prepared(workspace, settings)
+    split_of = {
+        user: split
+        for split in ("train", "validation", "test")
+        for row in data.read_histories(workspace, split).iter_rows()
+        for user in [row["user_id"]]
+    }
+    shown: dict[str, set[str]] = {split: set() for split in split_of.values()}
+    tokenizer = _tokenizer(model)
+    for dataset in encoded_examples(workspace, data, settings, LanguageModel(), model):
+        for row in dataset.iter_rows():
+            text = HINT.sub("", tokenizer.decode(row["input_ids"]))
+            for user in re.findall(r"Marker (\d+) at", text):
+                shown[split_of[int(user)]].add(user)
+            assert set(row) == set(ENCODED.names) and split_of[row["user_id"]] != "test"
+    assert shown["train"], "a training user's last five may be learned from, so this test can see them"
+    assert not shown["validation"] and not shown["test"]
+
+
+def _tokenizer(model: Path):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(model)
