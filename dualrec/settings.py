@@ -162,8 +162,7 @@ class FinetuneSettings(Group):
     target_modules: tuple[str, ...] | None = None
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     max_tokens: Count = 512  # prompt and answer together, as published; older movies are left out until they fit
-    # titles: on those in the prompt too; all: on every token, as published.
-    loss: Literal["answer", "titles", "all"] = "answer"
+    loss: Literal["answer", "all"] = "answer"  # all: on the prompt's tokens too, as published; half is boilerplate
     epochs: Count = 3  # as published
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4  # the peak; adapters bear more than whole models
     warmup_fraction: Fraction = 0.05  # of all steps, rising; then a cosine falls to nothing

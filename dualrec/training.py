@@ -24,7 +24,7 @@ from dualrec.journal import tell_driver
 from dualrec.settings import TrainingResources
 
 # On CPUs. glibc gives large blocks back to the system after each use and has every page of the next one cleared anew;
-# a process that keeps them fine-tunes up to a third faster (docs/experiments.md, "Memory that goes back").
+# a process that keeps them fine-tunes faster, by a tenth to two fifths (docs/experiments.md).
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(1 << 30)}
 
 

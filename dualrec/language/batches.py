@@ -6,15 +6,12 @@ step's rows are padded to the longest among them only.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dualrec.language.encode import ENCODED
-
-Loss = Literal["answer", "titles", "all"]
 
 IGNORED = -100  # what a label is where no loss is wanted
 _WINDOW = 50  # steps' worth of rows that are sorted together: enough to be alike, few enough to be mixed
@@ -27,13 +24,11 @@ class Shard:
     Attributes:
         tokens: int32 (T,), all examples' tokens.
         starts: int64 (n + 1,), where each example begins in `tokens`, and the end.
-        titles: int64 (n,), the place where the instruction ends in each example.
         answers: int64 (n,), the place of the first answer token in each example.
     """
 
     tokens: np.ndarray
     starts: np.ndarray
-    titles: np.ndarray
     answers: np.ndarray
 
     @property
@@ -75,7 +70,7 @@ def shard_of(tables: Iterable[pa.Table]) -> Shard:
     return Shard(
         pc.list_flatten(lists).to_numpy(zero_copy_only=False),
         np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-        *(table.column(name).to_numpy().astype(np.int64) for name in ("titles_start", "answer_start")),
+        table.column("answer_start").to_numpy().astype(np.int64),
     )  # fmt: skip
 
 
@@ -115,25 +110,24 @@ def validation_batches(lengths: np.ndarray, rows_a_batch: int, rank: int, worker
     return [order[start : start + together][rank::workers] for start in range(0, len(order), together)]
 
 
-def collate(shard: Shard, rows: np.ndarray, loss: Loss = "answer", pad_to: int = 0) -> Batch:
+def collate(shard: Shard, rows: np.ndarray, whole: bool = False, pad_to: int = 0) -> Batch:
     """Tensors for some rows.
 
     No rows give a batch of one example without labels: a worker with nothing to do must still take part in a step.
 
     Args:
-        loss: where there are labels: in the answer, from the first title of the prompt on, or everywhere.
+        whole: a label at every place, not in the answer only.
         pad_to: at least so many places a row; 0 pads to the longest row.
     """
     filler = len(rows) == 0
     rows = np.zeros(1, np.int64) if filler else rows
     examples = [shard.tokens[shard.starts[row] : shard.starts[row + 1]] for row in rows]
-    firsts = {"answer": shard.answers, "titles": shard.titles, "all": np.ones_like(shard.answers)}[loss]
     longest = max(pad_to, *(len(example) for example in examples))
     input_ids = np.zeros((len(rows), longest), np.int64)
     labels = np.full((len(rows), longest), IGNORED, np.int64)
     for place, (row, example) in enumerate(zip(rows, examples, strict=True)):
         input_ids[place, : len(example)] = example
-        first = max(int(firsts[row]), 1)
+        first = 1 if whole else max(int(shard.answers[row]), 1)
         if not filler:
             labels[place, first - 1 : len(example) - 1] = example[first:]
     return Batch(input_ids, labels, 0 if filler else sum(map(len, examples)))

@@ -15,7 +15,6 @@ ENCODED = pa.schema(
         ("user_id", pa.int64()),
         ("order", pa.uint64()),
         ("input_ids", pa.list_(pa.int32())),  # prompt and answer, with the token that ends the turn
-        ("titles_start", pa.int32()),  # the place where the instruction ends, and with it what all examples share
         ("answer_start", pa.int32()),  # the place of the answer's first token
     ]
 )
@@ -58,7 +57,6 @@ class ExampleEncoder:
         budget = min(language.max_prompt_tokens, finetune.max_tokens - longest)
         self.prompts.settings = language.model_copy(update={"max_prompt_tokens": budget})
         self._check_room(budget, longest, finetune)
-        self._instruction = self._instruction_tokens()
 
     def __call__(self, examples: pa.Table) -> pa.Table:
         """A table of schema ENCODED for examples of schema EXAMPLES with sequence_item_ids."""
@@ -69,7 +67,6 @@ class ExampleEncoder:
                 examples.column("user_id"),
                 examples.column("order"),
                 pa.array([prompt + answer for prompt, answer in zip(prompts, answers, strict=True)], pa.list_(pa.int32())),
-                pa.array([self._instruction] * len(prompts), pa.int32()),
                 pa.array([len(prompt) for prompt in prompts], pa.int32()),
             ],
             schema=ENCODED,
@@ -89,26 +86,17 @@ class ExampleEncoder:
         return list(self.prompts.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _check_room(self, budget: int, longest: int, finetune: FinetuneSettings) -> None:
+        nothing = pa.table(
+            {
+                "item_ids": pa.array([[]], pa.list_(pa.int64())),
+                "sequence_item_ids": pa.array([[max(self.titles, key=lambda item: len(self._title(item)))]]),
+            }
+        )
         try:
-            self._prompt([], hint=max(self.titles, key=lambda item: len(self._title(item))))
+            self.prompts(nothing)
         except ValueError as error:
             raise InputError(
                 f"a prompt without any movie does not fit: {error}. The longest answer takes {longest} tokens of "
                 f"finetune.max_tokens ({finetune.max_tokens}), which leaves {budget}: raise finetune.max_tokens and "
                 "language.max_prompt_tokens, or ask for fewer language.titles"
             ) from error
-
-    def _instruction_tokens(self) -> int:
-        """How many tokens all prompts begin with."""
-        first, last = (choose(self.titles, key=self._title) for choose in (min, max))
-        prompts = [self._prompt(watched, hint=first) for watched in ([], [first], [last])]
-        return next(
-            (place for place, tokens in enumerate(zip(*prompts, strict=False)) if len(set(tokens)) > 1),
-            min(map(len, prompts)),
-        )
-
-    def _prompt(self, watched: list[int], hint: int) -> list[int]:
-        requests = pa.table(
-            {"item_ids": pa.array([watched], pa.list_(pa.int64())), "sequence_item_ids": pa.array([[hint]])}
-        )
-        return list(self.prompts(requests).column("tokenized_prompt").to_pylist()[0])

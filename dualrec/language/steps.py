@@ -79,7 +79,7 @@ def train_epoch(engine: Any, shard: Shard, settings: FinetuneSettings, pace: Pac
         rate = learning_rate(step, len(plan) * settings.epochs, settings)
         set_learning_rate(engine, rate)
         pieces = parts(rows, settings.accumulation)
-        batches = [collate(shard, piece, settings.loss, pace.pad_to) for piece in pieces]
+        batches = [collate(shard, piece, settings.loss == "all", pace.pad_to) for piece in pieces]
         (everywhere,) = _summed([float(sum(batch.targets for batch in batches))])
         before = totals.loss
         for batch, piece in zip(batches, pieces, strict=True):

@@ -7,10 +7,10 @@ from dualrec.language.encode import ENCODED
 
 
 def encoded(examples: dict[int, tuple[list[int], int]]) -> pa.Table:
-    """Examples by their order: tokens, and the place where the answer begins; titles begin a place before."""
+    """Examples by their order: tokens, and the place where the answer begins."""
     return pa.Table.from_pylist(
         [
-            {"user_id": order, "order": order, "input_ids": tokens, "titles_start": start - 1, "answer_start": start}
+            {"user_id": order, "order": order, "input_ids": tokens, "answer_start": start}
             for order, (tokens, start) in examples.items()
         ],
         schema=ENCODED,
@@ -27,13 +27,8 @@ def test_labels_are_the_next_tokens_of_the_answer_only() -> None:
 
 
 def test_on_all_of_it_every_token_but_the_first_is_a_label() -> None:
-    batch = collate(shard_of([encoded({0: ([11, 12, 13], 2)})]), np.array([0]), loss="all")
+    batch = collate(shard_of([encoded({0: ([11, 12, 13], 2)})]), np.array([0]), whole=True)
     assert batch.labels.tolist() == [[12, 13, IGNORED]]
-
-
-def test_on_the_titles_the_instruction_has_no_label() -> None:
-    batch = collate(shard_of([encoded({0: ([11, 12, 13, 14], 3)})]), np.array([0]), loss="titles")
-    assert batch.labels.tolist() == [[IGNORED, 13, 14, IGNORED]]
 
 
 def test_padding_to_a_length_adds_no_label() -> None:

@@ -44,14 +44,6 @@ def test_an_example_is_the_served_prompt_then_titles_one_a_line_then_the_end(tmp
     assert encoder(EXAMPLE).schema == ENCODED
 
 
-def test_titles_start_where_the_instruction_ends(tmp_path: Path) -> None:
-    write_tokenizer(tmp_path)
-    encoder = _encoder(tmp_path)
-    (row,) = encoder(EXAMPLE).to_pylist()
-    titles = encoder.prompts.tokenizer.decode(row["input_ids"][row["titles_start"] :])
-    assert titles.startswith(f"{TITLES[1]}\n")
-
-
 def test_older_movies_are_left_out_where_prompt_and_answer_exceed_the_limit(tmp_path: Path) -> None:
     write_tokenizer(tmp_path)
     long = EXAMPLE.set_column(2, "item_ids", pa.array([[1, 2, 3, 4, 5, 6] * 3], pa.list_(pa.int64())))
