@@ -82,6 +82,24 @@ def test_two_workers_reach_the_loss_of_one(tmp_path: Path) -> None:
             assert together[name] == pytest.approx(alone[name], rel=1e-3)
 
 
+@pytest.mark.parametrize(
+    "saving",
+    [["gradient_checkpointing=true", "cpu_offload=true"], ["zero_stage=3", "gradient_checkpointing=true", "cpu_offload=true"]],
+    ids=["stage 2", "stage 3"],
+)  # fmt: skip
+def test_what_saves_memory_changes_no_loss(tmp_path: Path, saving: list[str]) -> None:
+    base = write_model(tmp_path / "base", "qwen2")
+    plain, _ = _fit(base, _settings(), tmp_path / "plain")
+    saved, _ = _fit(base, _settings(*saving), tmp_path / "saved")
+    assert saved[-1]["validation_loss"] == pytest.approx(plain[-1]["validation_loss"], rel=1e-3)
+
+
+def test_bfloat16_and_the_loss_on_all_of_it_learn_too(tmp_path: Path) -> None:
+    base = write_model(tmp_path / "base", "mistral")
+    epochs, _ = _fit(base, _settings("dtype=bfloat16", "loss=all"), tmp_path / "running")
+    assert epochs[1]["validation_loss"] < epochs[0]["validation_loss"] < 5.0
+
+
 def test_a_killed_worker_costs_at_most_an_epoch(tmp_path: Path) -> None:
     base = write_model(tmp_path / "base", "qwen2")
     with worker_killed_after_the_first_checkpoint(tmp_path / "running"):
