@@ -21,9 +21,10 @@ from dualrec.errors import SettingsError
 from dualrec.language.artefact import tuned_name
 from dualrec.language.endpoint import generate_at_endpoint
 from dualrec.language.generate import generate
-from dualrec.language.models import ServedModel, decodings_of
+from dualrec.language.models import ServedModel, check_room_on_cpus, decodings_of
 from dualrec.language.serving import served_model
 from dualrec.sequence.artefact import WEIGHTS, sequence_name, sequence_version
+from dualrec.session import largest_node_gib
 from dualrec.settings import LanguageSettings, SequenceSettings, Settings, version_of
 from dualrec.workspace import Workspace
 
@@ -64,12 +65,14 @@ def load_models(workspace: Workspace, data: Prepared, settings: Settings) -> Mod
     Raises:
         WorkspaceError: the sequence model has not been trained, or the language model not fine-tuned as it should be.
         AssetError: the language model or the sentence encoder cannot be had.
-        SettingsError: the language model cannot be held to a shortlist.
+        SettingsError: the language model cannot be held to a shortlist, or fits on no node.
     """
     name = sequence_name(data, settings)
     workspace.require(name, "train-sequence")
     if settings.language.decoding not in decodings_of(settings.language.model):
         raise SettingsError(f"{settings.language.model} is served at an endpoint: set language.decoding=free")
+    if not settings.language.engine.use_gpu:
+        check_room_on_cpus(settings.language.model, largest_node_gib())
     language = _with_precision(served_model(workspace, data, settings), settings.language)
     encoder_folder = resolve_model(settings.rerank.model, settings.cache)
     embeddings = _embeddings(workspace, data, settings, encoder_folder)

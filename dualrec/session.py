@@ -38,6 +38,11 @@ def ray_session(settings: ClusterSettings) -> Iterator[None]:
         ray.shutdown()
 
 
+def largest_node_gib() -> float:
+    """Memory of the cluster's largest node, as Ray counts it."""
+    return max(node["Resources"].get("memory", 0.0) for node in ray.nodes() if node["Alive"]) / 2**30
+
+
 def _show_progress_where_it_can_be_seen() -> None:
     """Progress bars on a terminal; in the log of a job, where bars become thousands of lines, our own lines do."""
     import ray.data

@@ -20,10 +20,10 @@ from dualrec.errors import AssetError, InputError, SettingsError
 from dualrec.language.artefact import ADAPTER, CURVES, MERGED, METRICS, TENSORBOARD, language_name
 from dualrec.language.examples import LAST, published_cuts, several_cuts, validation_cuts
 from dualrec.language.folds import Hints, fold_models
-from dualrec.language.models import LanguageModel, language_model
+from dualrec.language.models import LanguageModel, check_room_on_cpus, language_model
 from dualrec.language.train import best_epoch, fit_adapter
 from dualrec.sequence.artefact import WEIGHTS, sequence_name
-from dualrec.session import ray_session
+from dualrec.session import largest_node_gib, ray_session
 from dualrec.settings import FinetuneSettings, Settings
 from dualrec.summary import Summary
 from dualrec.workspace import Workspace
@@ -37,7 +37,7 @@ def finetune_language(settings: Settings, force: bool = False) -> Summary:
     Raises:
         WorkspaceError: there are no histories or no sequence model, or the workspace cannot be written.
         AssetError: the language model cannot be had, or lacks weights, a tokenizer or a chat template.
-        SettingsError: its target modules match no layer, or it is served at an endpoint.
+        SettingsError: its target modules match no layer, it is served at an endpoint, or it fits on no node.
         InputError: there are too few examples, or a prompt cannot fit its limit.
         DualrecError: more workers died than `finetune.resources.max_failures`.
     """
@@ -55,6 +55,8 @@ def finetune_language(settings: Settings, force: bool = False) -> Summary:
             )
         check_folder(folder)
         with ray_session(settings.cluster):
+            if not settings.finetune.resources.use_gpu:
+                check_room_on_cpus(settings.language.model, largest_node_gib())
             ray.get(_check.remote(str(folder), preset, settings, titles_of(data.catalogue)))
             _finetune(workspace, data, settings, preset, folder)
         state = "written"

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dualrec.assets.fetch import resolve_model
+from dualrec.errors import SettingsError
 from dualrec.requests import Decoding
 
 
@@ -16,6 +17,7 @@ class LanguageModel:
         chat_options: what the chat template is given, such as a switch for thinking.
         target_modules: the layers that fine-tuning adapts; by default the attention projections, as published.
         thinks: a reasoning model; the prompt closes its thinking off, so that it answers at once.
+        weights_gib: memory that its weights take in bfloat16; 0.0 where it is not known.
         endpoint: the model's name at an OpenAI-compatible endpoint; None: its weights are served here.
     """
 
@@ -23,15 +25,16 @@ class LanguageModel:
     chat_options: dict[str, object] = field(default_factory=dict)
     target_modules: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj")
     thinks: bool = False
+    weights_gib: float = 0.0
     endpoint: str | None = None
 
 
 PRESETS = {
-    "smollm2-135m": LanguageModel(),
+    "smollm2-135m": LanguageModel(weights_gib=0.3),
     # Its answers may have empty lines between the titles, so an empty line does not end them.
-    "deepseek-r1-distill-qwen-1.5b": LanguageModel(stop=(), thinks=True),
-    "mistral-7b-instruct-v0.3": LanguageModel(),
-    "ministral-8b-instruct-2410": LanguageModel(),
+    "deepseek-r1-distill-qwen-1.5b": LanguageModel(stop=(), thinks=True, weights_gib=3.3),
+    "mistral-7b-instruct-v0.3": LanguageModel(weights_gib=13.5),
+    "ministral-8b-instruct-2410": LanguageModel(weights_gib=14.9),
     "deepseek-v3": LanguageModel(endpoint="deepseek/deepseek-chat"),  # its name at OpenRouter
 }
 
@@ -60,6 +63,24 @@ def language_model(name: str, cache: str) -> tuple[LanguageModel, Path | None]:
     """
     preset = PRESETS.get(name, LanguageModel())
     return preset, None if preset.endpoint else resolve_model(name, cache)
+
+
+def check_room_on_cpus(name: str, node_gib: float) -> None:
+    """Find out before a model is loaded, for minutes or until a node dies, that its weights cannot fit.
+
+    Args:
+        node_gib: memory of the largest node.
+
+    Raises:
+        SettingsError: its weights alone take more.
+    """
+    weights_gib = PRESETS.get(name, LanguageModel()).weights_gib
+    if weights_gib > node_gib:
+        raise SettingsError(
+            f"the weights of {name} take {weights_gib:.1f} GiB, and no node has more than {node_gib:.1f} GiB of "
+            "memory: serve it on GPUs (language.engine.use_gpu=true), fine-tune it on GPUs "
+            "(finetune.resources.use_gpu=true), or name a smaller model in language.model"
+        )
 
 
 def decodings_of(name: str) -> tuple[Decoding, ...]:

@@ -2,7 +2,14 @@
 
 import pytest
 
-from dualrec.language.models import PRESETS, LanguageModel, decodings_of, language_model
+from dualrec.errors import SettingsError
+from dualrec.language.models import (
+    PRESETS,
+    LanguageModel,
+    check_room_on_cpus,
+    decodings_of,
+    language_model,
+)
 from dualrec.language.tokens import prompt_tokens, thinking_closed
 
 # How DeepSeek's distilled models end a generation prompt, and how other templates do.
@@ -48,3 +55,10 @@ def test_a_model_behind_an_endpoint_has_no_folder_and_writes_freely() -> None:
     assert preset.endpoint == "deepseek/deepseek-chat"
     assert decodings_of("deepseek-v3") == ("free",)
     assert decodings_of("smollm2-135m") == decodings_of("/some/folder") == ("free", "shortlist")
+
+
+def test_a_model_that_no_node_can_hold_is_told_before_it_is_loaded() -> None:
+    with pytest.raises(SettingsError, match=r"mistral-7b-instruct-v0.3 take 13.5 GiB.*use_gpu=true"):
+        check_room_on_cpus("mistral-7b-instruct-v0.3", node_gib=8.0)
+    check_room_on_cpus("mistral-7b-instruct-v0.3", node_gib=32.0)
+    check_room_on_cpus("/some/folder", node_gib=0.1)
