@@ -95,7 +95,7 @@ def draw(results: dict[int, Measured], path: Path) -> None:
                     capsize=3,
                     label=f"{name}, {decoding}",
                 )
-        axis.set_xscale("symlog", linthresh=min(number for number in numbers if number))
+        axis.set_xscale("symlog", linthresh=min((number for number in numbers if number), default=1))
         axis.set_xticks(numbers, [f"{number:,}" for number in numbers])
         axis.set_xlabel("training examples")
         axis.set_ylim(bottom=0)

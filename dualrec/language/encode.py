@@ -5,6 +5,7 @@ import heapq
 import pyarrow as pa
 
 from dualrec.errors import AssetError, InputError
+from dualrec.language.examples import answer_of
 from dualrec.language.models import LanguageModel
 from dualrec.language.titles import display_title
 from dualrec.language.tokens import PromptBuilder
@@ -23,7 +24,8 @@ ENCODED = pa.schema(
 class ExampleEncoder:
     """Turns examples with hints into token ids.
 
-    The answer is its movies' titles as people write them, one a line, and the tokenizer's end token.
+    The answer is its movies' titles as people write them, one a line, and the tokenizer's end token; which movies, and
+    in which order, `examples.answer_of` says, and as published the next ones in order.
 
     Args:
         folder: a Hugging Face folder with a tokenizer.
@@ -51,8 +53,7 @@ class ExampleEncoder:
                 f"{folder}: its tokenizer has no chat template, so a prompt cannot be made; take an instruction-tuned "
                 "model, or put chat_template.jinja into the folder"
             )
-        self.titles = titles
-        self._pieces: dict[str, list[int]] = {}
+        self.titles, self.as_published = titles, finetune.examples == "published"
         longest = sum(heapq.nlargest(language.titles, (len(self._line(item)) for item in titles))) + 1
         budget = min(language.max_prompt_tokens, finetune.max_tokens - longest)
         self.prompts.settings = language.model_copy(update={"max_prompt_tokens": budget})
@@ -61,7 +62,8 @@ class ExampleEncoder:
     def __call__(self, examples: pa.Table) -> pa.Table:
         """A table of schema ENCODED for examples of schema EXAMPLES with sequence_item_ids."""
         prompts = self.prompts(examples).column("tokenized_prompt").to_pylist()
-        answers = [self._answer(items) for items in examples.column("answer_ids").to_pylist()]
+        columns = (examples.column(name).to_pylist() for name in ("next_ids", "sequence_item_ids"))
+        answers = [self._answer(next_ids, choices) for next_ids, choices in zip(*columns, strict=True)]
         return pa.table(
             [
                 examples.column("user_id"),
@@ -72,8 +74,9 @@ class ExampleEncoder:
             schema=ENCODED,
         )  # fmt: skip
 
-    def _answer(self, items: list[int]) -> list[int]:
-        text = "\n".join(self._title(item) for item in items)
+    def _answer(self, next_ids: list[int], choices: list[int]) -> list[int]:
+        hint = choices[0] if choices and not self.as_published else None
+        text = "\n".join(self._title(item) for item in answer_of(next_ids, hint, self.prompts.settings.titles))
         return [*self._tokens(text), self.prompts.tokenizer.eos_token_id]
 
     def _line(self, item: int) -> list[int]:

@@ -19,19 +19,20 @@ EXAMPLES = pa.schema(
         ),  # a seeded hash of user and cut: sorting by it shuffles, and its first rows are a sample
         ("fold", pa.int8()),  # which half of the users this one is in
         ("item_ids", pa.list_(pa.int64())),  # the history before the cut, oldest first
-        ("answer_ids", pa.list_(pa.int64())),  # the movies after the cut, in order
+        ("next_ids", pa.list_(pa.int64())),  # the movies after the cut, in order, of which the answer is made
     ]
 )
 
 FOLDS = 2
 LAST = max(HELD_OUT.values())  # movies at the end of a history that some protocol holds out
+AHEAD = 5  # movies after a cut among which a hint counts as come true, as in the protocol last_five
 
 
 def several_cuts(histories: pa.Table, titles: int, per_user: int, seed: int) -> pa.Table:
-    """Up to `per_user` examples of each history, cut at different places with `titles` movies after each.
+    """Up to `per_user` examples of each history, cut at different places with at least `titles` movies after each.
 
-    The places are drawn for each user by seed and id, so that they stay when other users come and go. A history that
-    is too short for a movie before the cut and all titles after it gives none.
+    Up to AHEAD of those make the answer. The places are drawn for each user by seed and id, so that they stay when other
+    users come and go. A history that is too short for a movie before the cut and all titles after it gives none.
 
     Args:
         histories: schema HISTORIES, training users only.
@@ -45,7 +46,7 @@ def several_cuts(histories: pa.Table, titles: int, per_user: int, seed: int) -> 
         possible = np.arange(1, len(item_ids) - titles + 1)
         draw = np.random.default_rng([seed, int(hashed(np.array([user_id]), seed)[0])])
         for cut in sorted(draw.permutation(possible)[:per_user].tolist()):
-            rows.append((user_id, item_ids, cut, titles))
+            rows.append((user_id, item_ids, cut, max(AHEAD, titles)))
     return _examples(rows, seed)
 
 
@@ -63,15 +64,29 @@ def published_cuts(histories: pa.Table, titles: int, seed: int) -> pa.Table:
     return _examples(rows, seed)
 
 
-def validation_cuts(histories: pa.Table, titles: int, seed: int) -> pa.Table:
-    """One example of each validation user: the last movies before those that a protocol holds out are the answer."""
+def validation_cuts(histories: pa.Table, titles: int, ahead: int, seed: int) -> pa.Table:
+    """One example of each validation user: the answer is of the last movies before those that a protocol holds out.
+
+    Args:
+        ahead: how many movies follow the cut; at least `titles` where a history is short.
+    """
     _assert_only(histories, "validation")
     rows = [
-        (user_id, item_ids[:-LAST], len(item_ids) - LAST - titles, titles)
+        (user_id, item_ids[:-LAST], max(len(item_ids) - LAST - ahead, 1), ahead)
         for user_id, item_ids in _histories(histories)
         if len(item_ids) > LAST + titles
     ]
     return _examples(rows, seed)
+
+
+def answer_of(next_ids: list[int], hint: int | None, titles: int) -> list[int]:
+    """The movies of an answer: the hint where it comes true, then the next ones in order.
+
+    A list is judged by the movies that a user watches soon, in whatever order. With the hint in front whenever it is
+    one of them, the model learns how far to trust it.
+    """
+    first = [hint] if hint in next_ids else []
+    return [*first, *(item for item in next_ids if item not in first)][:titles]
 
 
 def fold_of(user_ids: np.ndarray, seed: int) -> np.ndarray:
@@ -85,7 +100,7 @@ def of_fold(histories: pa.Table, fold: int, seed: int) -> pa.Table:
 
 
 def _examples(rows: list[tuple[int, list[int], int, int]], seed: int) -> pa.Table:
-    """Cut each (user, history, place of the cut, titles)."""
+    """Cut each (user, history, place of the cut, movies after it)."""
     users = np.array([user_id for user_id, *_ in rows], np.int64)
     cuts = np.array([cut for _, _, cut, _ in rows], np.int64)
     with np.errstate(over="ignore"):
@@ -96,7 +111,7 @@ def _examples(rows: list[tuple[int, list[int], int, int]], seed: int) -> pa.Tabl
             pa.array(order),
             pa.array(fold_of(users, seed)),
             pa.array([item_ids[:cut] for _, item_ids, cut, _ in rows], pa.list_(pa.int64())),
-            pa.array([item_ids[cut : cut + titles] for _, item_ids, cut, titles in rows], pa.list_(pa.int64())),
+            pa.array([item_ids[cut : cut + ahead] for _, item_ids, cut, ahead in rows], pa.list_(pa.int64())),
         ],
         schema=EXAMPLES,
     )

@@ -18,7 +18,7 @@ from dualrec.data.catalogue import titles_of
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.errors import AssetError, InputError, SettingsError
 from dualrec.language.artefact import ADAPTER, CURVES, MERGED, METRICS, TENSORBOARD, language_name
-from dualrec.language.examples import LAST, published_cuts, several_cuts, validation_cuts
+from dualrec.language.examples import AHEAD, LAST, published_cuts, several_cuts, validation_cuts
 from dualrec.language.folds import Hints, fold_models
 from dualrec.language.models import LanguageModel, check_room_on_cpus, language_model
 from dualrec.language.train import best_epoch, fit_adapter
@@ -91,17 +91,17 @@ def encoded_examples(
     cut = {"titles": language.titles, "seed": tuning.seed}
     trained_on_all = [workspace.read_bytes(f"{sequence_name(data, settings)}/{WEIGHTS}")]
     if tuning.examples == "published":
-        cut_training, weights = partial(published_cuts, **cut), trained_on_all
+        cut_training, weights, ahead = partial(published_cuts, **cut), trained_on_all, language.titles
     else:
         cut_training = partial(several_cuts, per_user=tuning.examples_per_user, **cut)
-        weights = fold_models(workspace, data, settings)
+        weights, ahead = fold_models(workspace, data, settings), max(AHEAD, language.titles)
     encode = partial(
         _encode, settings=settings, preset=preset, folder=folder, titles=ray.put(titles_of(data.catalogue))
     )
     sets = []
     for split, cuts, most, hints in (
         ("train", cut_training, tuning.max_examples, weights),
-        ("validation", partial(validation_cuts, **cut), tuning.validation_examples, trained_on_all),
+        ("validation", partial(validation_cuts, ahead=ahead, **cut), tuning.validation_examples, trained_on_all),
     ):
         histories = data.read_histories(workspace, split)
         examples = histories.map_batches(cuts, batch_format="pyarrow", batch_size=None)

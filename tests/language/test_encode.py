@@ -17,7 +17,7 @@ EXAMPLE = pa.table(
         "user_id": [1],
         "order": pa.array([9], pa.uint64()),
         "item_ids": pa.array([[1, 3]], pa.list_(pa.int64())),
-        "answer_ids": pa.array([[2, 5, 4]], pa.list_(pa.int64())),
+        "next_ids": pa.array([[2, 5, 4]], pa.list_(pa.int64())),
         "sequence_item_ids": pa.array([[6]], pa.list_(pa.int64())),
     }
 )
@@ -42,6 +42,16 @@ def test_an_example_is_the_served_prompt_then_titles_one_a_line_then_the_end(tmp
     assert tokenizer.decode(row["input_ids"][start:-1]) == written
     assert row["input_ids"][-1] == tokenizer.eos_token_id
     assert encoder(EXAMPLE).schema == ENCODED
+
+
+def test_a_hint_that_comes_true_is_the_first_title_unless_as_published(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path)
+    true = EXAMPLE.set_column(4, "sequence_item_ids", pa.array([[4]], pa.list_(pa.int64())))
+    for overrides, first in ([], "Seven (Se7en) (1995)"), (["finetune.examples=published"], "A Bug's Life (1998)"):
+        encoder = _encoder(tmp_path, *overrides)
+        (row,) = encoder(true).to_pylist()
+        answer = encoder.prompts.tokenizer.decode(row["input_ids"][row["answer_start"] :])
+        assert answer.startswith(f"{first}\n")
 
 
 def test_older_movies_are_left_out_where_prompt_and_answer_exceed_the_limit(tmp_path: Path) -> None:

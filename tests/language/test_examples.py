@@ -4,7 +4,9 @@ import pyarrow.compute as pc
 import pytest
 
 from dualrec.language.examples import (
+    AHEAD,
     EXAMPLES,
+    answer_of,
     fold_of,
     of_fold,
     published_cuts,
@@ -16,7 +18,7 @@ from tests.conftest import histories_table
 
 def _shown(examples: pa.Table) -> set[int]:
     """Every movie that an example holds."""
-    return {item for name in ("item_ids", "answer_ids") for item in pc.list_flatten(examples.column(name)).to_pylist()}
+    return {item for name in ("item_ids", "next_ids") for item in pc.list_flatten(examples.column(name)).to_pylist()}
 
 
 def test_each_cut_is_followed_by_its_answer_in_order() -> None:
@@ -27,7 +29,7 @@ def test_each_cut_is_followed_by_its_answer_in_order() -> None:
     for row in rows:
         cut = len(row["item_ids"])
         assert row["item_ids"] == list(range(100, 100 + cut))
-        assert row["answer_ids"] == [100 + cut, 101 + cut, 102 + cut]
+        assert row["next_ids"] == list(range(100 + cut, 112))[:AHEAD] and len(row["next_ids"]) >= 3
 
 
 def test_a_short_history_gives_the_cuts_there_are() -> None:
@@ -47,7 +49,7 @@ def test_cuts_stay_when_other_users_come() -> None:
 def test_as_published_three_of_the_last_five_answer_for_what_is_earlier() -> None:
     examples = published_cuts(histories_table({1: [1, 2, 3, 4, 5, 6, 7], 2: [1, 2, 3, 4, 5]}), titles=3, seed=0)
     (row,) = examples.to_pylist()
-    assert (row["item_ids"], row["answer_ids"]) == ([1, 2], [3, 4, 5])
+    assert (row["item_ids"], row["next_ids"]) == ([1, 2], [3, 4, 5])
 
 
 def test_no_held_out_movie_reaches_an_example() -> None:
@@ -63,7 +65,7 @@ def test_no_held_out_movie_reaches_an_example() -> None:
             made = [
                 several_cuts(training, titles, 100, 0),
                 published_cuts(training, titles, 0),
-                validation_cuts(validation, titles, 0),
+                validation_cuts(validation, titles, max(titles, AHEAD), 0),
             ]
             assert marker not in _shown(pa.concat_tables(made))
         for maker in (lambda rows: several_cuts(rows, 3, 4, 0), lambda rows: published_cuts(rows, 3, 0)):
@@ -71,13 +73,25 @@ def test_no_held_out_movie_reaches_an_example() -> None:
                 with pytest.raises(AssertionError, match="outside train"):
                     maker(others)
         with pytest.raises(AssertionError, match="outside validation"):
-            validation_cuts(test, 3, 0)
+            validation_cuts(test, 3, 5, 0)
 
 
 def test_a_validation_example_ends_where_the_first_held_out_movie_begins() -> None:
     histories = histories_table({1: list(range(1, 13)), 2: list(range(1, 9))}, split="validation")
-    (row,) = validation_cuts(histories, titles=3, seed=0).to_pylist()
-    assert (row["item_ids"], row["answer_ids"]) == ([1, 2, 3, 4], [5, 6, 7])
+    (row,) = validation_cuts(histories, titles=3, ahead=3, seed=0).to_pylist()
+    assert (row["item_ids"], row["next_ids"]) == ([1, 2, 3, 4], [5, 6, 7])
+    (row,) = validation_cuts(histories, titles=3, ahead=5, seed=0).to_pylist()
+    assert (row["item_ids"], row["next_ids"]) == ([1, 2], [3, 4, 5, 6, 7])
+
+
+def test_a_short_validation_history_is_followed_by_what_there_is() -> None:
+    (row,) = validation_cuts(histories_table({1: list(range(1, 10))}, "validation"), 3, 5, seed=0).to_pylist()
+    assert (row["item_ids"], row["next_ids"]) == ([1], [2, 3, 4])
+
+
+@pytest.mark.parametrize(("hint", "answer"), [(4, [4, 1, 2]), (1, [1, 2, 3]), (9, [1, 2, 3]), (None, [1, 2, 3])])
+def test_a_hint_that_comes_true_stands_in_front_of_the_answer(hint: int | None, answer: list[int]) -> None:
+    assert answer_of([1, 2, 3, 4, 5], hint, titles=3) == answer
 
 
 def test_every_training_user_is_in_one_fold_and_the_folds_are_halves() -> None:
