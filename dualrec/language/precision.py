@@ -1,13 +1,9 @@
 """Which number format a machine computes fastest in. Knows processors; no model."""
 
-from typing import Literal
-
-Precision = Literal["auto", "bfloat16", "float16", "float32"]
-
 _FAST = ("avx512_bf16", "amx_bf16", "bf16")  # x86 and Arm; without them bfloat16 is six times as slow as float32
 
 
-def precision_of(wanted: Precision, use_gpu: bool) -> str:
+def precision_of(wanted: str, use_gpu: bool) -> str:
     """What "auto" means on this machine: bfloat16 where its GPU or processor computes in it, else float32."""
     if wanted != "auto":
         return wanted

@@ -52,10 +52,9 @@ def test_no_held_out_movie_of_another_than_a_training_user_reaches_an_example(tm
     workspace = Workspace(settings.workspace)
     data = prepared(workspace, settings)
     split_of = {
-        user: split
+        row["user_id"]: split
         for split in ("train", "validation", "test")
         for row in data.read_histories(workspace, split).iter_rows()
-        for user in [row["user_id"]]
     }
     shown: dict[str, set[str]] = {split: set() for split in split_of.values()}
     tokenizer = _tokenizer(model)
