@@ -5,7 +5,7 @@ import heapq
 import pyarrow as pa
 
 from dualrec.errors import AssetError, InputError
-from dualrec.language.examples import answer_of
+from dualrec.language.examples import most_expected
 from dualrec.language.models import LanguageModel
 from dualrec.language.titles import display_title
 from dualrec.language.tokens import PromptBuilder
@@ -25,7 +25,7 @@ class ExampleEncoder:
     """Turns examples with hints into token ids.
 
     The answer is its movies' titles as people write them, one a line, and the tokenizer's end token; which movies, and
-    in which order, `examples.answer_of` says, and as published the next ones in order.
+    in which order, `examples.most_expected` says, and as published the next ones in order.
 
     Args:
         folder: a Hugging Face folder with a tokenizer.
@@ -60,10 +60,10 @@ class ExampleEncoder:
         self._check_room(budget, longest, finetune)
 
     def __call__(self, examples: pa.Table) -> pa.Table:
-        """A table of schema ENCODED for examples of schema EXAMPLES with sequence_item_ids."""
+        """A table of schema ENCODED for examples of schema EXAMPLES with what `folds.Hints` adds."""
         prompts = self.prompts(examples).column("tokenized_prompt").to_pylist()
-        columns = (examples.column(name).to_pylist() for name in ("next_ids", "sequence_item_ids"))
-        answers = [self._answer(next_ids, choices) for next_ids, choices in zip(*columns, strict=True)]
+        columns = (examples.column(name).to_pylist() for name in ("next_ids", "next_probabilities"))
+        answers = [self._answer(*row) for row in zip(*columns, strict=True)]
         return pa.table(
             [
                 examples.column("user_id"),
@@ -74,9 +74,10 @@ class ExampleEncoder:
             schema=ENCODED,
         )  # fmt: skip
 
-    def _answer(self, next_ids: list[int], choices: list[int]) -> list[int]:
-        hint = choices[0] if choices and not self.as_published else None
-        text = "\n".join(self._title(item) for item in answer_of(next_ids, hint, self.prompts.settings.titles))
+    def _answer(self, next_ids: list[int], probabilities: list[float]) -> list[int]:
+        titles = self.prompts.settings.titles
+        movies = next_ids[:titles] if self.as_published else most_expected(next_ids, probabilities, titles)
+        text = "\n".join(self._title(item) for item in movies)
         return [*self._tokens(text), self.prompts.tokenizer.eos_token_id]
 
     def _line(self, item: int) -> list[int]:

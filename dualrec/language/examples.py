@@ -79,14 +79,15 @@ def validation_cuts(histories: pa.Table, titles: int, ahead: int, seed: int) -> 
     return _examples(rows, seed)
 
 
-def answer_of(next_ids: list[int], hint: int | None, titles: int) -> list[int]:
-    """The movies of an answer: the hint where it comes true, then the next ones in order.
+def most_expected(next_ids: list[int], probabilities: list[float], titles: int) -> list[int]:
+    """The movies of an answer: of the next ones, those that the sequence model expects most, best first.
 
-    A list is judged by the movies that a user watches soon, in whatever order. With the hint in front whenever it is
-    one of them, the model learns how far to trust it.
+    A list is judged by the movies that a user watches soon, in whatever order, and a model that must name a few does
+    best with those that can be foreseen. The hint stands first wherever it comes true, so the model also learns how far
+    to trust it.
     """
-    first = [hint] if hint in next_ids else []
-    return [*first, *(item for item in next_ids if item not in first)][:titles]
+    order = sorted(range(len(next_ids)), key=lambda place: -probabilities[place])
+    return [next_ids[place] for place in order[:titles]]
 
 
 def fold_of(user_ids: np.ndarray, seed: int) -> np.ndarray:

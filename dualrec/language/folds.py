@@ -62,7 +62,7 @@ def _file(fold: int) -> str:
 
 
 class Hints:
-    """Adds to examples the best item that the user had not watched at the cut, from the prefix alone. A Ray actor's.
+    """Adds to examples what the sequence model expects at the cut, from the prefix alone. A Ray actor's.
 
     Args:
         weights: of the model for each fold; one for all folds where no fold matters.
@@ -75,15 +75,29 @@ class Hints:
         self.models = [SequencePredictor(one, first, **options) for one in ray.get(weights)]
 
     def __call__(self, examples: pa.Table) -> pa.Table:
-        """Append sequence_item_ids list<int64>: one item, or none where everything is watched."""
+        """Append sequence_item_ids list<int64> and next_probabilities list<float32>.
+
+        The first is the best item that the user had not watched, or none where everything is watched; the second says
+        how likely each of next_ids was to come.
+        """
         import numpy as np
 
-        histories = [np.asarray(ids, np.int64) for ids in examples.column("item_ids").to_pylist()]
+        histories, following = (
+            [np.asarray(ids, np.int64) for ids in examples.column(name).to_pylist()]
+            for name in ("item_ids", "next_ids")
+        )
         model_of = examples.column("fold").to_numpy() % len(self.models)
         hints: list[Any] = [None] * len(examples)
+        expected: list[Any] = [None] * len(examples)
         for number, model in enumerate(self.models):
-            rows = np.flatnonzero(model_of == number)
-            if len(rows):
-                for row, items in zip(rows, model.top_items([histories[row] for row in rows])[0], strict=True):
-                    hints[row] = items
-        return examples.append_column("sequence_item_ids", pa.array(hints, pa.list_(pa.int64())))
+            rows = np.flatnonzero(model_of == number).tolist()
+            if not rows:
+                continue
+            probabilities = model.probabilities([histories[row] for row in rows])
+            items, _ = model.best(probabilities)
+            of_next = model.probabilities_of(probabilities, [following[row] for row in rows])
+            for row, hint, values in zip(rows, items, of_next, strict=True):
+                hints[row], expected[row] = hint, values
+        return examples.append_column("sequence_item_ids", pa.array(hints, pa.list_(pa.int64()))).append_column(
+            "next_probabilities", pa.array(expected, pa.list_(pa.float32()))
+        )

@@ -44,21 +44,34 @@ class SequencePredictor:
             "sequence_scores", pa.array(scores, pa.list_(pa.float32()))
         )
 
-    @torch.no_grad()
     def top_items(self, item_ids: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """The best unwatched items of each history, best first, and their probabilities.
 
         At most `top_k`; fewer where a user has watched nearly everything.
         """
+        return self.best(self.probabilities(item_ids))
+
+    @torch.no_grad()
+    def probabilities(self, item_ids: list[np.ndarray]) -> torch.Tensor:
+        """How likely each item is to come next in each history, float32 (n, N); 0 for what was watched."""
         inputs, last = last_inputs(item_ids, self.features, self.settings.chunk_length)
         states = self.network.encode(torch.from_numpy(inputs).to(self.device))
         logits = self.network.score(states[torch.arange(len(last)), torch.from_numpy(last).to(self.device)])
         for row, ids in enumerate(item_ids):
             numbers = self.features.numbers_of(ids)
             logits[row, torch.from_numpy(numbers[numbers > 0] - 1).to(self.device)] = -torch.inf
-        probabilities, place = torch.softmax(logits, -1).topk(min(self.settings.top_k, logits.shape[1]), dim=-1)
-        ids, values = self.features.item_ids[place.cpu().numpy()], probabilities.cpu().numpy()
-        open_ = torch.isfinite(logits.gather(1, place)).cpu().numpy()
+        return torch.softmax(logits, -1)
+
+    def probabilities_of(self, probabilities: torch.Tensor, item_ids: list[np.ndarray]) -> list[np.ndarray]:
+        """Those of certain items in each row: float32, as many as the row names items."""
+        rows = probabilities.cpu().numpy()
+        return [row[self.features.numbers_of(ids) - 1] for row, ids in zip(rows, item_ids, strict=True)]
+
+    def best(self, probabilities: torch.Tensor) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """The best items of each row of `probabilities`, best first, and their probabilities."""
+        values, place = probabilities.topk(min(self.settings.top_k, probabilities.shape[1]), dim=-1)
+        ids, scores = self.features.item_ids[place.cpu().numpy()], values.cpu().numpy()
+        open_ = scores > 0
         return [row[keep] for row, keep in zip(ids, open_, strict=True)], [
-            row[keep] for row, keep in zip(values, open_, strict=True)
+            row[keep] for row, keep in zip(scores, open_, strict=True)
         ]
