@@ -25,17 +25,18 @@ EXAMPLES = pa.schema(
 
 FOLDS = 2
 LAST = max(HELD_OUT.values())  # movies at the end of a history that some protocol holds out
-AHEAD = HELD_OUT["last_five"]  # movies after a cut among which a hint counts as come true
+AHEAD = HELD_OUT["last_five"]  # movies after a cut of which the most expected make the answer
 
 
-def several_cuts(histories: pa.Table, titles: int, per_user: int, seed: int) -> pa.Table:
+def several_cuts(histories: pa.Table, titles: int, ahead: int, per_user: int, seed: int) -> pa.Table:
     """Up to `per_user` examples of each history, cut at different places with at least `titles` movies after each.
 
-    Up to AHEAD of those make the answer. The places are drawn for each user by seed and id, so that they stay when other
-    users come and go. A history that is too short for a movie before the cut and all titles after it gives none.
+    The places are drawn for each user by seed and id, so that they stay when other users come and go. A history that is
+    too short for a movie before the cut and all titles after it gives none.
 
     Args:
         histories: schema HISTORIES, training users only.
+        ahead: how many of the movies after the cut the answer is chosen from; fewer where the history ends.
 
     Returns:
         Schema EXAMPLES.
@@ -46,7 +47,7 @@ def several_cuts(histories: pa.Table, titles: int, per_user: int, seed: int) -> 
         possible = np.arange(1, len(item_ids) - titles + 1)
         draw = np.random.default_rng([seed, int(hashed(np.array([user_id]), seed)[0])])
         for cut in sorted(draw.permutation(possible)[:per_user].tolist()):
-            rows.append((user_id, item_ids, cut, max(AHEAD, titles)))
+            rows.append((user_id, item_ids, cut, ahead))
     return _examples(rows, seed)
 
 
@@ -68,7 +69,7 @@ def validation_cuts(histories: pa.Table, titles: int, ahead: int, seed: int) -> 
     """One example of each validation user: the answer is of the last movies before those that a protocol holds out.
 
     Args:
-        ahead: how many movies follow the cut; at least `titles` where a history is short.
+        ahead: how many movies the answer is chosen from; at least `titles` where a history is short.
     """
     _assert_only(histories, "validation")
     rows = [

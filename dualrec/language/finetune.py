@@ -91,10 +91,11 @@ def encoded_examples(
     cut = {"titles": language.titles, "seed": tuning.seed}
     trained_on_all = [workspace.read_bytes(f"{sequence_name(data, settings)}/{WEIGHTS}")]
     if tuning.examples == "published":
-        cut_training, weights, ahead = partial(published_cuts, **cut), trained_on_all, language.titles
+        ahead, weights = language.titles, trained_on_all
+        cut_training = partial(published_cuts, **cut)
     else:
-        cut_training = partial(several_cuts, per_user=tuning.examples_per_user, **cut)
-        weights, ahead = fold_models(workspace, data, settings), max(AHEAD, language.titles)
+        ahead, weights = max(AHEAD, language.titles), fold_models(workspace, data, settings)
+        cut_training = partial(several_cuts, ahead=ahead, per_user=tuning.examples_per_user, **cut)
     encode = partial(
         _encode, settings=settings, preset=preset, folder=folder, titles=ray.put(titles_of(data.catalogue))
     )

@@ -107,9 +107,10 @@ def engine_options(model: ServedModel, settings: LanguageSettings) -> dict[str, 
     engine = settings.engine
     options: dict[str, Any] = {
         "max_model_len": settings.max_prompt_tokens + max(settings.max_new_tokens, longest_answer(settings.titles)),
-        "structured_outputs_config": {
-            "backend": "guidance"
-        },  # xgrammar takes seconds for what this builds in milliseconds
+        "config_format": "hf",  # not what Mistral's folders hold beside it: the prompts are made by that tokenizer
+        "tokenizer_mode": "hf",
+        # xgrammar takes seconds for what this builds in milliseconds
+        "structured_outputs_config": {"backend": "guidance"},
         "max_num_seqs": engine.max_sequences,
         "dtype": model.dtype,
         "enforce_eager": engine.enforce_eager,

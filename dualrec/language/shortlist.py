@@ -64,7 +64,7 @@ class Shortlister:
         return [row for row in order if row not in taken][: self.settings.neighbours]
 
 
-def shortlist_grammar(titles: list[str], count: int) -> str:
+def shortlist_grammar(titles: list[str], count: int, spaced: bool = False) -> str:
     """A grammar, in llguidance's form of Lark, of answers with `count` different titles of the list, one a line.
 
     Each rule carries the numbers of the titles before it, so that none comes twice: a plain grammar would need a rule
@@ -73,11 +73,12 @@ def shortlist_grammar(titles: list[str], count: int) -> str:
     Args:
         titles: at most MOST_ITEMS, all different.
         count: at least 1, at most MOST_TITLES; fewer are written where the list holds fewer.
+        spaced: a space may stand before the answer, where the tokenizer begins every text with one.
     """
     count = min(count, len(titles))
     assert 1 <= count <= MOST_TITLES and len(titles) == len(set(titles)) <= MOST_ITEMS
     start, carried = ("title1::0x0", "::_") if count > 1 else ("title1", "")  # a rule must use what it carries
-    lines = [f"start: {start}"]
+    lines = [f'start: " "? {start}' if spaced else f"start: {start}"]
     for place in range(1, count + 1):
         ways = (_way(place, number, count) for number in range(1, len(titles) + 1))
         lines.append(f"title{place}{carried}: " + "\n  | ".join(ways))

@@ -26,7 +26,8 @@ class PromptBuilder:
     ) -> None:
         from transformers import AutoTokenizer
 
-        self.tokenizer = AutoTokenizer.from_pretrained(model_folder)
+        # Mistral's own tokenizer class, which stands in for it where tekken.json is there, has no chat template.
+        self.tokenizer = AutoTokenizer.from_pretrained(model_folder, mistral_format=False)
         self.settings, self.preset, self.titles = settings, preset, titles
 
     def __call__(self, requests: pa.Table) -> pa.Table:

@@ -19,6 +19,7 @@ EXAMPLE = pa.table(
         "item_ids": pa.array([[1, 3]], pa.list_(pa.int64())),
         "next_ids": pa.array([[2, 5, 4]], pa.list_(pa.int64())),
         "sequence_item_ids": pa.array([[6]], pa.list_(pa.int64())),
+        "next_probabilities": pa.array([[0.3, 0.2, 0.1]], pa.list_(pa.float32())),
     }
 )
 
@@ -44,12 +45,12 @@ def test_an_example_is_the_served_prompt_then_titles_one_a_line_then_the_end(tmp
     assert encoder(EXAMPLE).schema == ENCODED
 
 
-def test_a_hint_that_comes_true_is_the_first_title_unless_as_published(tmp_path: Path) -> None:
+def test_the_most_expected_movie_is_the_first_title_unless_as_published(tmp_path: Path) -> None:
     write_tokenizer(tmp_path)
-    true = EXAMPLE.set_column(4, "sequence_item_ids", pa.array([[4]], pa.list_(pa.int64())))
+    last = EXAMPLE.set_column(5, "next_probabilities", pa.array([[0.1, 0.2, 0.3]], pa.list_(pa.float32())))
     for overrides, first in ([], "Seven (Se7en) (1995)"), (["finetune.examples=published"], "A Bug's Life (1998)"):
         encoder = _encoder(tmp_path, *overrides)
-        (row,) = encoder(true).to_pylist()
+        (row,) = encoder(last).to_pylist()
         answer = encoder.prompts.tokenizer.decode(row["input_ids"][row["answer_start"] :])
         assert answer.startswith(f"{first}\n")
 

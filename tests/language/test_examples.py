@@ -6,8 +6,8 @@ import pytest
 from dualrec.language.examples import (
     AHEAD,
     EXAMPLES,
-    answer_of,
     fold_of,
+    most_expected,
     of_fold,
     published_cuts,
     several_cuts,
@@ -22,7 +22,7 @@ def _shown(examples: pa.Table) -> set[int]:
 
 
 def test_each_cut_is_followed_by_its_answer_in_order() -> None:
-    examples = several_cuts(histories_table({1: list(range(100, 112))}), titles=3, per_user=4, seed=0)
+    examples = several_cuts(histories_table({1: list(range(100, 112))}), titles=3, ahead=AHEAD, per_user=4, seed=0)
     assert examples.schema == EXAMPLES
     rows = examples.to_pylist()
     assert len(rows) == len({len(row["item_ids"]) for row in rows}) == 4
@@ -34,16 +34,16 @@ def test_each_cut_is_followed_by_its_answer_in_order() -> None:
 
 def test_a_short_history_gives_the_cuts_there_are() -> None:
     histories = histories_table({1: [1, 2, 3], 2: [1, 2, 3, 4], 3: [1, 2, 3, 4, 5], 4: []})
-    assert several_cuts(histories, 3, 4, 0).column("user_id").to_pylist() == [2, 3, 3]
+    assert several_cuts(histories, 3, AHEAD, 4, 0).column("user_id").to_pylist() == [2, 3, 3]
 
 
 def test_cuts_stay_when_other_users_come() -> None:
     one = histories_table({7: list(range(40))})
     many = histories_table({5: list(range(30)), 7: list(range(40)), -3: list(range(20))})
-    alone = several_cuts(one, 3, 4, 0)
-    among = several_cuts(many, 3, 4, 0)
+    alone = several_cuts(one, 3, AHEAD, 4, 0)
+    among = several_cuts(many, 3, AHEAD, 4, 0)
     assert among.filter(pc.equal(among.column("user_id"), 7)) == alone
-    assert several_cuts(one, 3, 4, 1) != alone
+    assert several_cuts(one, 3, AHEAD, 4, 1) != alone
 
 
 def test_as_published_three_of_the_last_five_answer_for_what_is_earlier() -> None:
@@ -63,12 +63,12 @@ def test_no_held_out_movie_reaches_an_example() -> None:
         test = histories_table({3: hidden}, split="test")
         for titles in (1, 3, 5):
             made = [
-                several_cuts(training, titles, 100, 0),
+                several_cuts(training, titles, max(titles, AHEAD), 100, 0),
                 published_cuts(training, titles, 0),
                 validation_cuts(validation, titles, max(titles, AHEAD), 0),
             ]
             assert marker not in _shown(pa.concat_tables(made))
-        for maker in (lambda rows: several_cuts(rows, 3, 4, 0), lambda rows: published_cuts(rows, 3, 0)):
+        for maker in (lambda rows: several_cuts(rows, 3, AHEAD, 4, 0), lambda rows: published_cuts(rows, 3, 0)):
             for others in (validation, test):
                 with pytest.raises(AssertionError, match="outside train"):
                     maker(others)
@@ -89,9 +89,10 @@ def test_a_short_validation_history_is_followed_by_what_there_is() -> None:
     assert (row["item_ids"], row["next_ids"]) == ([1], [2, 3, 4])
 
 
-@pytest.mark.parametrize(("hint", "answer"), [(4, [4, 1, 2]), (1, [1, 2, 3]), (9, [1, 2, 3]), (None, [1, 2, 3])])
-def test_a_hint_that_comes_true_stands_in_front_of_the_answer(hint: int | None, answer: list[int]) -> None:
-    assert answer_of([1, 2, 3, 4, 5], hint, titles=3) == answer
+def test_an_answer_is_of_the_most_expected_of_the_next_movies_best_first() -> None:
+    assert most_expected([1, 2, 3, 4, 5], [0.1, 0.4, 0.0, 0.3, 0.2], titles=3) == [2, 4, 5]
+    assert most_expected([1, 2, 3], [0.2, 0.2, 0.2], titles=3) == [1, 2, 3], "equally expected ones stay in order"
+    assert most_expected([7], [0.9], titles=3) == [7]
 
 
 def test_every_training_user_is_in_one_fold_and_the_folds_are_halves() -> None:
@@ -105,6 +106,6 @@ def test_every_training_user_is_in_one_fold_and_the_folds_are_halves() -> None:
 
 def test_order_is_a_shuffle_that_follows_the_seed() -> None:
     histories = histories_table({user: list(range(10)) for user in range(50)})
-    order = {seed: several_cuts(histories, 3, 4, seed).column("order").to_pylist() for seed in (0, 1)}
+    order = {seed: several_cuts(histories, 3, AHEAD, 4, seed).column("order").to_pylist() for seed in (0, 1)}
     assert len(set(order[0])) == 200
     assert order[0] != sorted(order[0]) and order[0] != order[1]

@@ -38,17 +38,26 @@ def _last_five_are_the_users_own(folder: Path) -> Path:
     return write_movielens_1m(folder, ratings, movies)
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> list[str]:
+    """Overrides that name a workspace with histories and a sequence model, and a tiny language model."""
+    folder = tmp_path_factory.mktemp("leaks")
+    source = _last_five_are_the_users_own(folder / "movielens")
+    overrides = [
+        f"workspace={folder / 'workspace'}", f"data.source={source}", "data.shards=2", "data.top_items=0",
+        f"language.model={write_model(folder / 'model', 'qwen2')}", *SMALL, "finetune.examples_per_user=20",
+    ]  # fmt: skip
+    prepare(load_settings(None, overrides))
+    train_sequence(load_settings(None, overrides))
+    return overrides
+
+
 @pytest.mark.parametrize("examples", ["cuts", "published"])
-def test_no_held_out_movie_of_another_than_a_training_user_reaches_an_example(tmp_path: Path, examples: str) -> None:
-    source = _last_five_are_the_users_own(tmp_path / "movielens")
-    model = write_model(tmp_path / "model", "qwen2")
-    settings = load_settings(
-        None,
-        [f"workspace={tmp_path / 'workspace'}", f"data.source={source}", "data.shards=2", "data.top_items=0",
-         f"language.model={model}", *SMALL, f"finetune.examples={examples}", "finetune.examples_per_user=20"],
-    )  # fmt: skip
-    prepare(settings)
-    train_sequence(settings)
+def test_no_held_out_movie_of_another_than_a_training_user_reaches_an_example(
+    trained: list[str], examples: str
+) -> None:
+    settings = load_settings(None, [*trained, f"finetune.examples={examples}"])
+    model = Path(settings.language.model)
     workspace = Workspace(settings.workspace)
     data = prepared(workspace, settings)
     split_of = {

@@ -81,3 +81,8 @@ def test_a_saved_network_predicts_the_same_and_never_what_was_watched(catalogue:
     assert set(items[0].tolist()) == {3, 4, 5, 6}
     assert (np.diff(scores[1]) <= 0).all()
     assert np.isclose(scores[1].sum(), 1.0)
+    probabilities = predictor.probabilities(histories)
+    asked = [np.array([2, 5], np.int64), items[1], np.array([], np.int64)]
+    watched_and_not, best, none = predictor.probabilities_of(probabilities, asked)
+    assert watched_and_not[0] == 0.0 < watched_and_not[1] <= scores[0].max()
+    assert np.array_equal(best, scores[1]) and len(none) == 0
