@@ -7,7 +7,7 @@ import pyarrow as pa
 from dualrec.errors import AssetError, InputError
 from dualrec.language.examples import most_expected
 from dualrec.language.models import LanguageModel
-from dualrec.language.titles import display_title
+from dualrec.language.titles import filed_title
 from dualrec.language.tokens import PromptBuilder
 from dualrec.settings import FinetuneSettings, LanguageSettings
 
@@ -24,7 +24,7 @@ ENCODED = pa.schema(
 class ExampleEncoder:
     """Turns examples with hints into token ids.
 
-    The answer is its movies' titles as people write them, one a line, and the tokenizer's end token; which movies, and
+    The answer is its movies' titles as they are filed, one a line, and the tokenizer's end token; which movies, and
     in which order, `examples.most_expected` says, and as published the next ones in order.
 
     Args:
@@ -84,7 +84,7 @@ class ExampleEncoder:
         return self._tokens(f"{self._title(item)}\n")
 
     def _title(self, item: int) -> str:
-        return display_title(self.titles[item])
+        return filed_title(self.titles[item])
 
     def _tokens(self, text: str) -> list[int]:
         return list(self.prompts.tokenizer(text, add_special_tokens=False)["input_ids"])

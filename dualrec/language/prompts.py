@@ -7,7 +7,7 @@ Titles from a catalogue are data: line breaks and control characters are taken o
 from collections.abc import Callable
 from typing import Literal
 
-from dualrec.language.titles import display_title, one_line
+from dualrec.language.titles import filed_title, one_line
 from dualrec.settings import LanguageSettings
 
 Messages = list[dict[str, str]]
@@ -83,8 +83,8 @@ def user_prompt(
     Raises:
         ValueError: not even a prompt without movies fits.
     """
-    recent = [display_title(titles[item]) for item in item_ids[-settings.history_length :]]
-    hint = display_title(titles[choices[0]]) if choices else None
+    recent = [filed_title(titles[item]) for item in item_ids[-settings.history_length :]]
+    hint = filed_title(titles[choices[0]]) if choices else None
     return fitting_prompt(settings.prompt, recent, hint, settings.titles, tokens_of, settings.max_prompt_tokens)
 
 

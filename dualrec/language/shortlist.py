@@ -10,7 +10,7 @@ import json
 import numpy as np
 import pyarrow as pa
 
-from dualrec.language.titles import TitleIndex, display_title
+from dualrec.language.titles import TitleIndex, filed_title
 from dualrec.settings import ShortlistSettings
 
 _BITS = 10  # of the 64 that a rule of llguidance can carry, for each title already written
@@ -34,7 +34,7 @@ class Shortlister:
     def __init__(self, catalogue: pa.Table, embeddings: np.ndarray, settings: ShortlistSettings) -> None:
         item_ids = catalogue.column("item_id").to_pylist()
         index = TitleIndex(catalogue, fuzzy_threshold=100)
-        titles = [display_title(title) for title in catalogue.column("title").to_pylist()]
+        titles = [filed_title(title) for title in catalogue.column("title").to_pylist()]
         # Of several items with one title, only the one that the title is taken for can be written.
         self.titles = [
             title if len(title) <= LONGEST_TITLE and index.resolve(title).item_id == item_id else None
@@ -44,7 +44,7 @@ class Shortlister:
         self.embeddings, self.settings = embeddings, settings
 
     def __call__(self, watched: list[int], choices: list[int]) -> list[str]:
-        """Titles as people write them, all different, none of a watched movie.
+        """Titles as they are filed, all different, none of a watched movie.
 
         Args:
             watched: the history, oldest first.

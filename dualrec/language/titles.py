@@ -19,6 +19,7 @@ Match = Literal["exact", "fuzzy", "none"]
 
 _ARTICLES = "the|a|an|les|le|la|los|las|el|il|lo|i|der|die|das|den|det|en|ein|eine|une|un|o|os|as"
 _INVERTED = re.compile(rf"^(.*), ({_ARTICLES})$", re.IGNORECASE)
+_LEADING = re.compile(r"^(the|an?) (.+)$", re.IGNORECASE)
 _ELIDED = re.compile(r"^(.*), (l')$", re.IGNORECASE)
 _NUMBERING = re.compile(r"^\s*(?:[-*•]|\(?\d{1,2}[.):])\s+")
 _ALIAS = re.compile(r"\s*\(([^()]*)\)\s*$")
@@ -59,6 +60,18 @@ def display_title(title: str) -> str:
     title = one_line(title)
     year = year_of(title)
     name = _article_first(without_year(title))
+    return name if year is None else f"{name} ({year})"
+
+
+def filed_title(title: str) -> str:
+    """A published title as a library files it, which is how models read and write it: "Bug's Life, A (1998)".
+
+    Greedy decoding picks one token after another. With articles in front it would pick "The" for the weight of all
+    titles that begin so, and be bound to one of them.
+    """
+    title = one_line(title)
+    year = year_of(title)
+    name = _article_last(without_year(title))
     return name if year is None else f"{name} ({year})"
 
 
@@ -145,6 +158,15 @@ def _article_first(name: str) -> str:
     if match := _ELIDED.match(name):
         return f"{match.group(2)}{match.group(1)}"
     return name
+
+
+def _article_last(name: str) -> str:
+    """Move an English article from the front to the end, before any a.k.a. in parentheses."""
+    alias = _ALIAS.search(name)
+    if alias and alias.start() > 0:
+        return f"{_article_last(name[: alias.start()].strip())} {alias.group().strip()}"
+    match = _LEADING.match(name)
+    return f"{match.group(2)}, {match.group(1)}" if match else name
 
 
 def _clean(line: str) -> str:

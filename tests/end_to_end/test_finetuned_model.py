@@ -1,34 +1,30 @@
-"""What fine-tuning writes, served by vLLM: the same words as transformers write from it."""
+"""What fine-tuning writes, served by the vLLM actors of `recommend`: the same words as transformers write from it."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+import ray.data
 
+from dualrec.language.generate import generate
+from dualrec.language.lora import adapted_model, save_adapter
 from dualrec.language.merge import merge
+from dualrec.language.models import LanguageModel, ServedModel
+from dualrec.schemas import PROMPTED
 from dualrec.settings import load_settings
 from tests.language.tiny_models import write_model
 
-SERVE = """
-import json, sys
-from vllm import LLM, SamplingParams
-folder, prompt = sys.argv[1], json.loads(sys.argv[2])
-engine = LLM(model=folder, dtype="float32", enforce_eager=True, max_model_len=64, max_num_seqs=2)
-sampling = SamplingParams(temperature=0.0, max_tokens=8, ignore_eos=True)
-(answer,) = engine.generate([{"prompt_token_ids": prompt}], sampling)
-print("TOKENS", json.dumps(list(answer.outputs[0].token_ids)))
-"""
+pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("ray_cluster")]
+
+RANK, LETTERS = 8, 12
+PROMPTS = [[40, 41, 42, 43, 44], [50, 45, 40, 35, 30, 25]]
+OPTIONS = ["language.engine.enforce_eager=true", "language.max_prompt_tokens=64", "language.titles=1"]
 
 
 def _adapter_that_changes_much(base: Path, folder: Path) -> None:
     import torch
 
-    from dualrec.language.lora import adapted_model, save_adapter
-
-    settings = load_settings(None, ["finetune.dtype=float32"]).finetune
+    settings = load_settings(None, ["finetune.dtype=float32", f"finetune.lora_rank={RANK}"]).finetune
     model = adapted_model(str(base), ("q_proj", "k_proj", "v_proj", "o_proj"), settings)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
@@ -36,22 +32,53 @@ def _adapter_that_changes_much(base: Path, folder: Path) -> None:
     save_adapter(model, {name: one.detach() for name, one in model.named_parameters() if one.requires_grad}, folder)
 
 
-@pytest.mark.end_to_end
-@pytest.mark.parametrize("architecture", ["qwen2", "mistral"])
-def test_vllm_writes_what_transformers_writes_from_a_merged_model(tmp_path: Path, architecture: str) -> None:
+def _letters_by_transformers(folder: Path) -> list[str]:
+    """The most likely lower-case letters after each prompt, one after another."""
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    base, merged, prompt = write_model(tmp_path / "base", architecture), tmp_path / "merged", [40, 41, 42, 43, 44]
-    _adapter_that_changes_much(base, tmp_path / "adapter")
-    merge(base, tmp_path / "adapter", merged)
-    model = AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32)
-    options = {"max_new_tokens": 8, "min_new_tokens": 8, "do_sample": False, "eos_token_id": -1}
-    expected = model.generate(torch.tensor([prompt]), **options)[0, len(prompt) :].tolist()
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
+    allowed = torch.tensor(tokenizer.convert_tokens_to_ids(list("abcdefghijklmnopqrstuvwxyz")))
+    texts = []
+    for prompt in PROMPTS:
+        ids = list(prompt)
+        for _ in range(LETTERS):
+            with torch.no_grad():
+                logits = model(torch.tensor([ids])).logits[0, -1]
+            ids.append(int(allowed[logits[allowed].argmax()]))
+        texts.append(tokenizer.decode(ids[len(prompt) :]))
+    return texts
 
-    environment = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_LOGGING_LEVEL": "ERROR", "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-c", SERVE, str(merged), json.dumps(prompt)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    (line,) = (line for line in done.stdout.splitlines() if line.startswith("TOKENS"))
-    assert json.loads(line.removeprefix("TOKENS ")) == expected
+
+def _letters_by_vllm(model: ServedModel) -> list[str]:
+    count = len(PROMPTS)
+    columns = {
+        "user_id": [*range(count)], "purpose": ["night"] * count, "decoding": ["shortlist"] * count,
+        "item_ids": [[1]] * count, "held_out": [[]] * count, "sequence_item_ids": [[2]] * count,
+        "sequence_scores": [[0.5]] * count, "prompt": ["as tokens"] * count,
+    }  # fmt: skip
+    requests = (
+        pa.table(columns, schema=PROMPTED)
+        .append_column("tokenized_prompt", pa.array(PROMPTS, pa.list_(pa.int32())))
+        .append_column("max_tokens", pa.array([LETTERS + 1] * count, pa.int32()))
+        .append_column("grammar", pa.array([f"start: /[a-z]{{{LETTERS}}}/"] * count))
+    )
+    answers = generate(ray.data.from_arrow(requests), model, load_settings(None, OPTIONS).language).take_all()
+    assert [row["error"] for row in answers] == [None] * count
+    return [row["generated_text"] for row in sorted(answers, key=lambda row: row["user_id"])]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "serve"), [("qwen2", "merged"), ("mistral", "merged"), ("mistral", "adapter")]
+)
+def test_vllm_writes_what_transformers_writes(tmp_path: Path, architecture: str, serve: str) -> None:
+    base, adapter, merged = write_model(tmp_path / "base", architecture), tmp_path / "adapter", tmp_path / "merged"
+    _adapter_that_changes_much(base, adapter)
+    merge(base, adapter, merged)
+    expected = _letters_by_transformers(merged)
+    assert expected != _letters_by_transformers(base), "the adapter changes what is written, so its absence would show"
+    model = {
+        "merged": ServedModel(LanguageModel(), merged, dtype="float32"),
+        "adapter": ServedModel(LanguageModel(), base, (adapter, RANK), dtype="float32"),
+    }[serve]
+    assert _letters_by_vllm(model) == expected
