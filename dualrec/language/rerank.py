@@ -15,7 +15,7 @@ from dualrec.schemas import TRACES, conform
 
 def catalogue_embeddings(model_folder: str, titles: list[str]) -> np.ndarray:
     """Unit vectors float32 (n, d) of published titles, as people write them."""
-    return _encode(_encoder(model_folder), [display_title(title) for title in titles])
+    return _encode(_encoder(model_folder), titles)
 
 
 class Reranker:
@@ -79,6 +79,7 @@ def _encoder(model_folder: str) -> Any:
     return SentenceTransformer(model_folder, device="cpu")
 
 
-def _encode(encoder: Any, texts: list[str]) -> np.ndarray:
+def _encode(encoder: Any, titles: list[str]) -> np.ndarray:
+    texts = [display_title(title) for title in titles]
     vectors = encoder.encode(texts, batch_size=128, normalize_embeddings=True, show_progress_bar=False)
     return np.asarray(vectors, np.float32)

@@ -39,7 +39,7 @@ def test_an_example_is_the_served_prompt_then_titles_one_a_line_then_the_end(tmp
     start = row["answer_start"]
     assert row["input_ids"][:start] == served.column("tokenized_prompt")[0].as_py()
     tokenizer = encoder.prompts.tokenizer
-    written = "A Bug's Life (1998)\nSabrina (1954)\nSeven (Se7en) (1995)"
+    written = "Bug's Life, A (1998)\nSabrina (1954)\nSeven (Se7en) (1995)"
     assert tokenizer.decode(row["input_ids"][start:-1]) == written
     assert row["input_ids"][-1] == tokenizer.eos_token_id
     assert encoder(EXAMPLE).schema == ENCODED
@@ -48,7 +48,7 @@ def test_an_example_is_the_served_prompt_then_titles_one_a_line_then_the_end(tmp
 def test_the_most_expected_movie_is_the_first_title_unless_as_published(tmp_path: Path) -> None:
     write_tokenizer(tmp_path)
     last = EXAMPLE.set_column(5, "next_probabilities", pa.array([[0.1, 0.2, 0.3]], pa.list_(pa.float32())))
-    for overrides, first in ([], "Seven (Se7en) (1995)"), (["finetune.examples=published"], "A Bug's Life (1998)"):
+    for overrides, first in ([], "Seven (Se7en) (1995)"), (["finetune.examples=published"], "Bug's Life, A (1998)"):
         encoder = _encoder(tmp_path, *overrides)
         (row,) = encoder(last).to_pylist()
         answer = encoder.prompts.tokenizer.decode(row["input_ids"][row["answer_start"] :])

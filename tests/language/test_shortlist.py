@@ -14,9 +14,9 @@ def _shortlister(catalogue: pa.Table, **settings: int) -> Shortlister:
     return Shortlister(catalogue, np.eye(len(catalogue), dtype=np.float32), ShortlistSettings(**settings))
 
 
-def test_the_sequence_models_best_come_first_as_people_write_them(catalogue: pa.Table) -> None:
+def test_the_sequence_models_best_come_first_as_they_are_filed(catalogue: pa.Table) -> None:
     shortlist = _shortlister(catalogue, sequence_items=2, neighbours=0)([1], [3, 2, 4])
-    assert shortlist == ["Heat (1995)", "A Bug's Life (1998)"]
+    assert shortlist == ["Heat (1995)", "Bug's Life, A (1998)"]
 
 
 def test_neighbours_of_the_history_join_it(catalogue: pa.Table) -> None:
@@ -35,7 +35,7 @@ def test_every_title_resolves_to_an_unwatched_item_even_where_titles_repeat() ->
         schema=CATALOGUE,
     )
     index = TitleIndex(catalogue, 100)
-    assert _shortlister(catalogue)([1], [2, 3, 4]) == ["A Bug's Life (1998)"]
+    assert _shortlister(catalogue)([1], [2, 3, 4]) == ["Bug's Life, A (1998)"]
     titles = _shortlister(catalogue)([], [1, 2, 3, 4])
     assert [index.resolve(title).item_id for title in titles] == [1, 3]
 

@@ -1,7 +1,8 @@
 import pyarrow as pa
 import pytest
 
-from dualrec.language.titles import TitleIndex, aliases, display_title, key_of, written_titles
+from dualrec.data.titles import without_year
+from dualrec.language.titles import TitleIndex, aliases, display_title, filed_title, key_of, written_titles
 
 
 @pytest.mark.parametrize(
@@ -19,6 +20,24 @@ from dualrec.language.titles import TitleIndex, aliases, display_title, key_of, 
 )  # fmt: skip
 def test_titles_are_shown_as_people_write_them(published: str, shown: str) -> None:
     assert display_title(published) == shown
+
+
+@pytest.mark.parametrize(
+    ("published", "filed"),
+    [
+        ("Bug's Life, A (1998)", "Bug's Life, A (1998)"),
+        ("The Godfather (1972)", "Godfather, The (1972)"),
+        ("An American in Paris (1951)", "American in Paris, An (1951)"),
+        ("The City of Lost Children (La Cité des enfants perdus) (1995)",
+         "City of Lost Children, The (La Cité des enfants perdus) (1995)"),
+        ("Theremin (1993)", "Theremin (1993)"),
+        ("A (1990)", "A (1990)"),
+        ("unknown", "unknown"),
+    ],
+)  # fmt: skip
+def test_titles_are_read_and_written_as_a_library_files_them(published: str, filed: str) -> None:
+    assert filed_title(published) == filed
+    assert key_of(without_year(filed)) == key_of(without_year(published))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +96,8 @@ def test_every_published_title_finds_itself(catalogue: pa.Table) -> None:
     index = TitleIndex(catalogue, 90)
     for row in catalogue.to_pylist():
         assert index.resolve(row["title"]).item_id == row["item_id"]
-        assert index.resolve(display_title(row["title"])).item_id == row["item_id"]
+        for written in (display_title(row["title"]), filed_title(row["title"])):
+            assert index.resolve(written).item_id == row["item_id"]
 
 
 def test_keys_ignore_case_accents_and_punctuation() -> None:
