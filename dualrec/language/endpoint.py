@@ -10,6 +10,10 @@ an error of its own row; the key lies in that session alone, and comes from the 
 import asyncio
 import json
 import os
+import time
+import urllib.error
+import urllib.request
+from http.client import HTTPException
 from typing import Any
 
 import pyarrow as pa
@@ -22,6 +26,7 @@ from dualrec.language.models import LanguageModel
 from dualrec.schemas import PROMPTED, TRACES
 from dualrec.settings import EndpointSettings, LanguageSettings
 
+_TRIES, _TRY_S = 3, 10.0
 _ANSWER = ("generated_text", "prompt_tokens", "generated_tokens", "finish_reason", "error")
 
 
@@ -33,7 +38,8 @@ def generate_at_endpoint(
     Rows come back in any order. The spending cap and the rate hold for all rows of this call together.
 
     Raises:
-        EndpointError: the environment holds no key; or, while the rows run, the endpoint refuses it.
+        EndpointError: the environment holds no key, or the endpoint cannot be reached; or, while the rows run, it
+            refuses the key.
     """
     from ray.data.llm import HttpRequestProcessorConfig, build_processor
 
@@ -41,6 +47,7 @@ def generate_at_endpoint(
 
     endpoint, engine = settings.endpoint, settings.engine
     key = _key(endpoint)
+    _check_reachable(endpoint.url)
     meter = ray.remote(Meter).options(num_cpus=0).remote(endpoint.requests_per_second, endpoint.max_total_tokens)
     config = HttpRequestProcessorConfig(
         url=f"{endpoint.url.rstrip('/')}/chat/completions",
@@ -79,6 +86,22 @@ def _key(endpoint: EndpointSettings) -> str:
             f"the environment variable {name} holds no key: there are line breaks or odd characters in it"
         )
     return key
+
+
+def _check_reachable(url: str) -> None:
+    """Find out in seconds that nobody is there, before every row tries for itself. Any HTTP status is an answer."""
+    problem: object = None
+    for attempt in range(_TRIES):
+        time.sleep(attempt)
+        try:
+            urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_TRY_S).close()
+        except urllib.error.HTTPError:
+            return
+        except (OSError, HTTPException) as error:
+            problem = getattr(error, "reason", error)
+        else:
+            return
+    raise EndpointError(f"{url} cannot be reached ({problem}): check language.endpoint.url and this machine's network")
 
 
 class _SessionFactory:

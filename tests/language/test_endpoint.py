@@ -114,6 +114,13 @@ def test_a_missing_key_is_told_before_anything_is_sent(held: str | None, monkeyp
         assert not server.seen
 
 
+def test_an_endpoint_that_is_not_there_is_told_before_any_row_tries(key: str) -> None:
+    with fake_endpoint(key=key) as server:
+        gone = settings_of(server)
+    with pytest.raises(EndpointError, match=r"cannot be reached \(.*refused\).*language\.endpoint\.url"):
+        generate_at_endpoint(None, PRESET, gone)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     "override",
     [f"api_key_env={KEY}", f"api_key={KEY}", f"url=https://me:{KEY}@host/v1", f"url=https://host/v1?key={KEY}"],
