@@ -141,7 +141,7 @@ class LanguageSettings(Group):
     # Of the weights while they write; auto: bfloat16 where the machine computes in it, else float32.
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     max_prompt_tokens: Count = 512  # older movies are left out until the prompt fits
-    max_new_tokens: Count = 45  # where decoding is free; a shortlist's titles set their own limit
+    max_new_tokens: Count = 64  # where decoding is free; a shortlist's titles set their own limit
     temperature: Annotated[float, Field(ge=0)] = 0.0
     seed: int = 0
     engine: EngineSettings = EngineSettings()

@@ -73,7 +73,7 @@ def test_the_endpoint_is_asked_as_the_settings_say(key: str) -> None:
     (seen,) = server.seen
     assert [message["role"] for message in seen["messages"]] == ["system", "user"]
     assert {name: seen[name] for name in ("model", "temperature", "max_tokens", "stop", "seed")} == {
-        "model": "a/model", "temperature": 0.5, "max_tokens": 45, "stop": ["\n\n"], "seed": 0,
+        "model": "a/model", "temperature": 0.5, "max_tokens": 64, "stop": ["\n\n"], "seed": 0,
     }  # fmt: skip
 
 
