@@ -125,6 +125,7 @@ def main() -> None:
                 finetune_language(settings).show(console)
             results[number] = measured(settings, arguments.users)
         console.print(_table({number: results[number]}))
+    results = dict(sorted(results.items()))
     console.print(_table(results))
     draw(results, arguments.picture)
 
