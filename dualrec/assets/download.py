@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dualrec.assets.reach import innermost
 from dualrec.errors import AssetError
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def _request(url: str, part: Path, show: Callable[[int, int | None], None]) -> N
                 offset = 0
             _receive(url, response, part, offset, show)
     except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
-        raise _InterruptedErrorError(_reason(error)) from error
+        raise _InterruptedErrorError(f"the connection failed ({innermost(error)})") from error
     except requests.RequestException as error:
         raise AssetError(f"{url}: cannot be downloaded: {error}") from error
 
@@ -176,14 +177,6 @@ def _receive(
 def _validator(response: "requests.Response") -> str | None:
     etag = response.headers.get("ETag")
     return etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified")
-
-
-def _reason(error: Exception) -> str:
-    """One line for a nest of wrapped network errors: the innermost says what happened."""
-    inner: BaseException = error
-    while (cause := inner.__cause__ or inner.__context__) is not None:
-        inner = cause
-    return f"the connection failed ({' '.join(str(inner).split()) or type(inner).__name__})"
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dualrec.assets.download import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, file_sha256
+from dualrec.assets.reach import why_unreachable
 from dualrec.errors import AssetError
 
 if TYPE_CHECKING:
@@ -88,12 +89,8 @@ def _from_hub(repo_id: str, target: Path, downloads: Path) -> str:
 
 def _reach(endpoint: str) -> None:
     """Fail within seconds where there is no internet; the hub's client would wait for each of its own time limits."""
-    import requests
-
-    try:
-        requests.head(endpoint, timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S), allow_redirects=False)
-    except requests.RequestException as error:
-        raise AssetError(f"{endpoint}: cannot be reached; without internet, name a local folder") from error
+    if why_unreachable(endpoint, (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)):
+        raise AssetError(f"{endpoint}: cannot be reached; without internet, name a local folder")
 
 
 def _move_checked(repo_id: str, siblings: "list[RepoSibling]", partial: Path, target: Path) -> None:

@@ -11,9 +11,6 @@ import asyncio
 import json
 import os
 import time
-import urllib.error
-import urllib.request
-from http.client import HTTPException
 from typing import Any
 
 import pyarrow as pa
@@ -21,12 +18,13 @@ import ray
 import ray.data
 from ray.actor import ActorHandle
 
+from dualrec.assets.reach import why_unreachable
 from dualrec.errors import EndpointError
 from dualrec.language.models import LanguageModel
 from dualrec.schemas import PROMPTED, TRACES
 from dualrec.settings import EndpointSettings, LanguageSettings
 
-_TRIES, _TRY_S = 3, 10.0
+_PAUSES_S, _TRY_S = (0.0, 1.0, 2.0), 10.0
 _ANSWER = ("generated_text", "prompt_tokens", "generated_tokens", "finish_reason", "error")
 
 
@@ -90,16 +88,9 @@ def _key(endpoint: EndpointSettings) -> str:
 
 def _check_reachable(url: str) -> None:
     """Find out in seconds that nobody is there, before every row tries for itself. Any HTTP status is an answer."""
-    problem: object = None
-    for attempt in range(_TRIES):
-        time.sleep(attempt)
-        try:
-            urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_TRY_S).close()
-        except urllib.error.HTTPError:
-            return
-        except (OSError, HTTPException) as error:
-            problem = getattr(error, "reason", error)
-        else:
+    for pause_s in _PAUSES_S:
+        time.sleep(pause_s)
+        if (problem := why_unreachable(url, _TRY_S)) is None:
             return
     raise EndpointError(f"{url} cannot be reached ({problem}): check language.endpoint.url and this machine's network")
 

@@ -7,6 +7,7 @@ and repeats titles of different years, so a title's key is its words with the ar
 import re
 import unicodedata
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -57,10 +58,7 @@ def _without_thinking(text: str) -> str:
 
 def display_title(title: str) -> str:
     """A published title as people write it: "Bug's Life, A (1998)" gives "A Bug's Life (1998)"."""
-    title = one_line(title)
-    year = year_of(title)
-    name = _article_first(without_year(title))
-    return name if year is None else f"{name} ({year})"
+    return _renamed(title, _article_first)
 
 
 def filed_title(title: str) -> str:
@@ -69,9 +67,13 @@ def filed_title(title: str) -> str:
     Greedy decoding picks one token after another. With articles in front it would pick "The" for the weight of all
     titles that begin so, and be bound to one of them.
     """
+    return _renamed(title, _article_last)
+
+
+def _renamed(title: str, change: Callable[[str], str]) -> str:
+    """A title on one line with its name changed and its year kept."""
     title = one_line(title)
-    year = year_of(title)
-    name = _article_last(without_year(title))
+    year, name = year_of(title), change(without_year(title))
     return name if year is None else f"{name} ({year})"
 
 

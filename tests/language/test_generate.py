@@ -41,8 +41,8 @@ def test_an_unmerged_adapter_is_named_by_each_request_and_loaded_by_the_engine()
 
 
 def test_the_engine_holds_the_longest_prompt_with_the_longest_answer() -> None:
-    few, many = (engine_options(MERGED, LanguageSettings(titles=titles))["max_model_len"] for titles in (1, 7))
-    assert SETTINGS.max_prompt_tokens + SETTINGS.max_new_tokens <= few < many
+    one, few, many = (engine_options(MERGED, LanguageSettings(titles=titles))["max_model_len"] for titles in (1, 2, 7))
+    assert SETTINGS.max_prompt_tokens + SETTINGS.max_new_tokens == one < few < many
 
 
 def test_a_failed_row_keeps_what_it_carried_and_gets_its_error() -> None:
