@@ -1,0 +1,78 @@
+"""What every baseline is: how it learns, how it scores, and over which settings it is searched.
+
+Knows arrays of item numbers, which run from 1 in the order of the catalogue; not user ids, files or Ray.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dualrec.settings import BaselineSettings
+
+Parameters = Mapping[str, int | float | str]
+State = dict[str, np.ndarray]
+Histories = Sequence[np.ndarray]  # int64 (length,) each: item numbers from 1, oldest first; may be empty
+Scorer = Callable[[Histories], np.ndarray]  # scores float32 (histories, N), higher is better; column i is item i + 1
+
+
+@dataclass(frozen=True)
+class Items:
+    """The N items of the catalogue.
+
+    Attributes:
+        item_ids: int64 (N,), ascending; item number i + 1 is item_ids[i].
+        text_vectors: float32 (N, d), unit sentence embeddings of the titles.
+    """
+
+    item_ids: np.ndarray
+    text_vectors: np.ndarray
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a baseline may learn from.
+
+    Attributes:
+        training: histories of training users.
+        validation: histories of validation users: their last items stop the training and judge the settings.
+    """
+
+    items: Items
+    training: Histories
+    validation: Histories
+    settings: BaselineSettings
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A fitted baseline.
+
+    Attributes:
+        state: all that `Baseline.scorer` needs, as arrays.
+        ndcg_at_10: on validation users under next_item, of the state.
+        epochs: the same for every epoch, with its loss; empty where there are none.
+    """
+
+    state: State
+    ndcg_at_10: float
+    epochs: list[dict[str, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """One system of the comparison.
+
+    Attributes:
+        name: its row in every table.
+        paper: what it is from: authors, year, title, venue.
+        ranges: for each parameter the values that its paper or its authors' code tried, the published default first.
+        learn: fits it with one choice of parameters.
+        scorer: makes the function that scores histories, from what `learn` found.
+    """
+
+    name: str
+    paper: str
+    ranges: Mapping[str, tuple[int | float | str, ...]]
+    learn: Callable[[TrainingData, Parameters], Learned]
+    scorer: Callable[[State, Items, Parameters], Scorer]

@@ -1,0 +1,113 @@
+"""Every option of every job: one frozen pydantic tree, read from YAML, with `--set a.b=c` over it. Unknown keys are refused.
+
+Knows nothing of Ray, files or models. Each default is what serves best on one ordinary machine; the profiles in
+jobs/configs say what changes on a cluster.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError
+
+from dualrec.errors import SettingsError
+from dualrec.overrides import explained, lay_over, read_yaml
+from dualrec.settings.data import Columns, DataSettings
+from dualrec.settings.evaluation import BaselineSettings, EvaluationSettings
+from dualrec.settings.group import Count, Group
+from dualrec.settings.language import (
+    EndpointSettings,
+    EngineSettings,
+    FinetuneSettings,
+    LanguageSettings,
+    RerankSettings,
+    ShortlistSettings,
+)
+from dualrec.settings.training import SequenceSettings, TrainingResources
+
+__all__ = [
+    "BaselineSettings", "ClusterSettings", "Columns", "DataSettings", "EndpointSettings", "EngineSettings",
+    "EvaluationSettings", "FinetuneSettings", "LanguageSettings", "RankingSettings", "RecommendSettings",
+    "RerankSettings", "SequenceSettings", "Settings", "ShortlistSettings", "TrainingResources", "load_settings",
+    "version_of",
+]  # fmt: skip
+
+
+class RankingSettings(Group):
+    """The final list."""
+
+    preset: Literal["fused", "paper"] = "fused"  # paper: the generated titles, reranked; fused: both models' items
+    length: Annotated[int, Field(ge=1, le=100)] = 10
+    calibration_users: Count = 500  # validation users on whom the weight of the fused list is chosen
+    seed: int = 0
+
+
+class RecommendSettings(Group):
+    """Whom `recommend` serves, and as what."""
+
+    split: Literal["train", "validation", "test", "all"] = "test"
+    run_date: str | None = None  # YYYY-MM-DD; None: today, UTC
+    batch_size: Count = 64  # users a block holds on its way through the models
+    sequence_replicas: Count = 1
+    sequence_cpus: Annotated[float, Field(gt=0)] = 0.2
+    sequence_use_gpu: bool = False
+
+
+class ClusterSettings(Group):
+    """Which Ray cluster the jobs run on."""
+
+    address: str | None = None  # None: the cluster of RAY_ADDRESS (set by `ray job submit`), else one of its own
+    cpus: Annotated[int, Field(ge=0)] = 0  # of a cluster of its own; 0: all there are
+
+
+class Settings(Group):
+    """The whole tree."""
+
+    workspace: str = "./workspace"
+    cache: str = "~/.cache/dualrec"  # downloaded data sets and models
+    data: DataSettings = DataSettings()
+    sequence: SequenceSettings = SequenceSettings()
+    language: LanguageSettings = LanguageSettings()
+    finetune: FinetuneSettings = FinetuneSettings()
+    rerank: RerankSettings = RerankSettings()
+    ranking: RankingSettings = RankingSettings()
+    recommend: RecommendSettings = RecommendSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    baselines: BaselineSettings = BaselineSettings()
+    cluster: ClusterSettings = ClusterSettings()
+
+
+def load_settings(config: str | None = None, overrides: list[str] | None = None) -> Settings:
+    """Read the tree from a YAML file and lay `a.b=c` overrides over it; the value is read as YAML.
+
+    Raises:
+        SettingsError: the file is missing or no YAML mapping, a key is unknown, or a value is not allowed.
+    """
+    tree = read_yaml(Path(config)) if config else {}
+    for override in overrides or []:
+        lay_over(tree, override)
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        raise SettingsError(explained(error, Settings, config)) from error
+
+
+def version_of(*parts: object) -> str:
+    """A short name for a set of inputs and settings: 12 hexadecimal digits that change when any of them does.
+
+    `resources` and `engine` groups are left out: they say where work runs, not what comes out.
+    """
+    plain = [
+        _without_resources(part.model_dump(mode="json")) if isinstance(part, BaseModel) else part for part in parts
+    ]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def _without_resources(tree: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_resources(value) if isinstance(value, dict) else value
+        for key, value in tree.items()
+        if key not in ("resources", "engine", "replicas", "cpus", "shards", "block_mib")
+        and key not in ("api_key_env", "requests_per_second", "retries", "timeout_s")
+    }
