@@ -25,7 +25,18 @@ JOBS = {
         "Teach the language model to answer with titles, by LoRA; write the adapter and the merged model.",
     ),
     "recommend": ("dualrec.recommend:recommend", "Write a ranked list for every user, by both models."),
-    "evaluate": ("dualrec.evaluation.evaluate:evaluate", "Measure the lists on test users, beside simple rivals."),
+    "fit-baselines": (
+        "dualrec.evaluation.fitting:fit_baselines",
+        "Fit the systems that dualrec is compared with, each with the same budget of trials on validation users.",
+    ),
+    "evaluate": (
+        "dualrec.evaluation.evaluate:evaluate",
+        "Measure the lists on test users, beside the baselines of the settings, under named protocols.",
+    ),
+    "benchmark": (
+        "dualrec.benchmark:benchmark",
+        "The whole comparison: prepare, train and fine-tune, fit every baseline, evaluate, and write one report.",
+    ),
     "run": (
         "dualrec.pipeline:run",
         "All of it in order: prepare, train-sequence, finetune-language where language.tuned is set, recommend, evaluate.",

@@ -23,13 +23,20 @@ def run(settings: Settings, force: bool = False) -> Summary:
     Raises:
         DualrecError: as the steps do.
     """
-    console, seconds = Console(), {}
+    console = Console()
     with ray_session(settings.cluster):
-        for step in _steps(settings):
-            started = time.perf_counter()
-            step(settings, force).show(console)
-            seconds[step.__name__.replace("_", "-")] = f"{time.perf_counter() - started:.0f} s"
+        seconds = run_steps(_steps(settings), settings, force, console)
     return Summary("run", {f"{name} took": took for name, took in seconds.items()}, {"workspace": settings.workspace})
+
+
+def run_steps(steps: list[Step], settings: Settings, force: bool, console: Console) -> dict[str, str]:
+    """Run steps in order, each showing its summary; returns what each took."""
+    seconds = {}
+    for step in steps:
+        started = time.perf_counter()
+        step(settings, force).show(console)
+        seconds[step.__name__.replace("_", "-")] = f"{time.perf_counter() - started:.0f} s"
+    return seconds
 
 
 def _steps(settings: Settings) -> list[Step]:

@@ -3,8 +3,13 @@
 `paper` is the generated titles in the order of their similarity to the sequence model's first choice. `fused` merges
 both models' items: score = (1 - w) / (1 + log2(rank by the sequence model)) + w / (rank among the generated titles),
 where the weight w is chosen on validation users (see `choose_weight`).
+
+Where the language model ranked the sequence model's first items instead of writing titles, both tell probabilities:
+score = (1 - w) log P(item by the sequence model) + w log P(label of the item by the language model), and an item that
+was not among the candidates counts as the least likely of them, which leaves it behind them all.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -32,15 +37,16 @@ class Ranked:
 def paper_list(trace: dict[str, Any], length: int) -> list[Ranked]:
     """The generated titles, reranked. Watched and repeated items are left out; titles in no catalogue stay.
 
-    Where nothing is left, because the language model failed or wrote only what was watched, the sequence model's list
-    stands in.
+    Of ranked titles, the language model's first `length` are what it would have written. Where nothing is left, because
+    the language model failed or wrote only what was watched, the sequence model's list stands in.
     """
     choices = set(trace["sequence_item_ids"])
+    new = list(_new_titles(trace))
     places = [
         Ranked(
             item_id, None if item_id is not None else title, similarity, "both" if item_id in choices else "language"
         )
-        for item_id, title, similarity in _new_titles(trace)
+        for item_id, title, similarity in (new if trace["title_logprobs"] is None else new[:length])
     ]
     places.sort(key=lambda place: -place.score)
     return places[:length] or fused_list(trace, 0.0, length)
@@ -48,6 +54,8 @@ def paper_list(trace: dict[str, Any], length: int) -> list[Ranked]:
 
 def fused_list(trace: dict[str, Any], weight: float, length: int) -> list[Ranked]:
     """Both models' items, merged; titles in no catalogue are left out."""
+    if trace["title_logprobs"] is not None:
+        return _fused_likelihoods(trace, weight)[:length]
     by_sequence = {item_id: 1 / (1 + np.log2(rank)) for rank, item_id in enumerate(trace["sequence_item_ids"], start=1)}
     generated = [item_id for item_id, _, _ in _new_titles(trace) if item_id is not None]
     by_language = {item_id: 1 / rank for rank, item_id in enumerate(generated, start=1)}
@@ -69,8 +77,23 @@ def fused_list(trace: dict[str, Any], weight: float, length: int) -> list[Ranked
     return places[:length]
 
 
+def _fused_likelihoods(trace: dict[str, Any], weight: float) -> list[Ranked]:
+    by_language = dict(zip(trace["title_item_ids"], trace["title_logprobs"], strict=True))
+    least = min(by_language.values(), default=0.0)
+    places = [
+        Ranked(
+            item_id,
+            None,
+            (1 - weight) * math.log(probability) + weight * by_language.get(item_id, least),
+            "both" if item_id in by_language else "sequence",
+        )
+        for item_id, probability in zip(trace["sequence_item_ids"], trace["sequence_scores"], strict=True)
+    ]
+    return sorted(places, key=lambda place: -place.score)
+
+
 def language_list(trace: dict[str, Any], length: int) -> list[Ranked]:
-    """The language model alone: its titles in the order in which it wrote them, watched ones left out."""
+    """The language model alone: its titles in the order in which it wrote or ranked them, watched ones left out."""
     return [
         Ranked(item_id, title, 1 / rank, "language") for rank, (item_id, title, _) in enumerate(_new_titles(trace), 1)
     ][:length]

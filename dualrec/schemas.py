@@ -64,10 +64,11 @@ TRACES = pa.schema(
         ("generated_tokens", pa.int32()),
         ("finish_reason", pa.string()),
         ("error", pa.string()),  # null unless the language model failed on this row
-        ("titles", pa.list_(pa.string())),  # as the language model wrote them, in its order
+        ("titles", pa.list_(pa.string())),  # as the language model wrote or ranked them, in its order
         ("title_item_ids", pa.list_(pa.int64())),  # null where a title is in no catalogue
         ("title_matches", pa.list_(pa.string())),  # exact, fuzzy, none
         ("title_similarities", pa.list_(pa.float32())),  # SBERT cosine to the sequence model's first choice
+        ("title_logprobs", pa.list_(pa.float32())),  # log-likelihoods of ranked titles; null where it wrote them
     ]
 )
 

@@ -21,7 +21,7 @@ from dualrec.errors import SettingsError
 from dualrec.language.artefact import tuned_name
 from dualrec.language.endpoint import generate_at_endpoint
 from dualrec.language.generate import generate
-from dualrec.language.models import ServedModel, check_room_on_cpus, decodings_of
+from dualrec.language.models import ServedModel, check_ranking, check_room_on_cpus, decodings_of
 from dualrec.language.serving import served_model
 from dualrec.sequence.artefact import WEIGHTS, sequence_name, sequence_version
 from dualrec.session import largest_node_gib
@@ -65,17 +65,20 @@ def load_models(workspace: Workspace, data: Prepared, settings: Settings) -> Mod
     Raises:
         WorkspaceError: the sequence model has not been trained, or the language model not fine-tuned as it should be.
         AssetError: the language model or the sentence encoder cannot be had.
-        SettingsError: the language model cannot be held to a shortlist, or fits on no node.
+        SettingsError: the language model cannot be held to a shortlist, cannot rank items, or fits on no node.
     """
     name = sequence_name(data, settings)
     workspace.require(name, "train-sequence")
     if settings.language.decoding not in decodings_of(settings.language.model):
         raise SettingsError(f"{settings.language.model} is served at an endpoint: set language.decoding=free")
+    check_ranking(settings)
     if not settings.language.engine.use_gpu:
         check_room_on_cpus(settings.language.model, largest_node_gib())
-    language = _with_precision(served_model(workspace, data, settings), settings.language)
+    language = served_with_precision(workspace, data, settings)
+    if settings.language.mode == "rank":
+        ray.get(_check_labels.options(num_cpus=0.1).remote(str(language.folder), settings.language.rank_candidates))
     encoder_folder = resolve_model(settings.rerank.model, settings.cache)
-    embeddings = _embeddings(workspace, data, settings, encoder_folder)
+    embeddings = title_embeddings(workspace, data, settings)
     return Models(
         data.catalogue,
         workspace.read_bytes(f"{name}/{WEIGHTS}"),
@@ -85,19 +88,30 @@ def load_models(workspace: Workspace, data: Prepared, settings: Settings) -> Mod
     )
 
 
-def _with_precision(model: ServedModel, settings: LanguageSettings) -> ServedModel:
-    """On a GPU vLLM's own "auto" is right; on a CPU it would take what the weights are stored in, however slow."""
-    if settings.dtype != "auto" or settings.engine.use_gpu:
-        return replace(model, dtype=settings.dtype)
-    return replace(model, dtype=ray.get(_precision.options(num_cpus=settings.engine.cpus).remote()))
+def served_with_precision(workspace: Workspace, data: Prepared, settings: Settings) -> ServedModel:
+    """The language model that the settings name, in a precision that suits the machine. Needs a Ray session.
+
+    On a GPU vLLM's own "auto" is right; on a CPU it would take what the weights are stored in, however slow.
+
+    Raises:
+        WorkspaceError: it has not been fine-tuned as it should be.
+        AssetError: it cannot be had.
+    """
+    model, engine = served_model(workspace, data, settings), settings.language.engine
+    if settings.language.dtype != "auto" or engine.use_gpu:
+        return replace(model, dtype=settings.language.dtype)
+    return replace(model, dtype=ray.get(_precision.options(num_cpus=engine.cpus).remote()))
 
 
-def _embeddings(workspace: Workspace, data: Prepared, settings: Settings, encoder_folder: Path) -> np.ndarray:
-    """The catalogue's embeddings, computed once and kept as an artefact."""
+def title_embeddings(workspace: Workspace, data: Prepared, settings: Settings) -> np.ndarray:
+    """Unit vectors float32 (N, d) of the catalogue's titles, computed once and kept as an artefact. Needs a Ray session.
+
+    Raises:
+        AssetError: the sentence encoder cannot be had.
+    """
     name = f"models/embeddings/{version_of(data.version, settings.rerank.model)}"
     if not workspace.has(name):
-        titles = data.catalogue.column("title").to_pylist()
-        vectors = ray.get(_embed.options(num_cpus=settings.rerank.cpus).remote(str(encoder_folder), titles))
+        vectors = title_vectors(data.catalogue.column("title").to_pylist(), settings)
         made = {"data_version": data.version, "model": settings.rerank.model}
         with (
             workspace.writing(name, made) as folder,
@@ -105,6 +119,16 @@ def _embeddings(workspace: Workspace, data: Prepared, settings: Settings, encode
         ):
             np.save(file, vectors, allow_pickle=False)
     return np.asarray(np.load(BytesIO(workspace.read_bytes(f"{name}/{VECTORS}")), allow_pickle=False))
+
+
+def title_vectors(titles: list[str], settings: Settings) -> np.ndarray:
+    """Unit vectors float32 (n, d) of any titles, computed in a Ray task.
+
+    Raises:
+        AssetError: the sentence encoder cannot be had.
+    """
+    folder = str(resolve_model(settings.rerank.model, settings.cache))
+    return np.asarray(ray.get(_embed.options(num_cpus=settings.rerank.cpus).remote(folder, titles)))
 
 
 def score(
@@ -119,9 +143,8 @@ def score(
     answered = _answered(asked, models, settings.language)
     return _through(
         answered,
-        _RerankActor,
-        {"folder": str(models.encoder_folder), **models.stored,
-         "fuzzy_threshold": settings.rerank.fuzzy_threshold, "titles": settings.language.titles, "counter": counter},
+        _TraceActor,
+        {"folder": str(models.encoder_folder), **models.stored, "settings": settings, "counter": counter},
         settings.recommend.batch_size,
         settings.rerank.replicas,
         num_cpus=settings.rerank.cpus,
@@ -129,7 +152,10 @@ def score(
 
 
 def prompted(requests: ray.data.Dataset, models: Models, settings: Settings) -> ray.data.Dataset:
-    """Requests with the sequence model's choices and what the engine is given (see PromptBuilder and AnswerLimits)."""
+    """Requests with the sequence model's choices and what the engine is given.
+
+    See PromptBuilder, and AnswerLimits, or LabelLimits where items are ranked.
+    """
     sequenced = _through(
         requests.repartition(target_num_rows_per_block=settings.recommend.batch_size),
         _SequenceActor,
@@ -182,6 +208,14 @@ def _precision() -> str:
 
 
 @ray.remote
+def _check_labels(model_folder: str, candidates: int) -> None:
+    from dualrec.language.labels import label_tokens
+    from dualrec.language.tokens import tokenizer_of
+
+    label_tokens(tokenizer_of(model_folder), candidates)
+
+
+@ray.remote
 def _embed(model_folder: str, titles: list[str]) -> np.ndarray:
     from dualrec.language.rerank import catalogue_embeddings
 
@@ -208,6 +242,7 @@ class _PromptActor:
         catalogue: "ray.ObjectRef[pa.Table]",
         embeddings: "ray.ObjectRef[np.ndarray]",
     ) -> None:
+        from dualrec.language.labels import LabelLimits
         from dualrec.language.limits import AnswerLimits
         from dualrec.language.messages import MessagesBuilder
         from dualrec.language.shortlist import Shortlister
@@ -220,6 +255,9 @@ class _PromptActor:
             self.steps = [MessagesBuilder(settings, titles)]
             return
         build = PromptBuilder(str(model.folder), model.preset, settings, titles)
+        if settings.mode == "rank":
+            self.steps = [build, LabelLimits(build.tokenizer, settings.rank_candidates)]
+            return
         shortlister = Shortlister(table, ray.get(embeddings), settings.shortlist)
         self.steps = [build, AnswerLimits(build.tokenizer, settings, shortlister)]
 
@@ -229,22 +267,28 @@ class _PromptActor:
         return batch
 
 
-class _RerankActor:
+class _TraceActor:
     def __init__(
         self,
         folder: str,
         catalogue: "ray.ObjectRef[pa.Table]",
         embeddings: "ray.ObjectRef[np.ndarray]",
+        settings: Settings,
         counter: ActorHandle | None,
-        **arguments: Any,
     ) -> None:
+        from dualrec.language.candidates import CandidateOrder
         from dualrec.language.rerank import Reranker
 
         self.counter = counter
-        self.rerank = Reranker(folder, ray.get(catalogue), ray.get(embeddings), **arguments)
+        known = (ray.get(catalogue), ray.get(embeddings))
+        self.read: Callable[[pa.Table], pa.Table]
+        if settings.language.mode == "rank":
+            self.read = CandidateOrder(*known)
+        else:
+            self.read = Reranker(folder, *known, settings.rerank.fuzzy_threshold, settings.language.titles)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        traces = self.rerank(batch)
+        traces = self.read(batch)
         if self.counter is not None:
             self.counter.add.remote(len(batch))
         return traces

@@ -1,3 +1,4 @@
+import math
 from datetime import date
 from typing import Any
 
@@ -45,6 +46,50 @@ def test_nothing_watched_and_nothing_twice(build: Any) -> None:
 def test_weight_zero_is_the_sequence_model_and_weight_one_opens_with_the_language_model() -> None:
     assert _items(fused_list(trace(), 0.0, 3)) == [3, 4, 5]
     assert _items(fused_list(trace(), 1.0, 4)) == [6, 4, 3, 5]
+
+
+def ranked(**changes: Any) -> dict[str, Any]:
+    """A trace whose first two items of the sequence model, 3 and 4, are ranked 4 before 3."""
+    row = {"titles": ["D", "C"], "title_item_ids": [4, 3], "title_matches": ["exact"] * 2}
+    row |= {"title_similarities": [0.2, 1.0], "title_logprobs": [math.log(0.8), math.log(0.2)]}
+    return trace(**row | changes)
+
+
+def test_likelihoods_are_weighed_against_each_other_and_candidates_stand_first() -> None:
+    assert _items(fused_list(ranked(), 0.0, 3)) == [3, 4, 5]
+    assert _items(fused_list(ranked(), 1.0, 3)) == [4, 3, 5]
+    places = fused_list(ranked(), 0.5, 3)
+    expected = {4: 0.5 * math.log(0.3) + 0.5 * math.log(0.8), 3: 0.5 * math.log(0.5) + 0.5 * math.log(0.2),
+                5: 0.5 * math.log(0.1) + 0.5 * math.log(0.2)}  # fmt: skip
+    assert _items(places) == [4, 3, 5]
+    assert {place.item_id: place.score for place in places} == pytest.approx(expected)
+    assert [place.source for place in places] == ["both", "both", "sequence"]
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.1, 0.5, 0.9, 1.0])
+def test_no_other_item_comes_before_a_candidate(weight: float, random: np.random.Generator) -> None:
+    items, scores = [*range(10, 110)], np.sort(random.dirichlet(np.ones(100)))[::-1]
+    shuffled = random.permutation(items[:20]).tolist()
+    logprobs = np.sort(np.log(random.dirichlet(np.full(20, 0.1)) + 1e-9))[::-1]
+    row = ranked(sequence_item_ids=items, sequence_scores=scores.tolist(), title_item_ids=shuffled,
+                 title_logprobs=logprobs.tolist())  # fmt: skip
+    fused = _items(fused_list(row, weight, 100))
+    assert sorted(fused[:20]) == items[:20]
+    assert fused[20:] == items[20:]
+    if weight == 1.0:
+        assert fused[:20] == shuffled
+
+
+def test_of_ranked_items_the_first_ones_are_the_language_models_and_the_paper_sorts_those_by_similarity() -> None:
+    assert _items(language_list(ranked(), 1)) == [4]
+    assert _items(paper_list(ranked(), 1)) == [4]
+    assert _items(paper_list(ranked(), 2)) == [3, 4]
+
+
+def test_where_ranking_failed_the_sequence_models_list_stands_in() -> None:
+    failed = ranked(titles=[], title_item_ids=[], title_matches=[], title_similarities=[], title_logprobs=[])
+    assert _items(fused_list(failed, 0.6, 3)) == _items(paper_list(failed, 3)) == [3, 4, 5]
+    assert language_list(failed, 3) == []
 
 
 def test_a_failed_language_model_falls_back_to_the_sequence_model() -> None:

@@ -34,6 +34,11 @@ def test_a_wrong_setting_is_named_with_the_way_out(override: str, said: str) -> 
         load_settings(None, [override])
 
 
+def test_the_published_prompt_ranks_nothing() -> None:
+    with pytest.raises(SettingsError, match="prompt=paper asks for titles"):
+        load_settings(None, ["language.mode=rank", "language.prompt=paper"])
+
+
 def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="does not exist"):
         load_settings(str(tmp_path / "none.yaml"))

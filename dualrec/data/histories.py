@@ -10,40 +10,51 @@ from dualrec.errors import InputError
 from dualrec.schemas import HISTORIES, conform
 from dualrec.settings import DataSettings
 
+LISTS = ("item_ids", "timestamps", "ratings")
+
 
 def build_histories(interactions: pa.Table, settings: DataSettings) -> pa.Table:
     """Group interactions by user, in order of time and then of place in the file.
 
-    A movie that a user has several times counts once, at its first time.
+    A movie that a user has several times counts once, at its first time. A user with nothing before `settings.until`
+    has an empty history.
 
     Args:
         interactions: schema INTERACTIONS, all rows of every user in it.
 
     Returns:
-        Schema HISTORIES and `interactions int64`, the rows that went into each history.
+        Schema HISTORIES, and of the rows of each user `interactions int64`, all of them, and `later int64`, those that
+        `settings.until` left out.
     """
     ordered = pl.DataFrame(interactions).sort("user_id", "timestamp", "position")
-    counts = ordered.group_by("user_id", maintain_order=True).len("interactions")
-    first = ordered.unique(["user_id", "item_id"], keep="first", maintain_order=True)
+    later = pl.lit(False) if settings.until is None else pl.col("timestamp") >= settings.until
+    counts = ordered.group_by("user_id", maintain_order=True).agg(
+        pl.len().alias("interactions"), later.sum().alias("later")
+    )
+    first = ordered.filter(~later).unique(["user_id", "item_id"], keep="first", maintain_order=True)
     grouped = first.group_by("user_id", maintain_order=True).agg(
         pl.col("item_id").alias("item_ids"), pl.col("timestamp").alias("timestamps"), pl.col("rating").alias("ratings")
     )
-    users = grouped.join(counts, on="user_id", how="left", maintain_order="left").to_arrow()
+    users = _with_all_users(counts, grouped).to_arrow()
     split = pa.array(split_of(users.column("user_id").to_numpy(), settings), pa.string())
     histories = conform(users.append_column("split", split), HISTORIES, "histories")
-    return histories.append_column("interactions", users.column("interactions").cast(pa.int64()))
+    for name in ("interactions", "later"):
+        histories = histories.append_column(name, users.column(name).cast(pa.int64()))
+    return histories
 
 
 def keep_items(histories: pa.Table, kept: np.ndarray) -> pa.Table:
     """Leave only the items in `kept` (sorted int64) in each history. A user with none left keeps an empty history."""
     frame = pl.DataFrame(conform(histories, HISTORIES, "histories"))
-    lists = ["item_ids", "timestamps", "ratings"]
-    order = frame.select("user_id", "split")
-    rows = frame.explode(lists, empty_as_null=False).filter(pl.col("item_ids").is_in(pl.Series(kept).implode()))
-    grouped = rows.group_by("user_id", maintain_order=True).agg(lists)
-    joined = order.join(grouped, on="user_id", how="left", maintain_order="left")
-    filled = joined.with_columns(pl.col(name).fill_null([]) for name in lists)
-    return conform(filled.to_arrow(), HISTORIES, "histories")
+    rows = frame.explode(LISTS, empty_as_null=False).filter(pl.col("item_ids").is_in(pl.Series(kept).implode()))
+    grouped = rows.group_by("user_id", maintain_order=True).agg(LISTS)
+    return conform(_with_all_users(frame.select("user_id", "split"), grouped).to_arrow(), HISTORIES, "histories")
+
+
+def _with_all_users(users: pl.DataFrame, lists: pl.DataFrame) -> pl.DataFrame:
+    """The lists of every user, in the order of `users`; empty ones for those that have none."""
+    joined = users.join(lists, on="user_id", how="left", maintain_order="left")
+    return joined.with_columns(pl.col(name).fill_null([]) for name in LISTS)
 
 
 def item_counts(histories: pa.Table) -> pa.Table:

@@ -94,8 +94,9 @@ def _write(workspace: Workspace, version: str, settings: Settings, source: Sourc
     )
     total = _totals(grouped)
     rows, distinct, users = total["rows"], total["distinct"], {name: total[name] for name in SPLITS}
-    if rows == 0:
-        raise InputError(f"{settings.data.source} holds no interaction: there is nothing to learn from")
+    if rows == total["later"]:
+        when = f" before data.until ({settings.data.until})" if rows else ""
+        raise InputError(f"{settings.data.source} holds no interaction{when}: there is nothing to learn from")
     _check_splits(users, settings)
     counts = pa.concat_tables(
         _tables(grouped.map_batches(item_counts, batch_format="pyarrow", batch_size=None)), promote_options="none"
@@ -116,7 +117,8 @@ def _write(workspace: Workspace, version: str, settings: Settings, source: Sourc
         "interactions": {
             "read": rows,
             "kept": in_histories,
-            "dropped: repeated by the user": rows - distinct,
+            "dropped: at data.until or later": total["later"],
+            "dropped: repeated by the user": rows - total["later"] - distinct,
             "dropped: not among the top items": distinct - in_histories,
         },
     }
@@ -133,16 +135,17 @@ def _only(block: pa.Table, split: str) -> pa.Table:
 
 
 def _totals(histories: ray.data.Dataset) -> dict[str, int]:
-    """Rows read, distinct (user, item) pairs, and users of each split."""
+    """Rows read, rows that came too late, distinct (user, item) pairs, and users of each split."""
 
     def count(block: pa.Table) -> pa.Table:
         split = block.column("split").to_pylist()
         row = {name: split.count(name) for name in SPLITS}
-        row["rows"] = sum(block.column("interactions").to_pylist()) if "interactions" in block.column_names else 0
+        for name, column in (("rows", "interactions"), ("later", "later")):
+            row[name] = pc.sum(block.column(column)).as_py() or 0 if column in block.column_names else 0
         row["distinct"] = len(pc.list_flatten(block.column("item_ids")))
         return pa.Table.from_pylist([row])
 
-    total = dict.fromkeys((*SPLITS, "rows", "distinct"), 0)
+    total = dict.fromkeys((*SPLITS, "rows", "later", "distinct"), 0)
     for sums in _tables(histories.map_batches(count, batch_format="pyarrow", batch_size=None)):
         for row in sums.to_pylist():
             total = {name: value + row[name] for name, value in total.items()}

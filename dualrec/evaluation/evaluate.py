@@ -1,128 +1,113 @@
-"""The job `evaluate`: test users' cut histories and models in; reports/RUN with metrics.json and report.md out."""
+"""The job `evaluate`: test users' cut histories and models in; reports/RUN out, with lists, metrics and report."""
 
 import json
-from functools import partial
+import time
 from typing import Any
 
-import pyarrow as pa
-import ray.data
-
-from dualrec.data.prepare import Prepared, prepared
-from dualrec.errors import InputError
+from dualrec.data.prepare import prepared
+from dualrec.evaluation.answers import Answers
+from dualrec.evaluation.html_report import html_report
+from dualrec.evaluation.language_systems import IN_FORCE, LANGUAGE, language_answers, settings_of, system_name
+from dualrec.evaluation.lists import read_lists
+from dualrec.evaluation.measure import Measured, measured
+from dualrec.evaluation.nir_answers import nir_answers
+from dualrec.evaluation.questions import Questions, questions
+from dualrec.evaluation.registry import PROMPTED, is_prompted
 from dualrec.evaluation.report import markdown_report, terminal_table
-from dualrec.evaluation.systems import measure
-from dualrec.fusion import PURPOSE, calibration_requests, fit_weight
-from dualrec.language.models import decodings_of
-from dualrec.progress import logged_progress
-from dualrec.requests import Decoding, cut_requests, made_for
-from dualrec.schemas import TRACES
-from dualrec.scoring import load_models, score, scoring_version
+from dualrec.evaluation.scorers import scored
+from dualrec.evaluation.system_facts import facts_of_language, facts_of_lists, facts_of_nir, facts_of_scorers
+from dualrec.scoring import scoring_version
 from dualrec.session import ray_session
 from dualrec.settings import Settings, version_of
 from dualrec.summary import Summary
 from dualrec.workspace import Workspace
 
-Variants = dict[Decoding, Settings]
-
 
 def evaluate(settings: Settings, force: bool = False) -> Summary:
-    """Measure every system under every protocol on the test users, unless this report is there.
+    """Measure every system under every protocol, unless this report is there.
 
     Raises:
-        WorkspaceError: there are no histories or no sequence model, or the workspace cannot be written.
+        WorkspaceError: there are no histories, a model has not been trained, or the workspace cannot be written.
         AssetError: a model cannot be had.
-        InputError: no test user has a history long enough for a protocol.
+        InputError: nobody can be asked about under a protocol, or another system's lists are not what they should be.
+        SettingsError: a baseline or a variant's setting is unknown.
     """
     workspace = Workspace(settings.workspace)
-    data = prepared(workspace, settings)
     settings = settings.model_copy(update={"ranking": settings.ranking.model_copy(update={"preset": "fused"})})
-    run = version_of(scoring_version(data, settings), settings.ranking, settings.evaluation)
+    data = prepared(workspace, settings)
+    run = version_of(scoring_version(data, settings), settings.ranking, settings.evaluation, settings.baselines)
     name = f"reports/{run}"
     if not workspace.has(name) or force:
         with ray_session(settings.cluster):
-            _write(workspace, data, settings, name)
+            _write(workspace, settings, name)
     return _summary(workspace, name)
 
 
-def _write(workspace: Workspace, data: Prepared, settings: Settings, name: str) -> None:
-    models, variants = load_models(workspace, data, settings), _variants(settings)
-    made: dict[str, Any] = {"data_version": data.version, "settings": settings.model_dump(mode="json")}
+def _write(workspace: Workspace, settings: Settings, name: str) -> None:
+    started = time.perf_counter()
+    made: dict[str, Any] = {"settings": settings.model_dump(mode="json")}
     with workspace.writing(name, made) as folder:
-        traces_folder = f"{folder}/traces"
-        requests = _requests(workspace, data, variants)
-        with logged_progress(requests.count(), "requests") as counter:
-            score(requests, models, settings, counter).write_parquet(traces_folder, filesystem=workspace.filesystem)
-        traces = workspace.read_table(workspace.name_of(traces_folder), TRACES)
-        fits = {
-            decoding: fit_weight(made_for(traces, PURPOSE, decoding), workspace, data, variant)
-            for decoding, variant in variants.items()
-        }
-        weights: dict[Decoding, float] = {decoding: fit["weight"] for decoding, fit in fits.items()}
-        protocols = {}
-        for protocol in settings.evaluation.protocols:
-            rows = {decoding: _rows(traces, protocol, decoding) for decoding in variants}
-            protocols[protocol] = measure(
-                rows, weights, models.catalogue, protocol, settings.evaluation, settings.language.titles
-            )
-        metrics = {
-            "dataset": data.dataset,
-            "settings_hash": version_of(settings),
-            "decoding": settings.language.decoding,
-            "validation": fits,
-            "protocols": protocols,
-        }
-        _write_text(workspace, f"{folder}/metrics.json", json.dumps(metrics, indent=2))
-        _write_text(workspace, f"{folder}/report.md", markdown_report(metrics))
+        metrics: dict[str, Any] = {"settings_hash": version_of(settings), "decoding": settings.language.decoding}
+        metrics |= {"validation": {}, "protocols": {}, "systems": {}}
+        for question in questions(workspace, settings):
+            answered = _answer(workspace, question, folder)
+            metrics["dataset"] = question.data.dataset
+            made["data_version"] = question.data.version
+            for protocol, result in measured(workspace, question, answered, f"{folder}/lists").items():
+                metrics["protocols"][protocol] = result
+            metrics["validation"] = answered.fits | metrics["validation"]
+            metrics["systems"] = answered.systems | metrics["systems"]
+        metrics["seconds"] = {"evaluate": round(time.perf_counter() - started, 1)}
+        texts = {"metrics.json": json.dumps(metrics, indent=2), "report.md": markdown_report(metrics)}
+        for file, text in {**texts, "report.html": html_report(metrics)}.items():
+            with workspace.filesystem.open_output_stream(f"{folder}/{file}") as stream:
+                stream.write(text.encode())
 
 
-def _variants(settings: Settings) -> Variants:
-    """The settings for each decoding that is measured, the one in force first."""
-    possible = decodings_of(settings.language.model)
-    others = [decoding for decoding in settings.evaluation.decodings if decoding in possible]
-    decodings = dict.fromkeys((settings.language.decoding, *others))
-    return {
-        decoding: settings.model_copy(update={"language": settings.language.model_copy(update={"decoding": decoding})})
-        for decoding in decodings
-    }
+def _answer(workspace: Workspace, question: Questions, folder: str) -> Measured:
+    """Every system's answers to the questions that rest on the same data."""
+    settings, data = question.settings, question.data
+    scorers = scored(workspace, data, settings, question.asked)
+    found = Measured(dict(scorers), {}, {}, facts_of_scorers(workspace, data, settings, scorers))
+    if not question.before_a_moment:
+        for name, path in settings.evaluation.lists.items():
+            item_ids = data.catalogue.column("item_id").to_numpy()
+            found.answers[name] = read_lists(path, question.asked, item_ids, data.version)
+            found.systems[name] = facts_of_lists(path)
+    if settings.evaluation.language:
+        _ask_language_models(workspace, question, scorers, found, folder)
+    return found
 
 
-def _requests(workspace: Workspace, data: Prepared, variants: Variants) -> ray.data.Dataset:
-    settings = next(iter(variants.values()))
-    histories = data.read_histories(workspace, "test")
-    if settings.evaluation.max_users:
-        histories = (
-            histories.random_shuffle(seed=settings.evaluation.seed).limit(settings.evaluation.max_users).materialize()
-        )
-    parts = []
-    for decoding, variant in variants.items():
-        for protocol in settings.evaluation.protocols:
-            cut = partial(cut_requests, protocol=protocol, purpose=protocol, decoding=decoding)
-            parts.append(histories.map_batches(cut, batch_format="pyarrow", batch_size=None))
-        calibration = calibration_requests(workspace, data, variant)
-        parts += [calibration] if calibration is not None else []
-    return parts[0].union(*parts[1:])
-
-
-def _rows(traces: pa.Table, protocol: str, decoding: Decoding) -> list[dict[str, Any]]:
-    rows = made_for(traces, protocol, decoding).sort_by("user_id").to_pylist()
-    if not rows:
-        raise InputError(f"no test user has a history long enough for the protocol {protocol}: bring more users")
-    return list(rows)
-
-
-def _write_text(workspace: Workspace, path: str, text: str) -> None:
-    with workspace.filesystem.open_output_stream(path) as stream:
-        stream.write(text.encode())
+def _ask_language_models(
+    workspace: Workspace, question: Questions, scorers: dict[str, dict[str, Answers]], found: Measured, folder: str
+) -> None:
+    """Add what needs a language model: ours under every protocol, the variants and NIR under some."""
+    settings, data = question.settings, question.data
+    few = {name: cases for name, cases in question.asked.items() if name in question.variant_protocols}
+    if few and is_prompted(settings.baselines.systems):
+        found.answers[PROMPTED] = nir_answers(workspace, data, settings, few, scorers)
+        found.systems[PROMPTED] = facts_of_nir(settings, found.answers[PROMPTED])
+    variants = settings.evaluation.variants if few else ()
+    for number, variant in enumerate((IN_FORCE, *variants)):
+        own = settings_of(settings, data, variant)
+        place = f"{folder}/traces/{data.version}-{number}"
+        asked = question.asked if variant is IN_FORCE else few
+        answers = language_answers(workspace, data, own, variant, asked, scorers, place)
+        found.answers |= answers.answers
+        found.systems |= facts_of_language(answers, variant, own)
+        found.shares[system_name(LANGUAGE, variant)] = answers.shares
+        if answers.fit is not None and not question.before_a_moment:
+            found.fits[variant.name if variant is not IN_FORCE else settings.language.decoding] = answers.fit
 
 
 def _summary(workspace: Workspace, name: str) -> Summary:
     metrics = json.loads(workspace.read_bytes(f"{name}/metrics.json"))
-    fits = metrics["validation"]
     lines: dict[str, object] = {"data set": metrics["dataset"], "decoding": metrics["decoding"]}
-    for decoding, fit in fits.items():
-        lines[f"on validation users, {decoding}"] = (
+    for variant, fit in metrics["validation"].items():
+        lines[f"on validation users, {variant}"] = (
             f"NDCG@10 {fit['language_ndcg_at_10']:.4f} of the language model alone; its weight {fit['weight']}"
         )
-    places = {file: f"{workspace.uri}/{name}/{file}" for file in ("metrics.json", "report.md")}
+    places = {file: f"{workspace.uri}/{name}/{file}" for file in ("metrics.json", "report.md", "report.html")}
     tables = [terminal_table(protocol, result) for protocol, result in metrics["protocols"].items()]
     return Summary("evaluate", lines, places, tables)

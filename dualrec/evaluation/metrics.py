@@ -1,92 +1,121 @@
-"""Metrics of each user, their means, and bootstrap intervals. Knows lists, truths and genres; not models.
+"""Metrics of many lists at once, a value a user. Knows arrays of item numbers and genres; not systems or tables.
 
-A metric that does not apply to a user (a share of titles where none were written) is NaN there and left out of the mean.
+Lists hold item numbers from 1, best first. 0 stands for no item, -1 for a title that is in no catalogue: neither hits, and
+each takes its place. A metric that does not apply to a user is NaN there and left out of the mean.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
-from dualrec.accuracy import hit_at, ndcg_at
-
-CUT_OFFS = (1, 5, 10)
+CUT_OFFS = (1, 5, 10, 20)
+LENGTH = max(CUT_OFFS)
+BEYOND = 10  # places of a list that the metrics beyond accuracy look at
 
 
 @dataclass(frozen=True)
-class Listed:
-    """One user's list under one protocol.
+class ItemFacts:
+    """What the metrics know of the N items, each with a row 0 of nothing in front.
 
     Attributes:
-        items: best first; None stands for a title in no catalogue.
-        titles_written: items of the titles that the language model wrote, None where a title is in no catalogue; None
-            for systems that write none.
-        well_formed: whether the answer held as many titles as were asked for, each with its year.
+        genres: float32 (N + 1, G), 1 where the item has the genre.
+        popularity: float64 (N + 1,), the share of training users who watched it.
     """
 
-    items: Sequence[int | None]
-    truth: Sequence[int]
-    watched: Sequence[int]
-    titles_written: Sequence[int | None] | None = None
-    well_formed: bool = False
+    genres: np.ndarray
+    popularity: np.ndarray
 
 
-def user_metrics(listed: Listed, genres: dict[int, frozenset[str]]) -> dict[str, float]:
-    """All metrics of one user. `genre Jaccard` compares the first item with the next movie, as published, and the best
-    of the five does so with the closest of the first five items.
-    """
-    metrics = {f"HR@{k}": hit_at(k, listed.items, listed.truth) for k in CUT_OFFS}
-    metrics |= {f"NDCG@{k}": ndcg_at(k, listed.items, listed.truth) for k in CUT_OFFS}
-    following = listed.truth[0]
-    similar = [jaccard(genres, item, following) for item in listed.items[:5]]
-    metrics["genre Jaccard"] = similar[0] if similar else 0.0
-    metrics["genre Jaccard, best of 5"] = max(similar, default=0.0)
-    return metrics | _title_shares(listed)
+def item_facts(catalogue: pa.Table, training_users: int) -> ItemFacts:
+    """Facts of a catalogue (schema CATALOGUE, ordered by item_id)."""
+    lists = catalogue.column("genres").to_pylist()
+    columns = {name: place for place, name in enumerate(sorted({name for names in lists for name in names}))}
+    genres = np.zeros((len(lists) + 1, max(len(columns), 1)), np.float32)
+    for row, names in enumerate(lists, start=1):
+        genres[row, [columns[name] for name in names]] = 1
+    popularity = catalogue.column("popularity").to_numpy().astype(np.float64) / max(training_users, 1)
+    return ItemFacts(genres, np.concatenate([[0.0], popularity]))
 
 
-def jaccard(genres: dict[int, frozenset[str]], one: int | None, other: int) -> float:
-    """Shared genres over all genres of two items; 0 where one is unknown or neither has any."""
-    a, b = genres.get(one, frozenset()) if one is not None else frozenset(), genres[other]
-    return len(a & b) / len(a | b) if a | b else 0.0
+def user_metrics(
+    lists: np.ndarray, truth: Sequence[np.ndarray], visible: Sequence[np.ndarray], facts: ItemFacts
+) -> dict[str, np.ndarray]:
+    """Every metric of every user: name to float64 (n,).
 
-
-def intervals(values: np.ndarray, samples: int, seed: int, level: float = 0.95) -> np.ndarray:
-    """Means and percentile bootstrap bounds over users.
+    HR@k is 1 where any of the first k is true. NDCG@k is the standard one over the ideal list (Järvelin and Kekäläinen
+    2002), MRR@k the reciprocal rank of the first true item among the first k. `genre Jaccard` compares the first item
+    with the next movie, as published; the best of the five does so with the closest of the first five.
+    `novelty` is the mean of -log2 of the share of users who watched an item (Vargas and Castells 2011), `popularity
+    lift` the list's mean popularity over the history's, less 1 (Abdollahpouri et al. 2019), `diversity` the mean genre
+    distance of two items of the list (Ziegler et al. 2005).
 
     Args:
-        values: float64 (users, metrics); NaN where a metric does not apply.
-
-    Returns:
-        float64 (metrics, 3): mean, lower and upper bound; NaN where no user has a value.
+        lists: int32 (n, LENGTH).
+        truth: hidden item numbers of each user, oldest first, one at least.
+        visible: item numbers of each history.
     """
-    users = len(values)
-    present = ~np.isnan(values)
-    filled = np.where(present, values, 0.0)
-    weights = np.random.default_rng(seed).multinomial(users, np.full(users, 1 / users), samples).astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        mean = filled.sum(0) / present.sum(0)
-        resampled = (weights @ filled) / (weights @ present)
-    low, high = (_quantile(resampled, q) for q in ((1 - level) / 2, (1 + level) / 2))
-    return np.stack([mean, low, high], axis=1)
+    hits = _hits(lists, truth)
+    sizes = np.array([len(numbers) for numbers in truth])
+    metrics = _accuracy(hits, sizes)
+    following = np.array([numbers[0] for numbers in truth])
+    similar = jaccard(facts.genres[np.maximum(lists[:, :5], 0)], facts.genres[following][:, None])
+    metrics["genre Jaccard"] = similar[:, 0]
+    metrics["genre Jaccard, best of 5"] = similar.max(1)
+    return metrics | _beyond_accuracy(lists[:, :BEYOND], visible, facts)
 
 
-def _quantile(resampled: np.ndarray, q: float) -> np.ndarray:
-    empty = np.isnan(resampled).all(0)
-    result = np.full(resampled.shape[1], np.nan)
-    if not empty.all():
-        result[~empty] = np.nanquantile(resampled[:, ~empty], q, axis=0)
-    return result
+def coverage(lists: np.ndarray, items: int) -> float:
+    """The share of the catalogue that stands in anyone's first places."""
+    return len(np.setdiff1d(lists[:, :BEYOND], [0, -1])) / items
 
 
-def _title_shares(listed: Listed) -> dict[str, float]:
-    names = ("titles resolved", "titles repeated", "titles already watched")
-    written = listed.titles_written
-    if written is None:
-        return dict.fromkeys((*names, "answers well formed"), float("nan"))
-    formed = {"answers well formed": float(listed.well_formed)}
-    if not written:
-        return dict.fromkeys(names, float("nan")) | formed
-    known = [item for item in written if item is not None]
-    watched = set(listed.watched)
-    shares = (len(known), len(known) - len(set(known)), sum(item in watched for item in known))
-    return {name: share / len(written) for name, share in zip(names, shares, strict=True)} | formed
+def jaccard(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Shared genres over all genres along the last axis; 0 where neither has any."""
+    shared = (one * other).sum(-1, dtype=np.float64)
+    together = one.sum(-1) + other.sum(-1) - shared
+    return np.divide(shared, together, out=np.zeros_like(shared), where=together > 0)
+
+
+def _hits(lists: np.ndarray, truth: Sequence[np.ndarray]) -> np.ndarray:
+    """Which places hold a true item, bool (n, length)."""
+    span = max(int(lists.max(initial=0)), max(int(numbers.max()) for numbers in truth)) + 1
+    keys = np.repeat(np.arange(len(truth)), [len(numbers) for numbers in truth]) * span + np.concatenate(list(truth))
+    places = np.arange(len(lists))[:, None] * span + np.maximum(lists, 0)
+    return np.isin(places, keys) & (lists > 0)
+
+
+def _accuracy(hits: np.ndarray, truths: np.ndarray) -> dict[str, np.ndarray]:
+    gains = 1 / np.log2(np.arange(LENGTH) + 2)
+    ideal = np.concatenate([[0.0], np.cumsum(gains)])
+    first = np.where(hits.any(1), hits.argmax(1), LENGTH)
+    metrics = {}
+    for k in CUT_OFFS:
+        metrics[f"HR@{k}"] = (first < k).astype(np.float64)
+        metrics[f"NDCG@{k}"] = (hits[:, :k] * gains[:k]).sum(1) / ideal[np.minimum(truths, k)]
+        metrics[f"MRR@{k}"] = np.where(first < k, 1 / (first + 1), 0.0)
+    return metrics
+
+
+def _beyond_accuracy(lists: np.ndarray, visible: Sequence[np.ndarray], facts: ItemFacts) -> dict[str, np.ndarray]:
+    present = lists > 0
+    numbers = np.maximum(lists, 0)
+    popularity = facts.popularity[numbers]
+    rarest = 1 / (1 / facts.popularity[facts.popularity > 0].min(initial=1.0) + 1)  # for what nobody has watched
+    of_history = np.array([facts.popularity[one].mean() if len(one) else np.nan for one in visible])
+    genres = facts.genres[numbers] * present[..., None]
+    pairs = jaccard(genres[:, :, None], genres[:, None])
+    both = np.triu(present[:, :, None] & present[:, None], 1)
+    return {
+        f"novelty@{BEYOND}": _mean(-np.log2(np.maximum(popularity, rarest)), present),
+        f"popularity lift@{BEYOND}": _mean(popularity, present) / of_history - 1,
+        f"diversity@{BEYOND}": _mean((1 - pairs).reshape(len(lists), -1), both.reshape(len(lists), -1)),
+    }
+
+
+def _mean(values: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """Means along rows over what is present; NaN where nothing is."""
+    counts = present.sum(1)
+    means = np.full(len(values), np.nan)
+    return np.divide((values * present).sum(1), counts, out=means, where=counts > 0)

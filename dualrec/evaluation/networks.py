@@ -4,6 +4,9 @@ A baseline brings a network alone. Its `forward(batch)` gives a state of each hi
 every item for each state. Where `every_position` holds, forward gives the state after each place of the inputs, which
 must not look ahead, and every place is trained on. Elsewhere it gives the state of the whole inputs, and the harness
 trains on histories that are cut at random places.
+
+A network may have `prepare(training)`, called once before it learns, to fill its buffers from the histories; and may
+set `auxiliary_loss` in forward while it trains, which is added to the loss.
 """
 
 import math
@@ -83,6 +86,9 @@ def _learn(kind: _NetworkKind, data: TrainingData, parameters: Parameters) -> Le
     torch.manual_seed(settings.seed)
     random = np.random.default_rng(settings.seed)
     network = kind.build(data.items, parameters)
+    prepare = getattr(network, "prepare", None)
+    if prepare is not None:
+        prepare(data.training)
     optimizer = torch.optim.AdamW(
         network.parameters(),
         lr=float(parameters["learning_rate"]),

@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from dualrec.requests import Protocol
-
 
 @dataclass(frozen=True)
 class Published:
@@ -18,7 +16,7 @@ class Published:
     values: dict[str, float]
 
 
-PUBLISHED: dict[Protocol, tuple[Published, ...]] = {
+PUBLISHED: dict[str, tuple[Published, ...]] = {
     "next_item": (
         Published(
             "LSTM (published, ML-1M)",

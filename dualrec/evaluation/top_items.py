@@ -26,7 +26,7 @@ def top_numbers(scores: np.ndarray, length: int) -> np.ndarray:
 
     Items with a score of minus infinity, or none (NaN), are never among them.
     """
-    kept = torch.from_numpy(scores).nan_to_num_(nan=-torch.inf)
+    kept = torch.from_numpy(scores).nan_to_num_(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
     values, places = kept.topk(min(length, scores.shape[1]), dim=1)
     numbers = np.zeros((len(scores), length), np.int32)
     numbers[:, : places.shape[1]] = torch.where(values > -torch.inf, places + 1, 0).numpy()

@@ -14,16 +14,19 @@ from dualrec.settings import Settings, version_of
 ADAPTER, MERGED = "adapter", "merged"
 METRICS, CURVES, TENSORBOARD = "metrics.json", "curves.png", "tensorboard"
 
-_SHAPES_EXAMPLES = {"model", "prompt", "history_length", "titles", "max_prompt_tokens"}
+_SHAPES_EXAMPLES = {
+    "model", "mode", "prompt", "history_length", "history_order", "hint", "titles", "max_prompt_tokens",
+}  # fmt: skip
 _CHANGES_NO_RESULT = {"resources", "zero_stage", "cpu_offload", "gradient_checkpointing", "accumulation"}
 
 
 def language_version(data: Prepared, settings: Settings) -> str:
     """The version of the language model that these histories, sequence model and settings make."""
+    shapes = _SHAPES_EXAMPLES | ({"rank_candidates"} if settings.language.mode == "rank" else set())
     return version_of(
         sequence_version(data, settings),
         settings.finetune.model_dump(mode="json", exclude=_CHANGES_NO_RESULT),
-        settings.language.model_dump(mode="json", include=_SHAPES_EXAMPLES),
+        settings.language.model_dump(mode="json", include=shapes),
     )
 
 

@@ -5,7 +5,8 @@ import heapq
 import pyarrow as pa
 
 from dualrec.errors import AssetError, InputError
-from dualrec.language.examples import most_expected
+from dualrec.language.examples import most_expected, soonest_candidate
+from dualrec.language.labels import label_tokens
 from dualrec.language.models import LanguageModel
 from dualrec.language.titles import filed_title
 from dualrec.language.tokens import PromptBuilder
@@ -25,7 +26,8 @@ class ExampleEncoder:
     """Turns examples with hints into token ids.
 
     The answer is its movies' titles as they are filed, one a line, and the tokenizer's end token; which movies, and
-    in which order, `examples.most_expected` says, and as published the next ones in order.
+    in which order, `examples.most_expected` says, and as published the next ones in order. Where items are ranked, it
+    is the label of `examples.soonest_candidate` and nothing else.
 
     Args:
         folder: a Hugging Face folder with a tokenizer.
@@ -33,6 +35,7 @@ class ExampleEncoder:
 
     Raises:
         AssetError: the tokenizer has no end token or no chat template.
+        SettingsError: items are to be ranked, and the tokenizer has no label for each.
         InputError: the longest answer leaves no room for a prompt, even one without movies.
     """
 
@@ -54,7 +57,8 @@ class ExampleEncoder:
                 "model, or put chat_template.jinja into the folder"
             )
         self.titles, self.as_published = titles, finetune.examples == "published"
-        longest = sum(heapq.nlargest(language.titles, (len(self._line(item)) for item in titles))) + 1
+        self.labels = label_tokens(tokenizer, language.rank_candidates) if language.mode == "rank" else None
+        longest = 1 if self.labels else self._longest_answer(language.titles)
         budget = min(language.max_prompt_tokens, finetune.max_tokens - longest)
         self.prompts.settings = language.model_copy(update={"max_prompt_tokens": budget})
         self._check_room(budget, longest, finetune)
@@ -62,8 +66,9 @@ class ExampleEncoder:
     def __call__(self, examples: pa.Table) -> pa.Table:
         """A table of schema ENCODED for examples of schema EXAMPLES with what `folds.Hints` adds."""
         prompts = self.prompts(examples).column("tokenized_prompt").to_pylist()
-        columns = (examples.column(name).to_pylist() for name in ("next_ids", "next_probabilities"))
-        answers = [self._answer(*row) for row in zip(*columns, strict=True)]
+        names = ("next_ids", "sequence_item_ids" if self.labels else "next_probabilities")
+        answer = self._label if self.labels else self._answer
+        answers = [answer(*row) for row in zip(*(examples.column(name).to_pylist() for name in names), strict=True)]
         return pa.table(
             [
                 examples.column("user_id"),
@@ -80,6 +85,14 @@ class ExampleEncoder:
         text = "\n".join(self._title(item) for item in movies)
         return [*self._tokens(text), self.prompts.tokenizer.eos_token_id]
 
+    def _label(self, next_ids: list[int], candidates: list[int]) -> list[int]:
+        place = soonest_candidate(next_ids, candidates)
+        assert self.labels and place is not None, "an example without an answer among its candidates"
+        return [self.labels[place]]
+
+    def _longest_answer(self, titles: int) -> int:
+        return sum(heapq.nlargest(titles, (len(self._line(item)) for item in self.titles))) + 1
+
     def _line(self, item: int) -> list[int]:
         return self._tokens(f"{self._title(item)}\n")
 
@@ -90,17 +103,23 @@ class ExampleEncoder:
         return list(self.prompts.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _check_room(self, budget: int, longest: int, finetune: FinetuneSettings) -> None:
-        nothing = pa.table(
-            {
-                "item_ids": pa.array([[]], pa.list_(pa.int64())),
-                "sequence_item_ids": pa.array([[max(self.titles, key=lambda item: len(self._title(item)))]]),
-            }
-        )
+        nothing = pa.array([[]], pa.list_(pa.int64()))
         try:
-            self.prompts(nothing)
+            self.prompts(pa.table({"item_ids": nothing, "sequence_item_ids": pa.array([self._long_suggestions()])}))
         except ValueError as error:
+            fewer = "rank fewer language.rank_candidates" if self.labels else "ask for fewer language.titles"
             raise InputError(
                 f"a prompt without any movie does not fit: {error}. The longest answer takes {longest} tokens of "
                 f"finetune.max_tokens ({finetune.max_tokens}), which leaves {budget}: raise finetune.max_tokens and "
-                "language.max_prompt_tokens, or ask for fewer language.titles"
+                f"language.max_prompt_tokens, or {fewer}"
             ) from error
+
+    def _long_suggestions(self) -> list[int]:
+        """The longest title for a hint; as many candidates as are ranked, each longer than nine in ten titles.
+
+        Candidates are never all among the longest: room for that would be room that no prompt takes.
+        """
+        longest_first = sorted(self.titles, key=lambda item: -len(self._title(item)))
+        if not self.labels:
+            return longest_first[:1]
+        return [longest_first[len(longest_first) // 10]] * len(self.labels)

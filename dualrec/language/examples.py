@@ -91,6 +91,18 @@ def most_expected(next_ids: list[int], probabilities: list[float], titles: int) 
     return [next_ids[place] for place in order[:titles]]
 
 
+def soonest_candidate(next_ids: list[int], candidates: list[int]) -> int | None:
+    """The place of the candidate that the user watches first after the cut, or None where none of them is watched."""
+    return next((candidates.index(item) for item in next_ids if item in candidates), None)
+
+
+def with_an_answer(examples: pa.Table) -> pa.Table:
+    """The examples whose sequence_item_ids hold one of their next_ids: the rest have nothing that could be ranked first."""
+    columns = (examples.column(name).to_pylist() for name in ("next_ids", "sequence_item_ids"))
+    answered = [not set(after).isdisjoint(shown) for after, shown in zip(*columns, strict=True)]
+    return examples.filter(pa.array(answered, pa.bool_()))
+
+
 def fold_of(user_ids: np.ndarray, seed: int) -> np.ndarray:
     """The half of the training users that each is in, 0 or 1, int8 (n,): by a seeded hash that no split shares."""
     return (hashed(user_ids, seed + 1_000_003) >> np.uint64(32)).astype(np.int64).astype(np.int8) % FOLDS

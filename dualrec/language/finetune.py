@@ -1,6 +1,7 @@
 """The job `finetune-language`: histories and the sequence model in; models/language/VERSION out."""
 
 import json
+import logging
 import shutil
 import tempfile
 import time
@@ -18,9 +19,9 @@ from dualrec.data.catalogue import titles_of
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.errors import AssetError, InputError, SettingsError
 from dualrec.language.artefact import ADAPTER, CURVES, MERGED, METRICS, TENSORBOARD, language_name
-from dualrec.language.examples import AHEAD, LAST, published_cuts, several_cuts, validation_cuts
+from dualrec.language.examples import AHEAD, LAST, published_cuts, several_cuts, validation_cuts, with_an_answer
 from dualrec.language.folds import Hints, fold_models
-from dualrec.language.models import LanguageModel, check_room_on_cpus, language_model
+from dualrec.language.models import LanguageModel, check_ranking, check_room_on_cpus, language_model
 from dualrec.language.train import best_epoch, fit_adapter
 from dualrec.sequence.artefact import WEIGHTS, sequence_name
 from dualrec.session import largest_node_gib, ray_session
@@ -30,6 +31,8 @@ from dualrec.workspace import Workspace
 
 _BATCH = 256  # examples that an actor turns into tokens at a time
 
+logger = logging.getLogger(__name__)
+
 
 def finetune_language(settings: Settings, force: bool = False) -> Summary:
     """Fine-tune the language model on the training users, unless it is there.
@@ -37,7 +40,8 @@ def finetune_language(settings: Settings, force: bool = False) -> Summary:
     Raises:
         WorkspaceError: there are no histories or no sequence model, or the workspace cannot be written.
         AssetError: the language model cannot be had, or lacks weights, a tokenizer or a chat template.
-        SettingsError: its target modules match no layer, it is served at an endpoint, or it fits on no node.
+        SettingsError: its target modules match no layer, it is served at an endpoint, it fits on no node, or it cannot
+            rank as many items as it should.
         InputError: there are too few examples, or a prompt cannot fit its limit.
         DualrecError: more workers died than `finetune.resources.max_failures`.
     """
@@ -54,6 +58,7 @@ def finetune_language(settings: Settings, force: bool = False) -> Summary:
                 "name a model whose weights can be had"
             )
         check_folder(folder)
+        check_ranking(settings)
         with ray_session(settings.cluster):
             if not settings.finetune.resources.use_gpu:
                 check_room_on_cpus(settings.language.model, largest_node_gib())
@@ -97,7 +102,7 @@ def encoded_examples(
         ahead, weights = max(AHEAD, language.titles), fold_models(workspace, data, settings)
         cut_training = partial(several_cuts, ahead=ahead, per_user=tuning.examples_per_user, **cut)
     encode = partial(
-        _encode, settings=settings, preset=preset, folder=folder, titles=ray.put(titles_of(data.catalogue))
+        _encoded, settings=settings, preset=preset, folder=folder, titles=ray.put(titles_of(data.catalogue))
     )
     sets = []
     for split, cuts, most, hints in (
@@ -106,29 +111,57 @@ def encoded_examples(
     ):
         histories = data.read_histories(workspace, split)
         examples = histories.map_batches(cuts, batch_format="pyarrow", batch_size=None)
-        if most:
-            examples = examples.sort("order").limit(most)
-        sets.append(encode(examples, weights=ray.put(hints)).materialize())
+        hinted = partial(_hinted, weights=ray.put(hints), settings=settings)
+        if language.mode == "rank":
+            chosen = _sample(_with_an_answer(hinted(examples), split, settings), most)
+        else:
+            chosen = hinted(_sample(examples, most))
+        sets.append(encode(chosen).materialize())
     training, validation = sets
     _check_enough(training.count(), validation.count(), settings)
     return training, validation
 
 
-def _encode(
+def _sample(examples: ray.data.Dataset, most: int) -> ray.data.Dataset:
+    return examples.sort("order").limit(most) if most else examples
+
+
+def _hinted(examples: ray.data.Dataset, weights: "ray.ObjectRef[list[bytes]]", settings: Settings) -> ray.data.Dataset:
+    count = settings.language.rank_candidates if settings.language.mode == "rank" else 1
+    return _through(examples, Hints, 0.2, weights=weights, settings=settings.sequence, count=count)
+
+
+def _with_an_answer(examples: ray.data.Dataset, split: str, settings: Settings) -> ray.data.Dataset:
+    """The hinted examples that can be answered by one of their candidates. Says how many cannot."""
+    examples = examples.materialize()
+    kept = examples.map_batches(with_an_answer, batch_format="pyarrow", batch_size=None).materialize()
+    total = examples.count()
+    logger.info(
+        f"{total - kept.count()} of {total} {split} examples are left out: none of the movies after their cuts is "
+        f"among the sequence model's first {settings.language.rank_candidates}"
+    )
+    return kept
+
+
+def _encoded(
     examples: ray.data.Dataset,
-    weights: "ray.ObjectRef[list[bytes]]",
     titles: "ray.ObjectRef[dict[int, str]]",
     settings: Settings,
     preset: LanguageModel,
     folder: Path,
 ) -> ray.data.Dataset:
-    through: dict[str, Any] = {"batch_size": _BATCH, "batch_format": "pyarrow", "compute": ActorPoolStrategy(size=1)}
-    hinted = examples.map_batches(
-        Hints, fn_constructor_kwargs={"weights": weights, "settings": settings.sequence}, num_cpus=0.2, **through
-    )
     arguments = {"folder": str(folder), "preset": preset, "language": settings.language, "finetune": settings.finetune}
-    return hinted.map_batches(
-        _EncodeActor, fn_constructor_kwargs={**arguments, "titles": titles}, num_cpus=0.1, **through
+    return _through(examples, _EncodeActor, 0.1, titles=titles, **arguments)
+
+
+def _through(examples: ray.data.Dataset, actor: type, cpus: float, **arguments: Any) -> ray.data.Dataset:
+    return examples.map_batches(
+        actor,
+        fn_constructor_kwargs=arguments,
+        batch_size=_BATCH,
+        batch_format="pyarrow",
+        compute=ActorPoolStrategy(size=1),
+        num_cpus=cpus,
     )
 
 
@@ -146,7 +179,7 @@ class _EncodeActor:
 
 @ray.remote
 def _check(folder: str, preset: LanguageModel, settings: Settings, titles: dict[int, str]) -> None:
-    """Find out in seconds what would fail after minutes: target modules, end token, chat template, room for a prompt."""
+    """Find out in seconds what would fail after minutes: layers to adapt, end token, chat template, labels, room."""
     from dualrec.language.encode import ExampleEncoder
     from dualrec.language.lora import check_model
 
@@ -215,8 +248,8 @@ def _check_enough(training: int, validation: int, settings: Settings) -> None:
         )
     if validation == 0:
         raise InputError(
-            f"no validation user has {LAST + titles + 1} movies, so no epoch can be chosen: bring longer histories, or "
-            "raise data.validation_fraction"
+            f"no validation user has {LAST + titles + 1} movies and, where items are ranked, one of the next among "
+            "them, so no epoch can be chosen: bring longer histories, or raise data.validation_fraction"
         )
 
 

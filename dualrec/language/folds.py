@@ -66,19 +66,22 @@ class Hints:
 
     Args:
         weights: of the model for each fold; one for all folds where no fold matters.
+        count: how many of its best items to name.
     """
 
-    def __init__(self, weights: "ray.ObjectRef[list[bytes]]", settings: SequenceSettings, **options: Any) -> None:
+    def __init__(
+        self, weights: "ray.ObjectRef[list[bytes]]", settings: SequenceSettings, count: int = 1, **options: Any
+    ) -> None:
         from dualrec.sequence.predict import SequencePredictor
 
-        first = settings.model_copy(update={"top_k": 1})
+        first = settings.model_copy(update={"top_k": count})
         self.models = [SequencePredictor(one, first, **options) for one in ray.get(weights)]
 
     def __call__(self, examples: pa.Table) -> pa.Table:
         """Append sequence_item_ids list<int64> and next_probabilities list<float32>.
 
-        The first is the best item that the user had not watched, or none where everything is watched; the second says
-        how likely each of next_ids was to come.
+        The first are the best `count` items that the user had not watched, fewer where nearly everything is watched;
+        the second says how likely each of next_ids was to come.
         """
         import numpy as np
 

@@ -1,8 +1,10 @@
 """Generation by vLLM actors under Ray Data. Takes requests with prompts; gives text, token counts and errors.
 
-A row on which the engine fails comes back with its error and no text; it never stops the others.
+Where items are ranked, the text is one of the labels, and the likelihoods of all of them come with it. A row on which
+the engine fails comes back with its error and no text; it never stops the others.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -20,7 +22,8 @@ _CARRIED = (*PROMPTED.names, "max_tokens")  # the token ids stay behind
 def generate(requests: ray.data.Dataset, model: ServedModel, settings: LanguageSettings) -> ray.data.Dataset:
     """Append generated_text, prompt_tokens, generated_tokens, finish_reason and error to requests with prompts and limits.
 
-    Rows come back in any order.
+    Where the requests carry label_tokens, label_logprobs list<float32> is appended too: the engine's log-likelihood of
+    each label as the next token, among all tokens; empty where it failed. Rows come back in any order.
     """
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
@@ -42,7 +45,7 @@ def generate(requests: ray.data.Dataset, model: ServedModel, settings: LanguageS
     processor = build_processor(
         config,
         preprocess=partial(_as_engine_input, model=model, sampling=sampling_options(model, settings)),
-        postprocess=lambda row: {name: row[name] for name in (*_CARRIED, *_ANSWER)},
+        postprocess=_from_engine_output,
         preprocess_map_kwargs={"num_cpus": 0.1},
         postprocess_map_kwargs={"num_cpus": 0.1},
     )
@@ -54,10 +57,28 @@ def generate(requests: ray.data.Dataset, model: ServedModel, settings: LanguageS
 
 
 def _as_engine_input(row: dict[str, Any], model: ServedModel, sampling: dict[str, Any]) -> dict[str, Any]:
-    grammar = row.pop("grammar")
-    own = {"max_tokens": row["max_tokens"], **({"structured_outputs": {"grammar": grammar}} if grammar else {})}
+    own = {"max_tokens": row["max_tokens"], **_held_to(row.pop("grammar", None), row.get("label_tokens"))}
     adapter = {"model": str(model.adapter[0])} if model.adapter else {}
     return {**row, **adapter, "sampling_params": {**sampling, **own}}
+
+
+def _held_to(grammar: str | None, labels: Sequence[int] | None) -> dict[str, Any]:
+    """Sampling parameters that hold an answer to a grammar or to labels; none where any text may be written."""
+    if grammar:
+        return {"structured_outputs": {"grammar": grammar}}
+    if labels is None or not len(labels):
+        return {}
+    tokens = [int(label) for label in labels]
+    return {"allowed_token_ids": tokens, "logprob_token_ids": tokens}
+
+
+def _from_engine_output(row: dict[str, Any]) -> dict[str, Any]:
+    # Likelihoods by token id are nothing that Arrow holds, so Ray hands such rows on with arrays in place of lists.
+    kept = {name: value.tolist() if hasattr(value := row[name], "tolist") else value for name in (*_CARRIED, *_ANSWER)}
+    if "label_tokens" not in row:
+        return kept
+    (likelihoods,) = row["logprobs"] or [{}]  # one token was written, or none
+    return {**kept, "label_logprobs": [likelihoods[label]["logprob"] for label in row["label_tokens"] if likelihoods]}
 
 
 _ANSWER = ("generated_text", "num_input_tokens", "num_generated_tokens")
@@ -85,6 +106,8 @@ def _tidy(rows: pa.Table) -> pa.Table:
         [_finish_reason(count, limit) for count, limit in zip(counts, limits, strict=True)], pa.string()
     )
     columns["error"] = pa.array(errors, pa.string())
+    if "label_logprobs" in rows.column_names:
+        columns["label_logprobs"] = rows.column("label_logprobs").cast(pa.list_(pa.float32()))
     return pa.table(columns)
 
 
@@ -97,7 +120,9 @@ def _column(rows: pa.Table, name: str) -> list[Any]:
 
 
 def sampling_options(model: ServedModel, settings: LanguageSettings) -> dict[str, Any]:
-    """How vLLM draws tokens, the same for every request."""
+    """How vLLM draws tokens, the same for every request; a label is never drawn, but the likeliest one."""
+    if settings.mode == "rank":
+        return {"temperature": 0.0, "seed": settings.seed}
     stop = {"stop": list(model.preset.stop)} if model.preset.stop else {}
     return {"temperature": settings.temperature, "seed": settings.seed, **stop}
 

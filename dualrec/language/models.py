@@ -6,6 +6,7 @@ from pathlib import Path
 from dualrec.assets.fetch import resolve_model
 from dualrec.errors import SettingsError
 from dualrec.requests import Decoding
+from dualrec.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,27 @@ def check_room_on_cpus(name: str, node_gib: float) -> None:
             f"the weights of {name} take {weights_gib:.1f} GiB, and no node has more than {node_gib:.1f} GiB of "
             "memory: serve it on GPUs (language.engine.use_gpu=true), fine-tune it on GPUs "
             "(finetune.resources.use_gpu=true), or name a smaller model in language.model"
+        )
+
+
+def check_ranking(settings: Settings) -> None:
+    """Refuse to rank items where there are no likelihoods of labels, or fewer items than are to be ranked.
+
+    Raises:
+        SettingsError: as it says.
+    """
+    language, top_k = settings.language, settings.sequence.top_k
+    if language.mode != "rank":
+        return
+    if PRESETS.get(language.model, LanguageModel()).endpoint:
+        raise SettingsError(
+            f"{language.model} is served at an endpoint, which does not tell how likely each label is: set "
+            "language.mode=generate, or name a model whose weights can be had"
+        )
+    if top_k < language.rank_candidates:
+        raise SettingsError(
+            f"language.rank_candidates ({language.rank_candidates}) exceeds sequence.top_k ({top_k}), the items that "
+            "the sequence model hands on: lower the one or raise the other"
         )
 
 

@@ -19,7 +19,7 @@ def catalogue_embeddings(model_folder: str, titles: list[str]) -> np.ndarray:
 
 
 class Reranker:
-    """Adds titles, title_item_ids, title_matches and title_similarities to generated answers.
+    """Adds titles, title_item_ids, title_matches and title_similarities to generated answers; title_logprobs are null.
 
     Args:
         model_folder: a sentence-transformers folder.
@@ -56,6 +56,7 @@ class Reranker:
         }
         for name, values in columns.items():
             answers = answers.append_column(name, pa.array(values, TRACES.field(name).type))
+        answers = answers.append_column("title_logprobs", pa.nulls(len(answers), TRACES.field("title_logprobs").type))
         return conform(answers, TRACES, "traces")
 
     def _similarities(self, resolved: list[list[Resolved]], first: list[int | None]) -> list[list[float]]:

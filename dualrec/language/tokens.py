@@ -24,10 +24,7 @@ class PromptBuilder:
     def __init__(
         self, model_folder: str, preset: LanguageModel, settings: LanguageSettings, titles: dict[int, str]
     ) -> None:
-        from transformers import AutoTokenizer
-
-        # Mistral's own tokenizer class, which stands in for it where tekken.json is there, has no chat template.
-        self.tokenizer = AutoTokenizer.from_pretrained(model_folder, mistral_format=False)
+        self.tokenizer = tokenizer_of(model_folder)
         self.settings, self.preset, self.titles = settings, preset, titles
 
     def __call__(self, requests: pa.Table) -> pa.Table:
@@ -44,6 +41,14 @@ class PromptBuilder:
 
     def _tokens_of(self, messages: Messages) -> list[int]:
         return prompt_tokens(self.tokenizer, self.preset, messages)
+
+
+def tokenizer_of(model_folder: str) -> Any:
+    """The tokenizer of a Hugging Face folder."""
+    from transformers import AutoTokenizer
+
+    # Mistral's own tokenizer class, which stands in for it where tekken.json is there, has no chat template.
+    return AutoTokenizer.from_pretrained(model_folder, mistral_format=False)
 
 
 def prompt_tokens(tokenizer: Any, preset: LanguageModel, messages: Messages) -> list[int]:

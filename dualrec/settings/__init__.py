@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, ValidationError
 from dualrec.errors import SettingsError
 from dualrec.overrides import explained, lay_over, read_yaml
 from dualrec.settings.data import Columns, DataSettings
-from dualrec.settings.evaluation import BaselineSettings, EvaluationSettings
+from dualrec.settings.evaluation import BaselineSettings, EvaluationSettings, VariantSettings
 from dualrec.settings.group import Count, Group
 from dualrec.settings.language import (
     EndpointSettings,
@@ -29,8 +29,8 @@ from dualrec.settings.training import SequenceSettings, TrainingResources
 __all__ = [
     "BaselineSettings", "ClusterSettings", "Columns", "DataSettings", "EndpointSettings", "EngineSettings",
     "EvaluationSettings", "FinetuneSettings", "LanguageSettings", "RankingSettings", "RecommendSettings",
-    "RerankSettings", "SequenceSettings", "Settings", "ShortlistSettings", "TrainingResources", "load_settings",
-    "version_of",
+    "RerankSettings", "SequenceSettings", "Settings", "ShortlistSettings", "TrainingResources", "VariantSettings", "load_settings",
+    "overridden", "version_of",
 ]  # fmt: skip
 
 
@@ -85,7 +85,20 @@ def load_settings(config: str | None = None, overrides: list[str] | None = None)
         SettingsError: the file is missing or no YAML mapping, a key is unknown, or a value is not allowed.
     """
     tree = read_yaml(Path(config)) if config else {}
-    for override in overrides or []:
+    return _laid_over(tree, overrides or [], config)
+
+
+def overridden(settings: Settings, overrides: list[str]) -> Settings:
+    """The same settings with `a.b=c` overrides laid over them.
+
+    Raises:
+        SettingsError: a key is unknown, or a value is not allowed.
+    """
+    return _laid_over(settings.model_dump(mode="json"), overrides, None)
+
+
+def _laid_over(tree: dict[str, Any], overrides: list[str], config: str | None) -> Settings:
+    for override in overrides:
         lay_over(tree, override)
     try:
         return Settings.model_validate(tree)

@@ -28,6 +28,7 @@ class DataSettings(Group):
     top_items: Annotated[int, Field(ge=0)] = 1000  # keep the most watched items of training users; 0 keeps all
     train_fraction: Fraction = 0.70  # of users, by a seeded hash of the id, so that a user keeps its split
     validation_fraction: Fraction = 0.15  # the rest are test users
+    until: int | None = None  # seconds since 1970: what happened then or later is left out; None keeps everything
     shards: Count = 4  # Parquet files a table is written to
     block_mib: Count = 16  # raw bytes a reading task parses at a time
     seed: int = 0

@@ -1,19 +1,38 @@
 """What `evaluate` measures, and what the systems beside ours may spend."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from dualrec.settings.group import Count, Group
+from dualrec.settings.group import Count, Fraction, Group
+
+
+class VariantSettings(Group):
+    """Our own system with something changed, measured beside it: an ablation, or a control."""
+
+    name: Annotated[str, Field(min_length=1)]  # stands behind the system's name in every table
+    set: dict[str, Any] = Field(default_factory=dict)  # settings by their dotted names, such as language.hint: false
+    fused: bool = False  # also the fused list, whose weight takes the answers for validation users too
+    shuffled: bool = False  # each user gets another user's history: what the models know without one
 
 
 class EvaluationSettings(Group):
     """What `evaluate` measures."""
 
-    protocols: tuple[Literal["last_five", "next_item"], ...] = ("last_five", "next_item")
-    decodings: tuple[Literal["free", "shortlist"], ...] = ("free", "shortlist")  # beside that of `language.decoding`
+    protocols: tuple[Literal["last_five", "next_item", "candidates_20", "time_split"], ...] = ("last_five", "next_item")
+    language: bool = True  # False measures what needs no language model
+    variants: tuple[VariantSettings, ...] = (
+        VariantSettings(name="free decoding", set={"language.decoding": "free"}, fused=True),
+    )
+    variant_protocols: tuple[Literal["last_five", "next_item"], ...] = ("last_five",)
+    lists: dict[str, str] = Field(
+        default_factory=dict
+    )  # other systems' lists: a name and a Parquet file (see evaluation/lists.py)
+    candidate_seeds: Count = 5
+    time_split_share: Fraction = 0.9  # of all interactions; later ones are hidden under time_split
     bootstrap_samples: Count = 1000
-    max_users: Annotated[int, Field(ge=0)] = 0  # a seeded sample of the test users; 0 takes all
+    permutations: Count = 10_000  # of the paired tests
+    max_users: Annotated[int, Field(ge=0)] = 0  # a seeded sample of the users of each protocol; 0 takes all
     seed: int = 0
 
 
@@ -28,7 +47,7 @@ class FitResources(Group):
 class BaselineSettings(Group):
     """The systems that dualrec is compared with: which, and the budget that each of them has alike."""
 
-    systems: tuple[str, ...] = ()  # their rows' names, such as SASRec; Random and MostPop always stand beside
+    systems: tuple[str, ...] = ()  # their names, such as SASRec, or "all"; Random and MostPop always stand beside
     trials: Count = 4  # choices of parameters that are tried: the published default, then seeded draws from the ranges
     epochs: Count = 30
     patience: Count = 3  # epochs without a better NDCG@10 of validation users before a fit stops

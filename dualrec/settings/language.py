@@ -54,19 +54,33 @@ class LanguageSettings(Group):
     serve: Literal["merged", "adapter"] = (
         "merged"  # adapter: LoRA at request time, slower, on one base for many adapters
     )
+    # generate: it writes titles, as published; rank: it orders the sequence model's first items, by one token a user.
+    mode: Literal["generate", "rank"] = "generate"
+    rank_candidates: Annotated[int, Field(ge=2, le=26)] = 20  # items that are ranked, each under a letter of its own
     prompt: Literal["titles", "paper"] = "titles"  # titles: the answer is titles only; paper: as published
     history_length: Count = 10  # most recent movies that the prompt shows
+    history_order: Literal["oldest_first", "newest_first"] = "oldest_first"
+    # Whether the prompt holds the sequence model's suggestion; where items are ranked, whether it says that their order
+    # is that model's, which it is in any case.
+    hint: bool = True
     titles: Annotated[int, Field(ge=1, le=7)] = 3  # titles asked for
-    decoding: Literal["free", "shortlist"] = "free"  # free: any text, as published; shortlist: titles of a shortlist
+    # free: any text, as published; shortlist: titles of a shortlist. Without a meaning where items are ranked.
+    decoding: Literal["free", "shortlist"] = "free"
     shortlist: ShortlistSettings = ShortlistSettings()
     # Of the weights while they write; auto: bfloat16 where the machine computes in it, else float32.
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     max_prompt_tokens: Count = 512  # older movies are left out until the prompt fits
     max_new_tokens: Count = 64  # where decoding is free; a shortlist's titles set their own limit
-    temperature: Annotated[float, Field(ge=0)] = 0.0
+    temperature: Annotated[float, Field(ge=0)] = 0.0  # of what is written; likelihoods of ranked items know none
     seed: int = 0
     engine: EngineSettings = EngineSettings()
     endpoint: EndpointSettings = EndpointSettings()
+
+    @model_validator(mode="after")
+    def _the_published_prompt_asks_for_titles(self) -> "LanguageSettings":
+        if self.mode == "rank" and self.prompt == "paper":
+            raise ValueError("prompt=paper asks for titles, as published: with mode=rank, set prompt=titles")
+        return self
 
 
 class FinetuneSettings(Group):

@@ -49,3 +49,12 @@ def test_users_in_several_rows_are_named() -> None:
     check_unique_users(pa.chunked_array([[1, 2], [3]]), "histories")
     with pytest.raises(InputError, match=r"2 user ids stand in several rows \(2, 5\)"):
         check_unique_users(pa.chunked_array([[5, 2, 1], [2, 5]]), "histories")
+
+
+def test_what_happens_at_the_moment_or_later_is_left_out_and_counted(random: np.random.Generator) -> None:
+    rows = [(1, 10, 4, 0), (1, 20, 5, 1), (1, 30, 6, 2), (2, 10, 5, 3)]
+    histories = build_histories(_interactions(rows, random), DataSettings(until=5))
+    assert histories.select(["user_id", "item_ids", "interactions", "later"]).to_pylist() == [
+        {"user_id": 1, "item_ids": [10], "interactions": 3, "later": 2},
+        {"user_id": 2, "item_ids": [], "interactions": 1, "later": 1},
+    ]

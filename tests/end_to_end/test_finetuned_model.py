@@ -1,6 +1,7 @@
 """What fine-tuning writes, served by the vLLM actors of `recommend`: the same words as transformers write from it."""
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -50,22 +51,42 @@ def _letters_by_transformers(folder: Path) -> list[str]:
     return texts
 
 
-def _letters_by_vllm(model: ServedModel) -> list[str]:
+def _likelihoods_by_transformers(folder: Path, labels: list[int]) -> list[list[float]]:
+    """The log-likelihood of each label as the token after each prompt."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        logits = [model(torch.tensor([prompt])).logits[0, -1].float() for prompt in PROMPTS]
+    return [torch.log_softmax(one, -1)[labels].tolist() for one in logits]
+
+
+def _requests() -> pa.Table:
     count = len(PROMPTS)
     columns = {
         "user_id": [*range(count)], "purpose": ["night"] * count, "decoding": ["shortlist"] * count,
         "item_ids": [[1]] * count, "held_out": [[]] * count, "sequence_item_ids": [[2]] * count,
         "sequence_scores": [[0.5]] * count, "prompt": ["as tokens"] * count,
     }  # fmt: skip
+    return pa.table(columns, schema=PROMPTED).append_column("tokenized_prompt", pa.array(PROMPTS, pa.list_(pa.int32())))
+
+
+def _by_vllm(requests: pa.Table, model: ServedModel, *options: str) -> list[dict[str, Any]]:
+    settings = load_settings(None, [*OPTIONS, *options]).language
+    answers = generate(ray.data.from_arrow(requests), model, settings).take_all()
+    assert [row["error"] for row in answers] == [None] * len(PROMPTS)
+    return sorted(answers, key=lambda row: row["user_id"])
+
+
+def _letters_by_vllm(model: ServedModel) -> list[str]:
+    count = len(PROMPTS)
     requests = (
-        pa.table(columns, schema=PROMPTED)
-        .append_column("tokenized_prompt", pa.array(PROMPTS, pa.list_(pa.int32())))
+        _requests()
         .append_column("max_tokens", pa.array([LETTERS + 1] * count, pa.int32()))
         .append_column("grammar", pa.array([f"start: /[a-z]{{{LETTERS}}}/"] * count))
     )
-    answers = generate(ray.data.from_arrow(requests), model, load_settings(None, OPTIONS).language).take_all()
-    assert [row["error"] for row in answers] == [None] * count
-    return [row["generated_text"] for row in sorted(answers, key=lambda row: row["user_id"])]
+    return [row["generated_text"] for row in _by_vllm(requests, model)]
 
 
 @pytest.mark.parametrize(
@@ -82,3 +103,23 @@ def test_vllm_writes_what_transformers_writes(tmp_path: Path, architecture: str,
         "adapter": ServedModel(LanguageModel(), base, (adapter, RANK), dtype="float32"),
     }[serve]
     assert _letters_by_vllm(model) == expected
+
+
+def test_vllm_tells_the_likelihoods_that_transformers_tells_and_writes_the_likeliest_label(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    base = write_model(tmp_path / "base", "qwen2")
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    labels = tokenizer.convert_tokens_to_ids(list("ABCDEFGHIJ"))
+    of_rows = [labels, labels[:4]]
+    requests = (
+        _requests()
+        .append_column("max_tokens", pa.array([1] * len(PROMPTS), pa.int32()))
+        .append_column("label_tokens", pa.array(of_rows, pa.list_(pa.int32())))
+    )
+    answers = _by_vllm(requests, ServedModel(LanguageModel(), base, dtype="float32"), "language.mode=rank")
+    expected = _likelihoods_by_transformers(base, labels)
+    for row, own, told in zip(answers, of_rows, expected, strict=True):
+        assert row["label_logprobs"] == pytest.approx(told[: len(own)], abs=1e-3)
+        likeliest = own[max(range(len(own)), key=lambda place: told[place])]
+        assert row["generated_text"] == tokenizer.decode([likeliest])

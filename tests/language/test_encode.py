@@ -73,3 +73,20 @@ def test_a_tokenizer_without_a_chat_template_is_an_error(tmp_path: Path) -> None
     write_tokenizer(tmp_path, chat_template=None)
     with pytest.raises(AssetError, match="no chat template"):
         _encoder(tmp_path)
+
+
+def test_where_items_are_ranked_the_only_target_is_the_label_of_the_soonest_candidate(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path)
+    candidates = EXAMPLE.set_column(4, "sequence_item_ids", pa.array([[6, 4, 5]], pa.list_(pa.int64())))
+    encoder = _encoder(tmp_path, "language.mode=rank", "language.rank_candidates=3")
+    (row,) = encoder(candidates).to_pylist()
+    served = PromptBuilder(str(tmp_path), LanguageModel(), encoder.prompts.settings, TITLES)(candidates)
+    assert row["input_ids"][:-1] == served.column("tokenized_prompt")[0].as_py()
+    assert row["answer_start"] == len(row["input_ids"]) - 1
+    assert encoder.prompts.tokenizer.decode(row["input_ids"][-1:]) == "C", "5 is watched before 4"
+
+
+def test_candidates_that_cannot_fit_are_an_error_that_names_their_number(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path)
+    with pytest.raises(InputError, match=r"finetune\.max_tokens \(300\).*language\.rank_candidates"):
+        _encoder(tmp_path, "finetune.max_tokens=300", "language.mode=rank")

@@ -11,7 +11,9 @@ from dualrec.language.examples import (
     of_fold,
     published_cuts,
     several_cuts,
+    soonest_candidate,
     validation_cuts,
+    with_an_answer,
 )
 from tests.conftest import histories_table
 
@@ -109,3 +111,16 @@ def test_order_is_a_shuffle_that_follows_the_seed() -> None:
     order = {seed: several_cuts(histories, 3, AHEAD, 4, seed).column("order").to_pylist() for seed in (0, 1)}
     assert len(set(order[0])) == 200
     assert order[0] != sorted(order[0]) and order[0] != order[1]
+
+
+def test_the_candidate_to_rank_first_is_the_one_that_is_watched_soonest() -> None:
+    assert soonest_candidate([7, 4, 5], candidates=[5, 9, 4]) == 2
+    assert soonest_candidate([7, 8], candidates=[5, 9, 4]) is None
+
+
+def test_examples_without_an_answer_among_their_candidates_are_left_out() -> None:
+    examples = several_cuts(histories_table({1: [1, 2, 3, 4, 5]}), titles=1, ahead=2, per_user=4, seed=0)
+    candidates = pa.array([[5], [5], [5], [5]], pa.list_(pa.int64()))
+    kept = with_an_answer(examples.append_column("sequence_item_ids", candidates))
+    assert kept.column("next_ids").to_pylist() == [[4, 5], [5]]
+    assert with_an_answer(kept.slice(0, 0)).num_rows == 0

@@ -1,6 +1,7 @@
 """Fine-tuning under Ray Train and DeepSpeed: stages, workers, a killed one, merging, and input that cannot work."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import ray.data
 from dualrec.data.prepare import prepared
 from dualrec.errors import AssetError, InputError
 from dualrec.language.artefact import ADAPTER, METRICS, language_name
-from dualrec.language.finetune import finetune_language
+from dualrec.language.finetune import encoded_examples, finetune_language
+from dualrec.language.models import LanguageModel
 from dualrec.language.train import fit_adapter
 from dualrec.settings import FinetuneSettings, Settings, load_settings
 from dualrec.workspace import Workspace
@@ -135,9 +137,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Call
     return make
 
 
-@pytest.mark.parametrize("examples", ["cuts", "published"])
-def test_the_job_writes_the_whole_artefact_once(trained: Callable[..., Settings], examples: str) -> None:
-    settings = trained("finetune.max_examples=24", f"finetune.examples={examples}")
+@pytest.mark.parametrize(
+    "kind",
+    [["finetune.examples=cuts"], ["finetune.examples=published"], ["language.mode=rank", "language.rank_candidates=5"]],
+    ids=["cuts", "published", "ranked"],
+)
+def test_the_job_writes_the_whole_artefact_once(trained: Callable[..., Settings], kind: list[str]) -> None:
+    settings = trained("finetune.max_examples=24", *kind)
     summary = finetune_language(settings)
     workspace = Workspace(settings.workspace)
     folder = Path(workspace.path(language_name(prepared(workspace, settings), settings)))
@@ -151,6 +157,19 @@ def test_the_job_writes_the_whole_artefact_once(trained: Callable[..., Settings]
         assert (folder / name).stat().st_size > 0, name
     assert list((folder / "tensorboard").iterdir()) and not (folder / "running").exists()
     assert "already there" in str(finetune_language(settings).lines["version"])
+
+
+def test_examples_that_no_candidate_answers_are_counted(
+    trained: Callable[..., Settings], caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = trained("language.mode=rank", "language.rank_candidates=2")
+    workspace, model = Workspace(settings.workspace), Path(settings.language.model)
+    with caplog.at_level("INFO", "dualrec"):
+        training, _ = encoded_examples(workspace, prepared(workspace, settings), settings, LanguageModel(), model)
+    (told,) = (line for line in caplog.messages if "train examples are left out" in line)
+    left_out, total = (int(number) for number in re.findall(r"\d+", told)[:2])
+    assert 0 < left_out < total and training.count() == total - left_out
+    assert {row["answer_start"] - len(row["input_ids"]) for row in training.iter_rows()} == {-1}
 
 
 def test_too_few_examples_are_an_error_that_counts_them(trained: Callable[..., Settings]) -> None:

@@ -43,3 +43,7 @@ def test_hints_and_expectations_are_of_the_model_of_the_users_fold(catalogue: pa
     for row in one_model:
         best, _ = alone[0].top_items([np.array(row["item_ids"], np.int64)])
         assert row["sequence_item_ids"] == [best[0][0]]
+    ranked = Hints(ray.put(weights), settings, count=3)(examples).to_pylist()
+    for row in ranked:
+        best, _ = alone[row["fold"]].top_items([np.array(row["item_ids"], np.int64)])
+        assert row["sequence_item_ids"] == best[0][:3].tolist()

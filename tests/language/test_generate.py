@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from dualrec.language import generate
@@ -43,6 +44,25 @@ def test_an_unmerged_adapter_is_named_by_each_request_and_loaded_by_the_engine()
 def test_the_engine_holds_the_longest_prompt_with_the_longest_answer() -> None:
     one, few, many = (engine_options(MERGED, LanguageSettings(titles=titles))["max_model_len"] for titles in (1, 2, 7))
     assert SETTINGS.max_prompt_tokens + SETTINGS.max_new_tokens == one < few < many
+
+
+def test_a_label_is_chosen_among_those_of_the_row_and_all_their_likelihoods_are_asked_for() -> None:
+    sampling = sampling_options(MERGED, LanguageSettings(mode="rank", temperature=0.7))
+    row = generate._as_engine_input({"max_tokens": 1, "label_tokens": [5, 6]}, MERGED, sampling)
+    assert row["sampling_params"] == {
+        "temperature": 0.0, "seed": 0, "max_tokens": 1, "allowed_token_ids": [5, 6], "logprob_token_ids": [5, 6],
+    }  # fmt: skip
+    nothing = generate._as_engine_input({"max_tokens": 1, "label_tokens": []}, MERGED, sampling)
+    assert not {"allowed_token_ids", "logprob_token_ids"} & set(nothing["sampling_params"])
+
+
+def test_the_likelihoods_come_back_in_the_order_of_the_labels() -> None:
+    row = {name: None for name in (*generate._CARRIED, *generate._ANSWER)} | {"label_tokens": [7, 5]}
+    told = {5: {"logprob": -1.5, "rank": 1}, 0: {"logprob": -9.0, "rank": 4}, 7: {"logprob": -2.5, "rank": 2}}
+    assert generate._from_engine_output({**row, "logprobs": [told]})["label_logprobs"] == [-2.5, -1.5]
+    assert generate._from_engine_output({**row, "logprobs": None})["label_logprobs"] == []
+    arrays = {**row, "logprobs": [told], "item_ids": np.array([4, 2])}
+    assert generate._from_engine_output(arrays)["item_ids"] == [4, 2]
 
 
 def test_a_failed_row_keeps_what_it_carried_and_gets_its_error() -> None:

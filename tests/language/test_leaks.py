@@ -20,7 +20,9 @@ from tests.language.tiny_models import write_model
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(600)]
 
 USERS, MOVIES, EARLIER, LAST = 60, 12, 9, max(HELD_OUT.values())
-HINT = re.compile(r"A viewing model suggests:\n[^\n]*\n")  # any movie may be one: no user's future is in it
+# Any movie may be suggested or a candidate: no user's future is in that.
+HINT = re.compile(r"A viewing model suggests:\n[^\n]*\n")
+CANDIDATES = re.compile(r"To choose from[^\n]*\n((?:[A-Z]\. [^\n]*\n)+)")
 
 
 def _marker(user: int, place: int) -> int:
@@ -52,11 +54,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> list
     return overrides
 
 
-@pytest.mark.parametrize("examples", ["cuts", "published"])
+@pytest.mark.parametrize(
+    "kind",
+    [["finetune.examples=cuts"], ["finetune.examples=published"], ["language.mode=rank", "language.rank_candidates=5"]],
+    ids=["cuts", "published", "ranked"],
+)
 def test_no_held_out_movie_of_another_than_a_training_user_reaches_an_example(
-    trained: list[str], examples: str
+    trained: list[str], kind: list[str]
 ) -> None:
-    settings = load_settings(None, [*trained, f"finetune.examples={examples}"])
+    settings = load_settings(None, [*trained, *kind])
     model = Path(settings.language.model)
     workspace = Workspace(settings.workspace)
     data = prepared(workspace, settings)
@@ -69,12 +75,18 @@ def test_no_held_out_movie_of_another_than_a_training_user_reaches_an_example(
     tokenizer = _tokenizer(model)
     for dataset in encoded_examples(workspace, data, settings, LanguageModel(), model):
         for row in dataset.iter_rows():
-            text = HINT.sub("", tokenizer.decode(row["input_ids"]))
+            text = _without_suggestions(tokenizer.decode(row["input_ids"]))
             for user in re.findall(r"Marker (\d+) at", text):
                 shown[split_of[int(user)]].add(user)
             assert set(row) == set(ENCODED.names) and split_of[row["user_id"]] != "test"
     assert shown["train"], "a training user's last five may be learned from, so this test can see them"
     assert not shown["validation"] and not shown["test"]
+
+
+def _without_suggestions(text: str) -> str:
+    """An example without what the sequence model suggests, but with the candidate that is the answer."""
+    answer = "".join(re.findall(rf"^{text[-1]}\. .*$", text, re.MULTILINE)) if CANDIDATES.search(text) else ""
+    return HINT.sub("", CANDIDATES.sub("", text)) + answer
 
 
 def _tokenizer(model: Path):

@@ -11,9 +11,10 @@ import mistral_common
 import pyarrow as pa
 import pytest
 
+from dualrec.language.labels import LABELS, label_tokens
 from dualrec.language.limits import begins_texts_with_a_space
 from dualrec.language.models import PRESETS
-from dualrec.language.prompts import PROMPTS
+from dualrec.language.prompts import titles_prompt
 from dualrec.language.shortlist import shortlist_grammar
 from dualrec.language.tokens import PromptBuilder, prompt_tokens
 from dualrec.settings import LanguageSettings
@@ -56,7 +57,7 @@ def test_the_prompt_is_the_one_that_mistrals_own_code_makes(tmp_path: Path) -> N
     from mistral_common.protocol.instruct.request import ChatCompletionRequest
     from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
-    system, user = PROMPTS["titles"](["Heat (1995)"], "Amélie (2001)", 3)
+    system, user = titles_prompt(["Heat (1995)"], "Amélie (2001)", 3)
     messages = [SystemMessage(content=system["content"]), UserMessage(content=user["content"])]
     theirs = MistralTokenizer.from_file(str(SEVEN_B)).encode_chat_completion(ChatCompletionRequest(messages=messages))
     ours = prompt_tokens(_seven_b(tmp_path, "never"), PRESETS["mistral-7b-instruct-v0.3"], [system, user])
@@ -73,3 +74,10 @@ def test_the_grammar_lets_through_the_tokens_of_a_taught_answer(tmp_path: Path, 
     matcher = llguidance.LLMatcher(llguidance.hf.from_tokenizer(tokenizer), grammar)
     assert matcher.consume_tokens([*taught, tokenizer.eos_token_id]), matcher.get_error()
     assert matcher.is_stopped()
+
+
+@pytest.mark.parametrize(("prepend", "beginning"), [("first", "▁"), ("never", "")])
+def test_a_label_is_the_token_of_a_taught_answer(tmp_path: Path, prepend: str, beginning: str) -> None:
+    tokenizer = _seven_b(tmp_path, prepend)
+    tokens = label_tokens(tokenizer, len(LABELS))
+    assert tokenizer.convert_ids_to_tokens(tokens) == [beginning + label for label in LABELS]

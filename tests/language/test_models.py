@@ -6,11 +6,13 @@ from dualrec.errors import SettingsError
 from dualrec.language.models import (
     PRESETS,
     LanguageModel,
+    check_ranking,
     check_room_on_cpus,
     decodings_of,
     language_model,
 )
 from dualrec.language.tokens import prompt_tokens, thinking_closed
+from dualrec.settings import load_settings
 
 # How DeepSeek's distilled models end a generation prompt, and how other templates do.
 OPENED = (
@@ -62,3 +64,16 @@ def test_a_model_that_no_node_can_hold_is_told_before_it_is_loaded() -> None:
         check_room_on_cpus("mistral-7b-instruct-v0.3", node_gib=8.0)
     check_room_on_cpus("mistral-7b-instruct-v0.3", node_gib=32.0)
     check_room_on_cpus("/some/folder", node_gib=0.1)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["language.model=deepseek-v3"], "served at an endpoint.*language.mode=generate"),
+        (["sequence.top_k=19"], r"rank_candidates \(20\) exceeds sequence.top_k \(19\)"),
+    ],
+)
+def test_what_cannot_be_ranked_is_told_before_a_model_is_loaded(overrides: list[str], said: str) -> None:
+    check_ranking(load_settings(None, overrides))
+    with pytest.raises(SettingsError, match=said):
+        check_ranking(load_settings(None, [*overrides, "language.mode=rank"]))

@@ -1,14 +1,22 @@
-"""MostPop: the items that most training users watched, without those that the user has watched."""
+"""MostPop: the items that most training users watched. Says what is worth knowing of nobody in particular."""
 
 import numpy as np
 
-
-def popularity_order(item_ids: np.ndarray, popularity: np.ndarray) -> np.ndarray:
-    """Item ids by falling popularity; ties by id."""
-    return np.asarray(item_ids[np.lexsort((item_ids, -popularity))])
+from dualrec.evaluation.baseline import Baseline, Histories, Items, Learned, Parameters, Scorer, State, TrainingData
+from dualrec.evaluation.top_items import next_item_ndcg
 
 
-def most_popular_list(watched: list[int], order: np.ndarray, length: int) -> list[int]:
-    """The first `length` unwatched items of a popularity order."""
-    seen = set(watched)
-    return [int(item) for item in order[: length + len(seen)] if int(item) not in seen][:length]
+def _learn(data: TrainingData, parameters: Parameters) -> Learned:
+    counts = np.bincount(np.concatenate(list(data.training)), minlength=len(data.items.item_ids) + 1)[1:]
+    state = {"popularity": counts.astype(np.float32)}
+    return Learned(state, next_item_ndcg(_scorer(state, data.items, parameters), data.validation))
+
+
+def _scorer(state: State, items: Items, parameters: Parameters) -> Scorer:
+    def score(histories: Histories) -> np.ndarray:
+        return np.tile(state["popularity"], (len(histories), 1))
+
+    return score
+
+
+BASELINE = Baseline("MostPop", "popularity among training users", {}, _learn, _scorer)

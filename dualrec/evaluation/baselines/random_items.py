@@ -1,10 +1,27 @@
-"""Random: unwatched items of the catalogue in random order. Says what guessing is worth."""
+"""Random: a random order of the catalogue. Says what guessing is worth."""
+
+from zlib import crc32
 
 import numpy as np
 
+from dualrec.evaluation.baseline import Baseline, Histories, Items, Learned, Parameters, Scorer, State, TrainingData
+from dualrec.evaluation.top_items import next_item_ndcg
 
-def random_list(user_id: int, watched: list[int], item_ids: np.ndarray, length: int, seed: int) -> list[int]:
-    """`length` unwatched items; the same for the same user and seed."""
-    shuffled = np.random.default_rng([seed, user_id % 2**63]).permutation(item_ids)
-    seen = set(watched)
-    return [int(item) for item in shuffled[: length + len(seen)] if int(item) not in seen][:length]
+
+def _scorer(state: State, items: Items, parameters: Parameters) -> Scorer:
+    """The order is drawn from the seed and the history, so that it is the same whoever stands beside a user."""
+    seed, width = int(state["seed"][0]), len(items.item_ids)
+
+    def score(histories: Histories) -> np.ndarray:
+        rows = [np.random.default_rng([seed, crc32(numbers.tobytes())]).random(width) for numbers in histories]
+        return np.array(rows, np.float32).reshape(len(rows), width)
+
+    return score
+
+
+def _learn(data: TrainingData, parameters: Parameters) -> Learned:
+    state = {"seed": np.array([data.settings.seed])}
+    return Learned(state, next_item_ndcg(_scorer(state, data.items, parameters), data.validation))
+
+
+BASELINE = Baseline("Random", "guessing", {}, _learn, _scorer)

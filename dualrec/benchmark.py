@@ -1,0 +1,54 @@
+"""The job `benchmark`: every system trained on what it may see, and all of them measured in one report."""
+
+from rich.console import Console
+
+from dualrec.data.prepare import prepare, prepared
+from dualrec.evaluation.evaluate import evaluate
+from dualrec.evaluation.fitting import fit_baselines
+from dualrec.evaluation.language_systems import settings_of
+from dualrec.evaluation.questions import settings_before
+from dualrec.language.finetune import finetune_language
+from dualrec.pipeline import Step, run_steps
+from dualrec.sequence.train import train_sequence
+from dualrec.session import ray_session
+from dualrec.settings import Settings
+from dualrec.summary import Summary
+from dualrec.workspace import Workspace
+
+
+def benchmark(settings: Settings, force: bool = False) -> Summary:
+    """Run all steps, for the whole histories and, where the time split is asked for, once more for what came before.
+
+    Each shows its own summary, and is skipped where its result is there.
+
+    Raises:
+        DualrecError: as the steps do.
+    """
+    console, seconds = Console(), dict[str, str]()
+    with ray_session(settings.cluster):
+        seconds |= run_steps([prepare, train_sequence, *_tuning(settings)], settings, force, console)
+        for variant in _tuned_variants(settings):
+            took = run_steps([finetune_language], variant, force, console)
+            seconds[f"finetune-language, {variant.language.mode}"] = took["finetune-language"]
+        seconds |= run_steps([fit_baselines], settings, force, console)
+        if "time_split" in settings.evaluation.protocols:
+            before = settings_before(Workspace(settings.workspace), settings)
+            took = run_steps([prepare, train_sequence, *_tuning(before), fit_baselines], before, force, console)
+            seconds |= {f"{name}, before the moment": one for name, one in took.items()}
+        seconds |= run_steps([evaluate], settings, force, console)
+    lines: dict[str, object] = {f"{name} took": took for name, took in seconds.items()}
+    return Summary("benchmark", lines, {"workspace": settings.workspace})
+
+
+def _tuning(settings: Settings) -> list[Step]:
+    """Fine-tuning is a step where the model that these settings make is the one to be served, and is measured."""
+    return [finetune_language] if settings.language.tuned == "current" and settings.evaluation.language else []
+
+
+def _tuned_variants(settings: Settings) -> list[Settings]:
+    """The settings of the variants that are served by a model fine-tuned for them."""
+    if not settings.evaluation.language:
+        return []
+    data = prepared(Workspace(settings.workspace), settings)
+    own = [one for one in settings.evaluation.variants if one.set.get("language.tuned") == "current"]
+    return [settings_of(settings, data, variant) for variant in own]

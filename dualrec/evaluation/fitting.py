@@ -1,0 +1,178 @@
+"""The job `fit-baselines`: training and validation users in; one fitted model a baseline out, with what was tried.
+
+Every baseline has the same budget: so many choices of parameters, the published default first, judged by NDCG@10 of
+validation users under next_item. Each fit is a Ray task of one worker, many at once.
+"""
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import ray
+
+from dualrec.data.prepare import Prepared, prepared
+from dualrec.evaluation.baseline import Baseline, Items, Learned, Parameters, State, TrainingData
+from dualrec.evaluation.protocols import numbered
+from dualrec.evaluation.registry import baseline, chosen_systems
+from dualrec.schemas import HISTORIES
+from dualrec.scoring import title_embeddings
+from dualrec.session import ray_session
+from dualrec.settings import Settings, version_of
+from dualrec.summary import Summary
+from dualrec.workspace import Workspace
+
+logger = logging.getLogger(__name__)
+
+STATE = "state.safetensors"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One choice of parameters, and what came of it."""
+
+    parameters: Parameters
+    learned: Learned
+    seconds: float
+
+
+def fit_baselines(settings: Settings, force: bool = False) -> Summary:
+    """Fit every baseline of the settings, unless it is there.
+
+    Raises:
+        SettingsError: there is no baseline of a name.
+        WorkspaceError: there are no histories, or the workspace cannot be written.
+        AssetError: the sentence encoder, whose vectors stand for texts, cannot be had.
+    """
+    workspace = Workspace(settings.workspace)
+    data = prepared(workspace, settings)
+    names = chosen_systems(settings.baselines.systems)
+    missing = [name for name in names if force or not workspace.has(baseline_name(name, data, settings))]
+    if missing:
+        with ray_session(settings.cluster):
+            _fit_all(workspace, data, settings, missing)
+    return _summary(workspace, data, settings, names, len(missing))
+
+
+def baseline_name(name: str, data: Prepared, settings: Settings) -> str:
+    """The artefact of a fitted baseline."""
+    budget = settings.baselines.model_dump(mode="json", exclude={"systems", "resources"})
+    folder = name.lower().replace(" ", "-")
+    return f"models/baselines/{folder}/{version_of(data.version, settings.rerank.model, budget)}"
+
+
+def fitted_state(workspace: Workspace, artefact: str) -> State:
+    """What a fitted baseline scores with."""
+    from safetensors.numpy import load
+
+    return dict(load(workspace.read_bytes(f"{artefact}/{STATE}")))
+
+
+def items_of(workspace: Workspace, data: Prepared, settings: Settings) -> Items:
+    """The catalogue as baselines see it. Needs a Ray session: titles are embedded in a task.
+
+    Raises:
+        AssetError: the sentence encoder cannot be had.
+    """
+    return Items(data.catalogue.column("item_id").to_numpy(), title_embeddings(workspace, data, settings))
+
+
+def drawn(ranges: Any, name: str, trial: int, seed: int) -> dict[str, Any]:
+    """The parameters of a trial: the published defaults first, then a seeded draw from each range."""
+    if trial == 0:
+        return {key: values[0] for key, values in ranges.items()}
+    random = np.random.default_rng([seed, trial, crc32(name.encode())])
+    return {key: values[int(random.integers(len(values)))] for key, values in ranges.items()}
+
+
+@ray.remote
+def _fit(name: str, trial: int, data: TrainingData) -> Fit:
+    import torch
+
+    torch.set_num_threads(data.settings.resources.threads)
+    system: Baseline = baseline(name)
+    parameters = drawn(system.ranges, name, trial, data.settings.seed)
+    started = time.perf_counter()
+    learned = system.learn(data, parameters)
+    return Fit(parameters, learned, time.perf_counter() - started)
+
+
+@ray.remote(num_cpus=0.1)
+def _searched(name: str) -> tuple[bool, str]:
+    """Whether a baseline has parameters, and the paper it is from."""
+    system = baseline(name)
+    return bool(system.ranges), system.paper
+
+
+def _fit_all(workspace: Workspace, data: Prepared, settings: Settings, names: list[str]) -> None:
+    stored = ray.put(_training_data(workspace, data, settings))
+    about = dict(zip(names, ray.get([_searched.remote(name) for name in names]), strict=True))
+    trials = {name: settings.baselines.trials if about[name][0] else 1 for name in names}
+    resources = settings.baselines.resources
+    fit = _fit.options(num_cpus=resources.cpus, max_retries=resources.max_failures)
+    tasks = {fit.remote(name, trial, stored): (name, trial) for name in names for trial in range(trials[name])}
+    fits: dict[str, dict[int, Fit]] = {name: {} for name in names}
+    waiting, started = list(tasks), time.perf_counter()
+    while waiting:
+        (done,), waiting = ray.wait(waiting)
+        name, trial = tasks[done]
+        fits[name][trial] = ray.get(done)
+        logger.info(_line(name, trial, fits[name][trial], trials, len(waiting), len(tasks), started))
+        if len(fits[name]) == trials[name]:
+            _keep(workspace, data, settings, name, about[name][1], [fits[name][one] for one in range(trials[name])])
+            fits[name] = {}
+
+
+def _training_data(workspace: Workspace, data: Prepared, settings: Settings) -> TrainingData:
+    items = items_of(workspace, data, settings)
+    training, validation = (numbered_split(workspace, data, split, items.item_ids) for split in ("train", "validation"))
+    return TrainingData(items, training, validation, settings.baselines)
+
+
+def numbered_split(workspace: Workspace, data: Prepared, split: str, item_ids: np.ndarray) -> list[np.ndarray]:
+    """The histories of a split's users as item numbers, ordered by user id."""
+    histories = workspace.read_table(f"{data.histories}/split={split}", HISTORIES, ["user_id", "item_ids"])
+    return numbered(histories.sort_by("user_id"), item_ids)
+
+
+def _keep(workspace: Workspace, data: Prepared, settings: Settings, name: str, paper: str, fits: list[Fit]) -> None:
+    from safetensors.numpy import save
+
+    best = max(fits, key=lambda fit: fit.learned.ndcg_at_10)
+    description: dict[str, Any] = {
+        "name": name,
+        "paper": paper,
+        "data_version": data.version,
+        "parameters": dict(best.parameters),
+        "ndcg_at_10": best.learned.ndcg_at_10,
+        "epochs": best.learned.epochs,
+        "fit_seconds": best.seconds,
+        "trials": [
+            {"parameters": dict(fit.parameters), "ndcg_at_10": fit.learned.ndcg_at_10, "seconds": fit.seconds}
+            for fit in fits
+        ],
+        "settings": settings.baselines.model_dump(mode="json"),
+    }
+    with workspace.writing(baseline_name(name, data, settings), description) as folder:
+        arrays = {key: np.ascontiguousarray(array) for key, array in best.learned.state.items()}
+        with workspace.filesystem.open_output_stream(f"{folder}/{STATE}") as stream:
+            stream.write(save(arrays))
+
+
+def _line(name: str, trial: int, fit: Fit, trials: dict[str, int], waiting: int, tasks: int, started: float) -> str:
+    epochs = f" after {len(fit.learned.epochs)} epochs" if fit.learned.epochs else ""
+    left = (time.perf_counter() - started) / (tasks - waiting) * waiting
+    return (
+        f"{name}, trial {trial + 1} of {trials[name]}: NDCG@10 {fit.learned.ndcg_at_10:.4f}{epochs}, {fit.seconds:.0f} s; "
+        f"{tasks - waiting} of {tasks} fits done, about {left / 60:.0f} min left"
+    )
+
+
+def _summary(workspace: Workspace, data: Prepared, settings: Settings, names: list[str], fitted: int) -> Summary:
+    lines: dict[str, object] = {"fitted now": fitted, "already there": len(names) - fitted}
+    for name in names:
+        made = workspace.description(baseline_name(name, data, settings))
+        lines[name] = f"NDCG@10 {made['ndcg_at_10']:.4f} of validation users, {made['fit_seconds']:.0f} s"
+    return Summary("fit-baselines", lines, {"models": f"{workspace.uri}/models/baselines"})

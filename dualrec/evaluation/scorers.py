@@ -1,0 +1,78 @@
+"""The answers of every system that scores the catalogue: the baselines and the sequence model, each in Ray tasks."""
+
+from typing import Any
+
+import numpy as np
+import ray
+
+from dualrec.data.prepare import Prepared
+from dualrec.evaluation.answers import Answers, answers_of
+from dualrec.evaluation.baseline import Histories, Items, Scorer
+from dualrec.evaluation.fitting import baseline_name, fitted_state, items_of
+from dualrec.evaluation.protocols import Cases
+from dualrec.evaluation.registry import baseline, chosen_systems
+from dualrec.sequence.artefact import WEIGHTS, sequence_name
+from dualrec.settings import SequenceSettings, Settings
+from dualrec.workspace import Workspace
+
+SEQUENCE = "sequence model alone"
+
+Asked = dict[str, Cases]  # by protocol
+
+
+def scored(workspace: Workspace, data: Prepared, settings: Settings, asked: Asked) -> dict[str, dict[str, Answers]]:
+    """Every scoring system's answers by protocol: system to protocol to answers.
+
+    Raises:
+        WorkspaceError: a baseline has not been fitted, or the sequence model not trained.
+    """
+    items = ray.put(items_of(workspace, data, settings))
+    cases = ray.put(asked)
+    resources = settings.baselines.resources
+    tasks = {}
+    for name in chosen_systems(settings.baselines.systems):
+        artefact = baseline_name(name, data, settings)
+        workspace.require(artefact, "fit-baselines")
+        parameters = workspace.description(artefact)["parameters"]
+        state = ray.put(fitted_state(workspace, artefact))
+        task = _of_baseline.options(num_cpus=resources.cpus)
+        tasks[name] = task.remote(name, parameters, state, items, cases, resources.threads)
+    weights = ray.put(workspace.read_bytes(f"{sequence_name(data, settings)}/{WEIGHTS}"))
+    task = _of_sequence_model.options(num_cpus=resources.cpus)
+    tasks[SEQUENCE] = task.remote(weights, settings.sequence, items, cases, resources.threads)
+    return dict(zip(tasks, ray.get(list(tasks.values())), strict=True))
+
+
+def sequence_scorer(predictor: Any, item_ids: np.ndarray) -> Scorer:
+    """The sequence model's probabilities as a baseline's scores."""
+
+    def score(histories: Histories) -> np.ndarray:
+        probabilities = predictor.probabilities([item_ids[numbers - 1] for numbers in histories])
+        return np.asarray(probabilities.numpy())
+
+    return score
+
+
+@ray.remote
+def _of_baseline(
+    name: str, parameters: dict[str, Any], state: dict[str, np.ndarray], items: Items, asked: Asked, threads: int
+) -> dict[str, Answers]:
+    import torch
+
+    torch.set_num_threads(threads)
+    writable = {key: np.array(array) for key, array in state.items()}
+    scorer = baseline(name).scorer(writable, items, parameters)
+    return {protocol: answers_of(scorer, cases) for protocol, cases in asked.items()}
+
+
+@ray.remote
+def _of_sequence_model(
+    weights: bytes, settings: SequenceSettings, items: Items, asked: Asked, threads: int
+) -> dict[str, Answers]:
+    import torch
+
+    from dualrec.sequence.predict import SequencePredictor
+
+    torch.set_num_threads(threads)
+    scorer = sequence_scorer(SequencePredictor(weights, settings), items.item_ids)
+    return {protocol: answers_of(scorer, cases) for protocol, cases in asked.items()}

@@ -1,0 +1,10 @@
+"""Fit the systems that dualrec is compared with, many at once.
+
+On a cluster: ray job submit --working-dir . --runtime-env runtime_env.yaml -- \\
+    python -m jobs.fit_baselines --config jobs/configs/benchmark-ml-100k.yaml --set workspace=PLACE
+"""
+
+from dualrec.cli import run_job
+
+if __name__ == "__main__":
+    run_job("fit-baselines")

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+import torch
+
+from dualrec.evaluation.baseline import Items, TrainingData
+from dualrec.evaluation.baselines.sasrec import BASELINE, SelfAttention
+from dualrec.evaluation.networks import Batch
+from dualrec.settings import BaselineSettings
+
+N = 10
+ITEMS = Items(np.arange(1, N + 1), np.eye(N, dtype=np.float32))
+PARAMETERS = {name: values[0] for name, values in BASELINE.ranges.items()} | {"dimension": 16, "window": 12}
+
+
+@pytest.fixture
+def network() -> SelfAttention:
+    torch.manual_seed(0)
+    return SelfAttention(ITEMS, PARAMETERS).eval()
+
+
+def _states(network: SelfAttention, *rows: list[int]) -> torch.Tensor:
+    length = max(map(len, rows))
+    inputs = torch.tensor([row + [0] * (length - len(row)) for row in rows])
+    with torch.no_grad():
+        return network(
+            Batch(inputs, torch.tensor([len(row) for row in rows]), torch.zeros(len(rows), dtype=torch.long))
+        )
+
+
+def test_every_place_has_a_state_and_every_item_a_score(network: SelfAttention) -> None:
+    states = _states(network, [0, 1, 2], [0, 5])
+    assert states.shape == (2, 3, 16)
+    assert network.scores(states).shape == (2, 3, N)
+
+
+def test_a_state_sees_nothing_that_comes_after_it(network: SelfAttention) -> None:
+    one, other = _states(network, [0, 4, 7, 9, 3]), _states(network, [0, 4, 7, 2, 8])
+    assert torch.allclose(one[:, :3], other[:, :3], atol=1e-6)
+    assert not torch.allclose(one[:, 3:], other[:, 3:], atol=1e-3)
+
+
+def test_padding_and_the_rows_beside_change_nothing(network: SelfAttention) -> None:
+    alone, beside = _states(network, [0, 4, 7]), _states(network, [0, 4, 7], [0, 1, 2, 3, 4, 5])
+    assert torch.allclose(alone[0], beside[0, :3], atol=1e-6)
+
+
+def test_the_order_of_the_history_matters(network: SelfAttention) -> None:
+    one, other = _states(network, [0, 4, 7, 9]), _states(network, [0, 7, 4, 9])
+    assert not torch.allclose(one[0, -1], other[0, -1], atol=1e-3)
+
+
+def test_an_item_scores_the_dot_product_with_its_own_embedding(network: SelfAttention) -> None:
+    with torch.no_grad():
+        network.item.weight[1:] = torch.arange(1.0, N + 1)[:, None]
+        scores = network.scores(torch.tensor([[0.5] * 8 + [0.25] * 8]))
+    assert scores.tolist() == [[(8 * 0.5 + 8 * 0.25) * number for number in range(1, N + 1)]]
+
+
+def test_a_rule_over_the_item_before_the_last_is_learned() -> None:
+    random = np.random.default_rng(0)
+    histories = []
+    for _ in range(400):
+        numbers = random.integers(1, N + 1, 2).tolist()
+        while len(numbers) < 6:
+            numbers.append(numbers[-2] % N + 1)  # two interleaved walks: the last item alone says nothing of the next
+        histories.append(np.array(numbers))
+    data = TrainingData(ITEMS, histories[:360], histories[360:], BaselineSettings(epochs=12, patience=12))
+    fast = {**PARAMETERS, "learning_rate": 0.01, "batch_size": 480, "blocks": 1, "dropout": 0.0}
+    learned = BASELINE.learn(data, fast)
+    score = BASELINE.scorer(learned.state, ITEMS, fast)
+    unwatched = [numbers for numbers in histories[360:] if numbers[-1] not in numbers[:-1]]
+    best = score([numbers[:-1] for numbers in unwatched]).argmax(1) + 1
+    assert (best == [numbers[-1] for numbers in unwatched]).mean() > 0.9
