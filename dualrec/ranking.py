@@ -102,22 +102,33 @@ def language_list(trace: dict[str, Any], length: int) -> list[Ranked]:
 def choose_weight(gains: dict[float, np.ndarray], seed: int) -> float:
     """The weight of the fused list, from each validation user's gain (such as NDCG) under each weight.
 
-    The better of the two models alone (weights 0 and 1) stands, unless a mixture's mean gain over it is above zero
-    with 95 % confidence by a paired bootstrap: a weight that wins by chance would lose it again at night. Without
-    validation users it is 0: the sequence model's list.
+    The better of the two models alone (weights 0 and 1) stands, unless a mixture gains over it with 95 % confidence: a
+    weight that wins by chance would lose it again at night. Since the best of several weights is chosen, its gain is
+    judged on users whom it was not chosen on: each half of the users chooses the weight of the other half, and the gains
+    of both are bootstrapped. Without validation users the weight is 0: the sequence model's list.
 
     Args:
         gains: weight to float (users,), with 0.0 and 1.0 among the weights.
     """
-    if not len(gains[0.0]):
+    if len(gains[0.0]) < 2:
         return 0.0
-    alone = max((0.0, 1.0), key=lambda weight: (gains[weight].mean(), -weight))
-    best = max(gains, key=lambda weight: (gains[weight].mean(), -weight))
-    differences = gains[best] - gains[alone]
+    everyone, random = np.arange(len(gains[0.0])), np.random.default_rng(seed)
+    alone, best = _best_weight(gains, (0.0, 1.0), everyone), _best_weight(gains, tuple(gains), everyone)
     if best == alone:
         return alone
-    sample = np.random.default_rng(seed).integers(0, len(differences), (2000, len(differences)))
+    halves = np.array_split(random.permutation(everyone), 2)
+    differences = np.concatenate(
+        [
+            (gains[_best_weight(gains, tuple(gains), other)] - gains[alone])[half]
+            for half, other in (halves, reversed(halves))
+        ]
+    )
+    sample = random.integers(0, len(differences), (2000, len(differences)))
     return best if np.quantile(differences[sample].mean(1), 0.05) > 0 else alone
+
+
+def _best_weight(gains: dict[float, np.ndarray], weights: tuple[float, ...], users: np.ndarray) -> float:
+    return max(weights, key=lambda weight: (gains[weight][users].mean(), -weight))
 
 
 class ListWriter:

@@ -107,6 +107,16 @@ def test_a_weight_must_earn_its_place(random: np.random.Generator) -> None:
     assert choose_weight(dict.fromkeys((0.0, 0.5, 1.0), np.empty(0)), 0) == 0.0
 
 
+def test_the_luckiest_of_many_weights_does_not_pass_for_a_gain() -> None:
+    chosen = []
+    for seed in range(100):
+        random = np.random.default_rng(seed)
+        base = random.random(120)
+        gains = {weight: base + random.normal(0.0, 0.2, 120) for weight in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8)}
+        chosen.append(choose_weight({0.0: base, **gains, 1.0: base - 0.2}, seed))
+    assert np.mean(np.array(chosen) > 0) < 0.1
+
+
 def test_the_written_rows_are_the_contract(catalogue: pa.Table) -> None:
     embeddings = np.eye(6, dtype=np.float32)
     embeddings[2, 1] = 0.9  # item 3 rests on item 2 before item 1

@@ -66,7 +66,8 @@ class Baseline:
     Attributes:
         name: its row in every table.
         paper: what it is from: authors, year, title, venue.
-        ranges: for each parameter the values that its paper or its authors' code tried, the published default first.
+        ranges: for each parameter the values that are tried: the published default first, then those that its authors
+            tried or that are common for such a model.
         learn: fits it with one choice of parameters.
         scorer: makes the function that scores histories, from what `learn` found.
     """

@@ -85,8 +85,8 @@ def _ask_language_models(
     """Add what needs a language model: ours under every protocol, the variants and NIR under some."""
     settings, data = question.settings, question.data
     few = {name: cases for name, cases in question.asked.items() if name in question.variant_protocols}
-    if few and is_prompted(settings.baselines.systems):
-        found.answers[PROMPTED] = nir_answers(workspace, data, settings, few, scorers)
+    if is_prompted(settings.baselines.systems) and not question.before_a_moment:
+        found.answers[PROMPTED] = nir_answers(workspace, data, settings, question.asked, scorers)
         found.systems[PROMPTED] = facts_of_nir(settings, found.answers[PROMPTED])
     variants = settings.evaluation.variants if few else ()
     for number, variant in enumerate((IN_FORCE, *variants)):

@@ -17,7 +17,7 @@ from dualrec.evaluation.baselines.nir import (
     step_messages,
 )
 from dualrec.evaluation.fitting import numbered_split
-from dualrec.evaluation.language_systems import IN_FORCE, requests_of
+from dualrec.evaluation.language_systems import IN_FORCE, purpose_of, requests_of
 from dualrec.evaluation.scorers import Asked
 from dualrec.language.generate import generate
 from dualrec.language.models import ServedModel
@@ -54,7 +54,7 @@ def nir_answers(
     read = CandidateReader(data.catalogue, settings.rerank.fuzzy_threshold)
     found = {}
     for protocol, cases in asked.items():
-        own = [row for row in rows.to_pylist() if row["purpose"] == protocol]
+        own = [row for row in rows.to_pylist() if row["purpose"] == purpose_of(protocol)]
         lists = [
             read(row["answers"][-1], row["sequence_item_ids"]) for row in sorted(own, key=lambda one: one["user_id"])
         ]
@@ -69,9 +69,9 @@ def _with_candidates(workspace: Workspace, data: Prepared, settings: Settings, a
     item_ids = data.catalogue.column("item_id").to_numpy()
     training = numbered_split(workspace, data, "train", item_ids)
     tables = []
-    for protocol, cases in asked.items():
+    for purpose, cases in {purpose_of(protocol): cases for protocol, cases in asked.items()}.items():
         requests = pa.concat_tables(
-            requests_of(data, settings, IN_FORCE, {protocol: cases}).iter_batches(
+            requests_of(data, settings, IN_FORCE, {purpose: cases}).iter_batches(
                 batch_format="pyarrow", batch_size=None
             )
         ).sort_by("user_id")

@@ -85,7 +85,7 @@ BASELINE = network_baseline(
         "channels": (3, 2, 4),
         "temperature": (0.1, 0.5, 1.0),
         "window": (50, 20, 100),
-        "learning_rate": (0.001, 0.002, 0.005),
+        "learning_rate": (0.001, 0.002, 0.003),
         "weight_decay": (0.0, 0.01, 0.1),
         "batch_size": (2500, 1250, 5000),  # the paper's 50 sessions, of a window each
     },

@@ -1,5 +1,6 @@
 """Random: a random order of the catalogue. Says what guessing is worth."""
 
+from collections import Counter
 from zlib import crc32
 
 import numpy as np
@@ -9,12 +10,18 @@ from dualrec.evaluation.top_items import next_item_ndcg
 
 
 def _scorer(state: State, items: Items, parameters: Parameters) -> Scorer:
-    """The order is drawn from the seed and the history, so that it is the same whoever stands beside a user."""
+    """The order is drawn from the seed, the history, and how many equal histories stand before it: users of whom nothing
+    is known get different lists."""
     seed, width = int(state["seed"][0]), len(items.item_ids)
 
     def score(histories: Histories) -> np.ndarray:
-        rows = [np.random.default_rng([seed, crc32(numbers.tobytes())]).random(width) for numbers in histories]
-        return np.array(rows, np.float32).reshape(len(rows), width)
+        met: Counter[int] = Counter()
+        scores = np.zeros((len(histories), width), np.float32)
+        for row, numbers in enumerate(histories):
+            key = crc32(numbers.tobytes())
+            scores[row] = np.random.default_rng([seed, key, met[key]]).random(width)
+            met[key] += 1
+        return scores
 
     return score
 

@@ -57,7 +57,7 @@ BASELINE = network_baseline(
         "dimension": (100, 50, 200),
         "window": (50, 20, 100),
         "learning_rate": (0.005, 0.001, 0.01),
-        "weight_decay": (0.0, 0.01, 0.1),
+        "weight_decay": (0.0, 0.1, 1.0),
         "batch_size": (512, 1024, 2048),
     },
     AttentionMemory,

@@ -17,6 +17,12 @@ def test_random_is_the_same_for_a_history_whoever_stands_beside_it() -> None:
     assert (both[0] != both[1]).any()
 
 
+def test_random_gives_users_without_a_history_different_lists() -> None:
+    learned = random_items.BASELINE.learn(DATA, {})
+    one, other = random_items.BASELINE.scorer(learned.state, ITEMS, {})([np.zeros(0, np.int64)] * 2)
+    assert (one != other).any()
+
+
 def test_random_hits_as_often_as_guessing_does() -> None:
     learned = random_items.BASELINE.learn(DATA, {})
     scores = random_items.BASELINE.scorer(learned.state, ITEMS, {})([np.array([user]) for user in range(4000)])
