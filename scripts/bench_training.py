@@ -22,9 +22,9 @@ from rich.table import Table
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.schemas import HISTORIES
 from dualrec.sequence.chunks import chunk_histories
+from dualrec.sequence.ensemble import SequenceEnsemble, averaged
 from dualrec.sequence.epoch import Batch, train_epoch
 from dualrec.sequence.features import ItemFeatures, item_features
-from dualrec.sequence.network import SequenceNetwork
 from dualrec.settings import Settings, load_settings
 from dualrec.workspace import Workspace
 
@@ -61,7 +61,7 @@ class Side:
 
     def __init__(self, batches: Iterator[Batch], features: ItemFeatures, settings: Settings) -> None:
         torch.manual_seed(settings.sequence.seed)
-        self.network = SequenceNetwork(features, settings.sequence)
+        self.network = SequenceEnsemble(features, settings.sequence)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=settings.sequence.learning_rate)
         self.batches, self.targets, self.seconds = batches, 0.0, 0.0
 
@@ -70,7 +70,12 @@ class Side:
         started = time.perf_counter()
         while (spent := time.perf_counter() - started) < seconds:
             self.targets += train_epoch(
-                self.network, [next(self.batches)], self.optimizer, torch.device("cpu"), 1
+                self.network,
+                [next(self.batches)],
+                self.optimizer,
+                torch.device("cpu"),
+                1,
+                (1,) * len(self.network.members),
             ).targets
         self.seconds += spent
 
@@ -80,8 +85,8 @@ class Side:
         self.network.eval()
         hits = 0
         for start in range(0, len(inputs), 512):
-            states = self.network.encode(torch.from_numpy(inputs[start : start + 512]))
-            best = self.network.score(states[:, -1]).topk(5).indices + 1
+            rows = torch.from_numpy(inputs[start : start + 512])
+            best = averaged(self.network.next_logits(rows, torch.full((len(rows),), WINDOW - 1))).topk(5).indices + 1
             hits += int((best == torch.from_numpy(targets[start : start + 512, None])).sum())
         return hits / len(inputs)
 

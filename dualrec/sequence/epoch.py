@@ -1,12 +1,14 @@
 """One pass over chunks: loss, accuracy and top-5 accuracy at every position. Knows tensors and batches; not Ray."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from dualrec.sequence.ensemble import averaged
 
 Batch = dict[str, np.ndarray]
 
@@ -40,34 +42,43 @@ class Totals:
 
 
 def train_epoch(
-    network: nn.Module, batches: Iterable[Batch], optimizer: torch.optim.Optimizer, device: torch.device, workers: int
+    ensemble: nn.Module,
+    batches: Iterable[Batch],
+    optimizer: torch.optim.Optimizer,
+    device: torch.device,
+    workers: int,
+    ahead: Sequence[int],
 ) -> Totals:
     """Take one optimizer step a batch; all workers must bring equally many.
 
     The loss is the mean over the targets of all workers' batches, so that the number of workers changes nothing.
+
+    Args:
+        ensemble: gives logits (members, batch, length, N); a SequenceEnsemble, also one that DDP wraps.
+        ahead: for each member how many of the next movies it is to foresee.
     """
-    network.train()
+    ensemble.train()
     totals = Totals()
     for inputs, targets in _tensors(batches, device):
-        loss, counted = _loss(network(inputs), targets)
+        loss, counted = _loss(ensemble(inputs), targets, ahead)
         everywhere = torch.tensor(float(counted.targets), device=device)
         if workers > 1:
             torch.distributed.all_reduce(everywhere)
         optimizer.zero_grad()
         (loss * workers / everywhere).backward()  # DDP averages gradients over the workers
-        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        nn.utils.clip_grad_norm_(ensemble.parameters(), 5.0)
         optimizer.step()
         _add(totals, counted)
     return totals
 
 
 @torch.no_grad()
-def evaluate_epoch(network: nn.Module, batches: Iterable[Batch], device: torch.device) -> Totals:
+def evaluate_epoch(ensemble: nn.Module, batches: Iterable[Batch], device: torch.device, ahead: Sequence[int]) -> Totals:
     """Sums over all targets of the batches, without dropout."""
-    network.eval()
+    ensemble.eval()
     totals = Totals()
     for inputs, targets in _tensors(batches, device):
-        _add(totals, _loss(network(inputs), targets)[1])
+        _add(totals, _loss(ensemble(inputs), targets, ahead)[1])
     return totals
 
 
@@ -78,15 +89,33 @@ def _tensors(batches: Iterable[Batch], device: torch.device) -> Iterator[tuple[T
         yield torch.from_numpy(inputs).to(device), torch.from_numpy(targets).to(device)
 
 
-def _loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Totals]:
-    """The summed cross-entropy over real targets, and the sums to report."""
+def _loss(logits: Tensor, targets: Tensor, ahead: Sequence[int]) -> tuple[Tensor, Totals]:
+    """The summed loss over real targets, the members' mean, and the sums to report: of the next movie and all members."""
     real = targets > 0
-    logits, wanted = logits[real], targets[real] - 1
-    loss = functional.cross_entropy(logits, wanted, reduction="sum")
+    wanted = _next_targets(targets, max(ahead))[real]
+    each = [member[real] for member in logits]
+    losses = [_cross_entropy(member, wanted[:, :count]) for member, count in zip(each, ahead, strict=True)]
+    loss = torch.stack(losses).mean(0).sum()
     with torch.no_grad():
-        best = logits.topk(min(5, logits.shape[-1]), dim=-1).indices == wanted.unsqueeze(-1)
+        together = averaged(torch.stack(each))
+        best = together.topk(min(5, together.shape[-1]), dim=-1).indices == wanted[:, :1] - 1
         totals = Totals(float(loss), float(best[:, 0].sum()), float(best.sum()), float(len(wanted)))
     return loss, totals
+
+
+def _next_targets(targets: Tensor, count: int) -> Tensor:
+    """The targets from each place on, int64 (batch, length, count); 0 where a chunk ends."""
+    padded = functional.pad(targets, (0, count - 1))
+    return padded.unfold(1, count, 1)
+
+
+def _cross_entropy(logits: Tensor, wanted: Tensor) -> Tensor:
+    """Of each row the mean over its wanted movies, float32 (n,); of 0 there is none."""
+    if wanted.shape[1] == 1:
+        return functional.cross_entropy(logits, wanted[:, 0] - 1, reduction="none")
+    there = (wanted > 0).to(logits.dtype)
+    likely = logits.log_softmax(-1).gather(1, (wanted - 1).clamp(min=0))
+    return -(likely * there).sum(1) / there.sum(1)
 
 
 def _add(totals: Totals, more: Totals) -> None:

@@ -4,11 +4,8 @@ Movie id, title words and genres of each movie are embedded, joined to 256 featu
 dense layer and a softmax over the items follow. Unlike the paper's, it predicts after every movie, not only the last.
 """
 
-from pathlib import Path
-
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dualrec.sequence.features import ItemFeatures
@@ -31,8 +28,12 @@ class SequenceNetwork(nn.Module):
         self.genre_layer = nn.Linear(genres, settings.genre_dimension)
         self.first_lstm = nn.LSTM(width, first, batch_first=True)
         self.second_lstm = nn.LSTM(first, second, batch_first=True)
-        self.dense = nn.Linear(second, settings.dense)
-        self.output = nn.Linear(settings.dense, items)
+        self.tied = settings.tied
+        self.dense = nn.Linear(second, width if self.tied else settings.dense)
+        if self.tied:
+            self.bias = nn.Parameter(torch.zeros(items))
+        else:
+            self.output = nn.Linear(settings.dense, items)
         self.dropout = nn.Dropout(settings.dropout)
 
     def forward(self, numbers: Tensor) -> Tensor:
@@ -54,7 +55,14 @@ class SequenceNetwork(nn.Module):
         return torch.as_tensor(states)
 
     def score(self, states: Tensor) -> Tensor:
-        """Logits float32 (..., N) of states float32 (..., hidden[1])."""
+        """Logits float32 (..., N) of states float32 (..., hidden[1]).
+
+        Where weights are tied, an item is scored by the same vector that stands for it in a history (Press and Wolf
+        2017), so that what its title and genres tell counts for the choice too.
+        """
+        if self.tied:
+            items = self._item_vectors(torch.arange(1, len(self.bias) + 1, device=states.device))
+            return self.dropout(self.dense(states)) @ items.T + self.bias
         return torch.as_tensor(self.output(self.dropout(torch.relu(self.dense(states)))))
 
     def _item_vectors(self, numbers: Tensor) -> Tensor:
@@ -64,17 +72,3 @@ class SequenceNetwork(nn.Module):
         titles = (self.word_embedding(words) * known).sum(1) / known.sum(1).clamp(min=1)
         genres = torch.relu(self.genre_layer(torch.as_tensor(self.genres)[numbers]))
         return torch.cat([self.item_embedding(numbers), titles, genres], dim=-1)
-
-
-def save_network(network: SequenceNetwork, path: Path) -> None:
-    """Write weights and item features to a safetensors file."""
-    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, path)
-
-
-def load_network(path: Path, settings: SequenceSettings) -> SequenceNetwork:
-    """Read a network that `save_network` wrote, with the settings that it was trained with."""
-    state = load_file(path)
-    features = ItemFeatures(state["item_ids"].numpy(), state["title_words"].numpy(), state["genres"].numpy())
-    network = SequenceNetwork(features, settings)
-    network.load_state_dict(state)
-    return network

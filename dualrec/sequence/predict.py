@@ -7,8 +7,7 @@ import pyarrow as pa
 import torch
 
 from dualrec.sequence.chunks import last_inputs
-from dualrec.sequence.features import ItemFeatures
-from dualrec.sequence.network import load_network
+from dualrec.sequence.ensemble import averaged, load_ensemble
 from dualrec.settings import SequenceSettings
 
 
@@ -29,12 +28,8 @@ class SequencePredictor:
         with NamedTemporaryFile(suffix=".safetensors") as file:
             file.write(weights)
             file.flush()
-            self.network = load_network(Path(file.name), settings).to(self.device).eval()
-        self.features = ItemFeatures(
-            self.network.item_ids.cpu().numpy(),
-            self.network.title_words.cpu().numpy(),
-            self.network.genres.cpu().numpy(),
-        )
+            self.ensemble = load_ensemble(Path(file.name), settings).to(self.device).eval()
+        self.features = self.ensemble.features
 
     def __call__(self, requests: pa.Table) -> pa.Table:
         """Append sequence_item_ids and sequence_scores to requests (schema REQUESTS)."""
@@ -55,12 +50,11 @@ class SequencePredictor:
     def probabilities(self, item_ids: list[np.ndarray]) -> torch.Tensor:
         """How likely each item is to come next in each history, float32 (n, N); 0 for what was watched."""
         inputs, last = last_inputs(item_ids, self.features, self.settings.chunk_length)
-        states = self.network.encode(torch.from_numpy(inputs).to(self.device))
-        logits = self.network.score(states[torch.arange(len(last)), torch.from_numpy(last).to(self.device)])
+        logits = self.ensemble.next_logits(*(torch.from_numpy(array).to(self.device) for array in (inputs, last)))
         for row, ids in enumerate(item_ids):
             numbers = self.features.numbers_of(ids)
-            logits[row, torch.from_numpy(numbers[numbers > 0] - 1).to(self.device)] = -torch.inf
-        return torch.softmax(logits, -1)
+            logits[:, row, torch.from_numpy(numbers[numbers > 0] - 1).to(self.device)] = -torch.inf
+        return averaged(logits).exp()
 
     def probabilities_of(self, probabilities: torch.Tensor, item_ids: list[np.ndarray]) -> list[np.ndarray]:
         """Those of certain items in each row: float32, as many as the row names items."""

@@ -73,15 +73,15 @@ def train_loop(config: dict[str, Any]) -> None:
     import torch
     from ray.train.torch import get_device, prepare_model
 
+    from dualrec.sequence.ensemble import SequenceEnsemble
     from dualrec.sequence.epoch import evaluate_epoch, train_epoch
-    from dualrec.sequence.network import SequenceNetwork
 
     settings: SequenceSettings = config["settings"]
     rank, workers = begin_worker(settings.resources)
     device = get_device()
     torch.manual_seed(settings.seed)
-    network = SequenceNetwork(config["features"], settings)
-    optimizer_of = partial(torch.optim.Adam, lr=settings.learning_rate)
+    network = SequenceEnsemble(config["features"], settings)
+    optimizer_of = partial(torch.optim.AdamW, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     progress = _Progress.resume(network)
     model = prepare_model(network)
     optimizer = optimizer_of(model.parameters())
@@ -99,14 +99,14 @@ def train_loop(config: dict[str, Any]) -> None:
             local_shuffle_buffer_size=max(batch_size * 64, 4096),
             local_shuffle_seed=settings.seed + epoch,
         )
-        trained = train_epoch(model, batches, optimizer, device, workers).share()
+        trained = train_epoch(model, batches, optimizer, device, workers, settings.targets_ahead).share()
         seconds = time.perf_counter() - started
         held_out = (
             batch
             for number, batch in enumerate(validation.iter_batches(batch_size=settings.batch_size))
             if number % workers == rank
         )
-        validated = evaluate_epoch(network, held_out, device).share()
+        validated = evaluate_epoch(network, held_out, device, settings.targets_ahead).share()
         metrics = {"epoch": epoch, **trained.means("train"), **validated.means("validation")}
         metrics |= {"seconds": seconds, "targets_per_second": trained.targets / seconds}
         progress.add(metrics, network, optimizer)

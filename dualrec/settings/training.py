@@ -28,9 +28,13 @@ class SequenceSettings(Group):
     hidden: tuple[int, int] = (256, 128)
     dense: Count = 256
     dropout: Fraction = 0.3
+    tied: bool = False  # score items by the vectors that stand for them in histories, instead of a layer of its own
+    # One network for each number: how many of the next movies it is trained to foresee; their probabilities are averaged.
+    targets_ahead: Annotated[tuple[Count, ...], Field(min_length=1)] = (1,)
     chunk_length: Count = 100  # movies a training row holds, with a target at each
     batch_size: Count = 32  # chunks over all workers
     learning_rate: Annotated[float, Field(gt=0)] = 0.002
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
     epochs: Count = 10
     patience: Count = 3  # epochs without a better validation loss before training stops
     top_k: Count = 100  # items the sequence model hands on for each user

@@ -10,8 +10,8 @@ import torch
 
 from dualrec.language.examples import AHEAD, several_cuts
 from dualrec.language.folds import Hints
+from dualrec.sequence.ensemble import SequenceEnsemble, save_ensemble
 from dualrec.sequence.features import item_features
-from dualrec.sequence.network import SequenceNetwork, save_network
 from dualrec.sequence.predict import SequencePredictor
 from dualrec.settings import load_settings
 from tests.conftest import histories_table
@@ -24,7 +24,7 @@ def test_hints_and_expectations_are_of_the_model_of_the_users_fold(catalogue: pa
     weights = []
     for seed in range(2):
         torch.manual_seed(seed)
-        save_network(SequenceNetwork(item_features(catalogue, settings), settings), tmp_path / "model.safetensors")
+        save_ensemble(SequenceEnsemble(item_features(catalogue, settings), settings), tmp_path / "model.safetensors")
         weights.append((tmp_path / "model.safetensors").read_bytes())
     examples = several_cuts(histories_table({user: [1, 2, 3, 4, 5, 6] for user in range(20)}), 1, AHEAD, 3, seed=0)
     hinted = Hints(ray.put(weights), settings)(examples)

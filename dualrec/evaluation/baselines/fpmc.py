@@ -19,7 +19,7 @@ NEGATIVES = 10  # others a target is compared with at a step; the paper draws on
 
 
 class PersonalizedChain(nn.Module):
-    """Equation 10: <V^{U,I}_u, V^{I,U}_i> + <V^{I,L}_i, V^{L,I}_l> for user u, item i and last item l.
+    """The factorised cube: <V^{U,I}_u, V^{I,U}_i> + <V^{I,L}_i, V^{L,I}_l> for user u, item i and last item l.
 
     User 0, whom training does not know, has no taste: zeros.
     """
@@ -60,7 +60,7 @@ def _forget_training_users(module: nn.Module, state: dict[str, Any], prefix: str
 
 
 def sampled_ranking_loss(scores: Tensor, targets: Tensor) -> Tensor:
-    """S-BPR, section 5.1: the mean of -ln sigma(score of the target - score of another item), others drawn at random.
+    """The paper's S-BPR: the mean of -ln sigma(score of the target - score of another item), others drawn.
 
     Args:
         scores: float32 (n, N).

@@ -1,4 +1,4 @@
-"""SLIM: a sparse matrix of weights between items, by which a history as a set of items foretells each item. Order-blind.
+"""SLIM: sparse weights between items, by which a history as a set of items foretells each item. Order-blind.
 
 Training histories come in as ones and zeros; each item's column is regressed on all others, with weights that are not
 negative and an elastic net over them. An item's score is the sum of its weights from the items of a history.
@@ -17,7 +17,7 @@ TOLERANCE = 1e-3  # the largest change of a weight in a sweep at which the desce
 
 
 def item_weights(matrix: csr_array, l1: float, l2: float) -> csr_array:
-    """The W of equation 4: argmin 1/2 |A - A W|^2 + l2/2 |W|^2 + l1 |W|_1, W >= 0, diag(W) = 0.
+    """The W of the paper: argmin 1/2 |A - A W|^2 + l2/2 |W|^2 + l1 |W|_1, W >= 0, diag(W) = 0.
 
     Args:
         matrix: A, ones float32 (users, N).

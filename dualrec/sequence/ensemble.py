@@ -1,0 +1,61 @@
+"""One network or several, each trained to foresee so many of the next movies; their probabilities are averaged.
+
+Knows tensors; not users, files of histories or Ray.
+"""
+
+import math
+from pathlib import Path
+from typing import cast
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from dualrec.sequence.features import ItemFeatures
+from dualrec.sequence.network import SequenceNetwork
+from dualrec.settings import SequenceSettings
+
+
+class SequenceEnsemble(nn.Module):
+    """The members, one for each of `targets_ahead`. They differ by that and by their first weights."""
+
+    def __init__(self, features: ItemFeatures, settings: SequenceSettings) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(SequenceNetwork(features, settings) for _ in settings.targets_ahead)
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """Logits float32 (members, batch, length, N) after each movie of item numbers int64 (batch, length)."""
+        return torch.stack([member(numbers) for member in self.members])
+
+    def next_logits(self, numbers: Tensor, last: Tensor) -> Tensor:
+        """Logits float32 (members, batch, N) after the place `last`, int64 (batch,), of each row of item numbers."""
+        rows = torch.arange(len(last), device=last.device)
+        return torch.stack([member.score(member.encode(numbers)[rows, last]) for member in self.members])
+
+    @property
+    def features(self) -> ItemFeatures:
+        """The items that it knows."""
+        first = cast(SequenceNetwork, self.members[0])
+        buffers = (first.item_ids, first.title_words, first.genres)
+        return ItemFeatures(*(cast(Tensor, buffer).cpu().numpy() for buffer in buffers))
+
+
+def averaged(logits: Tensor) -> Tensor:
+    """The log of the members' mean probabilities, float32 (..., N), of their logits float32 (members, ..., N)."""
+    if len(logits) == 1:
+        return logits[0].log_softmax(-1)
+    return logits.log_softmax(-1).logsumexp(0) - math.log(len(logits))
+
+
+def save_ensemble(ensemble: SequenceEnsemble, path: Path) -> None:
+    """Write weights and item features to a safetensors file."""
+    save_file({name: tensor.contiguous() for name, tensor in ensemble.state_dict().items()}, path)
+
+
+def load_ensemble(path: Path, settings: SequenceSettings) -> SequenceEnsemble:
+    """Read an ensemble that `save_ensemble` wrote, with the settings that it was trained with."""
+    state = load_file(path)
+    names = ("item_ids", "title_words", "genres")
+    ensemble = SequenceEnsemble(ItemFeatures(*(state[f"members.0.{name}"].numpy() for name in names)), settings)
+    ensemble.load_state_dict(state)
+    return ensemble
