@@ -39,7 +39,8 @@ JOBS = {
     ),
     "run": (
         "dualrec.pipeline:run",
-        "All of it in order: prepare, train-sequence, finetune-language where language.tuned is set, recommend, evaluate.",
+        "All of it in order: prepare, train-sequence, finetune-language where language.tuned is set, fit-baselines, "
+        "recommend, evaluate.",
     ),
 }
 

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from dualrec.data.prepare import prepare
 from dualrec.evaluation.evaluate import evaluate
+from dualrec.evaluation.fitting import fit_baselines
 from dualrec.language.finetune import finetune_language
 from dualrec.recommend import recommend
 from dualrec.sequence.train import train_sequence
@@ -42,4 +43,4 @@ def run_steps(steps: list[Step], settings: Settings, force: bool, console: Conso
 def _steps(settings: Settings) -> list[Step]:
     """Fine-tuning is a step where the model that these settings make is the one to be served."""
     tuning = [finetune_language] if settings.language.tuned == "current" else []
-    return [prepare, train_sequence, *tuning, recommend, evaluate]
+    return [prepare, train_sequence, *tuning, fit_baselines, recommend, evaluate]

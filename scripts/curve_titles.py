@@ -16,14 +16,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
 from dualrec.data.prepare import prepared
-from dualrec.evaluation.systems import measure
+from dualrec.evaluation.answers import numbers_of_lists
+from dualrec.evaluation.comparison import as_interval, intervals
+from dualrec.evaluation.metrics import LENGTH, ItemFacts, item_facts, user_metrics
+from dualrec.evaluation.title_shares import title_shares
 from dualrec.language.finetune import finetune_language
 from dualrec.progress import logged_progress
+from dualrec.ranking import language_list
 from dualrec.requests import cut_requests
 from dualrec.schemas import TRACES, conform
 from dualrec.scoring import load_models, score
@@ -31,11 +36,10 @@ from dualrec.session import ray_session
 from dualrec.settings import Settings, load_settings
 from dualrec.workspace import Workspace
 
-SYSTEM = "language model alone"
 SHARES = ("answers well formed", "titles resolved", "titles already watched", "HR@1", "HR@5")
 DECODINGS = ("free", "shortlist")
 
-Measured = dict[str, dict[str, dict[str, float]]]  # decoding, metric, value and its bounds
+Measured = dict[str, dict[str, dict[str, float | None]]]  # decoding, metric, value and its bounds
 
 
 def measured(settings: Settings, users: int) -> Measured:
@@ -57,14 +61,25 @@ def measured(settings: Settings, users: int) -> Measured:
         blocks = score(requests, models, settings, counter).iter_batches(batch_format="pyarrow", batch_size=None)
         table = conform(pa.concat_tables(block for block in blocks if len(block)), TRACES, "traces")
     rows = table.sort_by("user_id").to_pylist()
-    traces: dict[Any, list[dict[str, Any]]] = {
-        name: [row for row in rows if row["decoding"] == name] for name in DECODINGS
+    item_ids = models.catalogue.column("item_id").to_numpy()
+    facts = item_facts(models.catalogue, workspace.description(data.histories)["users"]["train"])
+    return {
+        name: _figures([row for row in rows if row["decoding"] == name], item_ids, facts, settings)
+        for name in DECODINGS
     }
-    weights: dict[Any, float] = dict.fromkeys(DECODINGS, 0.0)
-    result = measure(traces, weights, models.catalogue, "last_five", settings.evaluation, settings.language.titles)[
-        "models"
-    ]
-    return {"free": result[SYSTEM], "shortlist": result[f"{SYSTEM}, shortlist decoding"]}
+
+
+def _figures(
+    traces: list[dict[str, Any]], item_ids: np.ndarray, facts: ItemFacts, settings: Settings
+) -> dict[str, dict[str, float | None]]:
+    lists = numbers_of_lists([[one.item_id for one in language_list(row, LENGTH)] for row in traces], item_ids)
+    truth, visible = ([np.searchsorted(item_ids, row[name]) + 1 for row in traces] for name in ("held_out", "item_ids"))
+    metrics = user_metrics(lists, truth, visible, facts) | title_shares(traces, settings.language.titles)
+    evaluation = settings.evaluation
+    bounds = intervals(
+        np.stack([metrics[name] for name in SHARES], axis=1), evaluation.bootstrap_samples, evaluation.seed
+    )
+    return {name: as_interval(row) for name, row in zip(SHARES, bounds, strict=True)}
 
 
 def draw(results: dict[int, Measured], path: Path) -> None:

@@ -13,6 +13,16 @@ from dualrec.schemas import HISTORIES, RECOMMENDATIONS, TRACES
 from dualrec.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent.parent
+VARIANTS = [
+    {"name": "free decoding", "set": {"language.decoding": "free"}, "fused": True},
+    {"name": "ranking", "set": {"language.mode": "rank", "language.max_prompt_tokens": 640}, "fused": True},
+    {"name": "shuffled", "shuffled": True},
+]
+OURS = {"sequence model alone", "language model alone", "paper", "fused", "paper, reranked against the answers (leak)"}
+OF_VARIANTS = {
+    "language model alone, free decoding", "paper, free decoding", "fused, free decoding", "language model alone, ranking",
+    "fused, ranking", "language model alone, shuffled", "paper, shuffled",
+}  # fmt: skip
 
 
 @pytest.mark.end_to_end
@@ -20,7 +30,8 @@ ROOT = Path(__file__).parent.parent.parent
 def test_raw_files_become_lists_for_every_user_and_metrics(tmp_path: Path) -> None:
     small = [
         "sequence.epochs=2", "evaluation.max_users=8", "ranking.calibration_users=8", "finetune.max_examples=32",
-        "finetune.validation_examples=8",
+        "finetune.validation_examples=8", "baselines.systems=[SKNN, NIR]", "baselines.trials=1",
+        "evaluation.protocols=[last_five, next_item, candidates_20]", f"evaluation.variants={json.dumps(VARIANTS)}",
     ]  # fmt: skip
     options = [word for one in (*small, f"workspace={tmp_path}") for word in ("--set", one)]
     command = [sys.executable, "-m", "jobs.run", "--config", "jobs/configs/local.yaml", *options]
@@ -53,12 +64,12 @@ def test_raw_files_become_lists_for_every_user_and_metrics(tmp_path: Path) -> No
 
     (report,) = (tmp_path / "reports").iterdir()
     metrics = json.loads((report / "metrics.json").read_text())
-    for protocol in ("last_five", "next_item"):
+    assert metrics["systems"]["NIR"]["kind"] == "baseline"
+    assert (report / "report.html").read_text().count("<svg") >= 3
+    for protocol in ("last_five", "next_item", "candidates_20"):
         models = metrics["protocols"][protocol]["models"]
-        assert set(models) == {
-            "Random", "MostPop", "sequence model alone", "language model alone", "paper", "fused",
-            "language model alone, free decoding", "paper, free decoding", "fused, free decoding",
-        }  # fmt: skip
+        of_variants = OF_VARIANTS if protocol == "last_five" else set()
+        assert set(models) == {"Random", "MostPop", "SKNN", "NIR"} | OURS | of_variants
         for name in ("HR@1", "HR@5", "HR@10", "NDCG@10"):
             value = models["sequence model alone"][name]
             assert 0 <= value["low"] <= value["value"] <= value["high"] <= 1

@@ -14,7 +14,6 @@ from dualrec.evaluation.networks import Batch, network_baseline
 from dualrec.evaluation.session_nodes import SessionNodes, session_nodes
 
 SLOPE = 0.2  # of every leaky ReLU
-SHARPNESS = 10  # by which scores are multiplied
 TRANSITION, CONTEXT, INTENT = range(3)
 
 
@@ -81,7 +80,7 @@ class IntentHypergraph(nn.Module):
 
     def scores(self, states: Tensor) -> Tensor:
         """Scores float32 (..., N): the sum of what the items' slices give under each intent."""
-        return SHARPNESS * states @ self.item.weight[1:].T
+        return states @ self.item.weight[1:].T
 
     def _slices(self, states: Tensor) -> Tensor:
         """(n, length, d) as (n, intents, length, d / intents)."""
@@ -168,7 +167,7 @@ BASELINE = network_baseline(
         "intent_share": (0.4, 0.2),
         "auxiliary_weight": (1e-4, 1e-2),
         "window": (20, 10, 50),
-        "learning_rate": (0.001, 0.003),
+        "learning_rate": (0.001, 0.01),
         "weight_decay": (1e-5, 0.1),
         "batch_size": (100,),
     },
