@@ -107,7 +107,7 @@ def _searched(name: str) -> tuple[bool, str]:
 
 
 def _fit_all(workspace: Workspace, data: Prepared, settings: Settings, names: list[str]) -> None:
-    stored = ray.put(_training_data(workspace, data, settings))
+    stored = ray.put(training_data(workspace, data, settings))
     about = dict(zip(names, ray.get([_searched.remote(name) for name in names]), strict=True))
     trials = {name: settings.baselines.trials if about[name][0] else 1 for name in names}
     resources = settings.baselines.resources
@@ -125,7 +125,8 @@ def _fit_all(workspace: Workspace, data: Prepared, settings: Settings, names: li
             fits[name] = {}
 
 
-def _training_data(workspace: Workspace, data: Prepared, settings: Settings) -> TrainingData:
+def training_data(workspace: Workspace, data: Prepared, settings: Settings) -> TrainingData:
+    """All that a baseline may learn from: nothing of test users. Needs a Ray session, as items_of does."""
     items = items_of(workspace, data, settings)
     training, validation = (numbered_split(workspace, data, split, items.item_ids) for split in ("train", "validation"))
     return TrainingData(items, training, validation, settings.baselines)

@@ -18,7 +18,7 @@ from dualrec.evaluation.session_nodes import session_nodes
 from dualrec.settings import BaselineSettings
 
 PUBLISHED = {name: values[0] for name, values in BASELINE.ranges.items()}
-SMALL = PUBLISHED | {"dimension": 16, "intents": 4, "window": 5, "learning_rate": 0.02, "batch_size": 32}
+SMALL = PUBLISHED | {"dimension": 16, "intents": 4, "window": 5, "learning_rate": 0.05, "batch_size": 32}
 ITEMS = Items(np.arange(20), np.zeros((20, 4), np.float32))
 CYCLE = [np.arange(start, start + 7) % 20 + 1 for start in range(20)]
 

@@ -120,8 +120,8 @@ def test_items_that_nobody_watched_are_found_by_their_text() -> None:
         kinds = (random.integers(KINDS) + np.arange(5)) % KINDS
         return kinds * EACH + 1 + random.integers(among, size=5)
 
-    seen = [history(EACH - 1) for _ in range(200)]
-    data = TrainingData(items, seen[:180], seen[180:], BaselineSettings(epochs=8, patience=8))
+    seen = [history(EACH - 1) for _ in range(500)]
+    data = TrainingData(items, seen[:400], seen[400:], BaselineSettings(epochs=8, patience=8))
     fast = {**TEXT_ALONE, "learning_rate": 0.01, "dropout": 0.0}
     learned = BASELINE.learn(data, fast)
     assert "text" not in learned.state

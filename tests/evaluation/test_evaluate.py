@@ -1,0 +1,111 @@
+"""The jobs fit-baselines and evaluate on users who follow a rule, without a language model."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from dualrec.benchmark import benchmark
+from dualrec.errors import InputError, SettingsError, WorkspaceError
+from dualrec.evaluation.evaluate import evaluate
+from dualrec.evaluation.fitting import fit_baselines
+from dualrec.settings import Settings, load_settings
+from tests.conftest import numbered_movies, write_movielens_1m
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(900)]
+
+DAY = 86_400
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Sixty users who watch forty movies in a cycle, one a day, each from another day on."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    ratings = [
+        (user, (user * 7 + step) % 40 + 1, 5, DAY * (user + step)) for user in range(1, 61) for step in range(14)
+    ]
+    source = write_movielens_1m(folder / "movielens", ratings, numbered_movies(40))
+    return load_settings(
+        None,
+        [
+            f"workspace={folder / 'workspace'}", f"data.source={source}", "data.shards=2", "data.top_items=0",
+            "sequence.epochs=1", "sequence.batch_size=8", "sequence.resources.cpus_per_worker=0.5", "rerank.cpus=0.1",
+            "baselines.systems=[SKNN, FPMC]", "baselines.trials=2", "baselines.epochs=4", "baselines.resources.cpus=0.5",
+            "evaluation.protocols=[next_item, last_five, candidates_20, time_split]", "evaluation.language=false",
+            "evaluation.bootstrap_samples=50", "evaluation.permutations=99", "evaluation.time_split_share=0.7",
+        ],
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def report(settings: Settings, ray_cluster: None) -> Path:
+    """The report of the whole comparison."""
+    benchmark(settings)
+    (folder,) = Path(settings.workspace, "reports").iterdir()
+    return folder
+
+
+def test_every_system_is_measured_under_every_protocol(report: Path) -> None:
+    metrics = json.loads((report / "metrics.json").read_text())
+    assert set(metrics["protocols"]) == {
+        "next_item", "last_five", "candidates_20", "time_split", "time_split, cold users"}  # fmt: skip
+    for protocol, result in metrics["protocols"].items():
+        assert set(result["models"]) == {"Random", "MostPop", "SKNN", "FPMC", "sequence model alone"}, protocol
+        assert result["users"] > 0
+        rivals = {one["rival"] for one in result["against"].values()}
+        assert len(rivals) == 1 and not rivals & set(result["against"])
+    by_rule = metrics["protocols"]["next_item"]["models"]
+    assert by_rule["FPMC"]["HR@5"]["value"] > 2 * by_rule["Random"]["HR@5"]["value"] + 0.1
+    assert metrics["protocols"]["time_split"]["counts"]["cold users"] > 0
+    trials = metrics["systems"]["FPMC"]["trials"]
+    assert len(trials) == 2 and trials[0]["parameters"] != trials[1]["parameters"]
+    assert metrics["systems"]["FPMC"]["ndcg_at_10"] == max(one["ndcg_at_10"] for one in trials)
+
+
+def test_one_page_and_its_markdown_show_them(report: Path) -> None:
+    page, text = ((report / name).read_text() for name in ("report.html", "report.md"))
+    for name in ("SKNN", "FPMC", "sequence model alone", "candidates_20"):
+        assert name in page and name in text
+    assert "http" not in page
+
+
+def test_the_measured_lists_can_be_measured_again(settings: Settings, report: Path, tmp_path: Path) -> None:
+    lists = pa.concat_tables(pq.read_table(report / "lists" / f"{name}.parquet") for name in ("next_item", "last_five"))
+    again = tmp_path / "again.parquet"
+    pq.write_table(lists.filter(pc.equal(lists.column("system"), "SKNN")).drop_columns(["system"]), again)
+    changed = settings.model_copy(
+        update={"evaluation": settings.evaluation.model_copy(update={"lists": {"Again": str(again)}})}
+    )
+    evaluate(changed)
+    (other,) = (path for path in report.parent.iterdir() if path != report)
+    models = json.loads((other / "metrics.json").read_text())["protocols"]["last_five"]["models"]
+    assert {name: one["value"] for name, one in models["Again"].items()} == {
+        name: one["value"] for name, one in models["SKNN"].items()
+    }
+
+
+def test_a_faulty_table_ends_the_job_and_leaves_no_report(settings: Settings, report: Path, tmp_path: Path) -> None:
+    lists = pq.read_table(report / "lists" / "next_item.parquet")
+    some = lists.filter(pc.equal(lists.column("system"), "SKNN")).slice(20).drop_columns(["system"])
+    pq.write_table(some, tmp_path / "some.parquet")
+    there = set(report.parent.iterdir())
+    bad = {"Bad": str(tmp_path / "some.parquet")}
+    with pytest.raises(InputError, match="1 users have no list"):
+        evaluate(settings.model_copy(update={"evaluation": settings.evaluation.model_copy(update={"lists": bad})}))
+    assert set(report.parent.iterdir()) == there
+
+
+def test_a_second_call_fits_nothing(settings: Settings, report: Path) -> None:
+    assert fit_baselines(settings).lines["fitted now"] == 0
+
+
+def test_an_unknown_system_and_an_unfitted_one_are_told(settings: Settings, report: Path) -> None:
+    unknown = settings.model_copy(update={"baselines": settings.baselines.model_copy(update={"systems": ("SASRek",)})})
+    with pytest.raises(SettingsError, match="there is no SASRek; there are Random"):
+        fit_baselines(unknown)
+    unfitted = settings.model_copy(update={"baselines": settings.baselines.model_copy(update={"systems": ("SLIM",)})})
+    with pytest.raises(WorkspaceError, match="dualrec fit-baselines"):
+        evaluate(unfitted)
