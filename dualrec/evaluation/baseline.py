@@ -49,7 +49,7 @@ class Learned:
     """A fitted baseline.
 
     Attributes:
-        state: all that `Baseline.scorer` needs, as arrays.
+        state: all that `Baseline.scorer` needs, as arrays; empty where the loss was never finite.
         ndcg_at_10: on validation users under next_item, of the state.
         epochs: the same for every epoch, with its loss; empty where there are none.
     """

@@ -14,6 +14,7 @@ import numpy as np
 import ray
 
 from dualrec.data.prepare import Prepared, prepared
+from dualrec.errors import DualrecError
 from dualrec.evaluation.baseline import Baseline, Items, Learned, Parameters, State, TrainingData
 from dualrec.evaluation.protocols import numbered
 from dualrec.evaluation.registry import baseline, chosen_systems
@@ -142,6 +143,11 @@ def _keep(workspace: Workspace, data: Prepared, settings: Settings, name: str, p
     from safetensors.numpy import save
 
     best = max(fits, key=lambda fit: fit.learned.ndcg_at_10)
+    if not best.learned.state:
+        raise DualrecError(
+            f"{name} learned nothing: its loss was not finite in the first epoch of any of {len(fits)} trials; try more "
+            "(baselines.trials), or leave it out of baselines.systems"
+        )
     description: dict[str, Any] = {
         "name": name,
         "paper": paper,
