@@ -9,7 +9,7 @@ import numpy as np
 
 
 def global_graph(histories: Sequence[np.ndarray], items: int, reach: int, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Item pairs within `reach` places of each other, the `most` most frequent of each item (GCE-GNN, section 3.2.2).
+    """Item pairs within `reach` places of each other, the `most` most frequent of each item (GCE-GNN).
 
     Args:
         histories: item numbers int64 from 1, oldest first.

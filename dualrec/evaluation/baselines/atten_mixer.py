@@ -17,7 +17,7 @@ SCALE = 16  # of the cosine that scores an item
 
 
 class AttentionMixture(nn.Module):
-    """The network of section 4: queries of several levels, attention of each, pooled to one weight for each place."""
+    """Queries of several levels, attention of each, pooled to one weight for each place."""
 
     def __init__(self, items: Items, parameters: Parameters) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ def last_sums(states: Tensor, size: Tensor, levels: int) -> Tensor:
 
 
 def pooled(attention: Tensor, power: int) -> Tensor:
-    """Lp pooling over the levels, (..., levels, keys) to (..., keys), with sums of one (section 4.2)."""
+    """Lp pooling over the levels, (..., levels, keys) to (..., keys), with sums of one."""
     together = attention.pow(power).sum(-2).clamp(min=1e-30).pow(1 / power)
     return together / together.sum(-1, keepdim=True)
 

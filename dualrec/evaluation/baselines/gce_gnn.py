@@ -19,7 +19,7 @@ SELF, INTO, OUT, BOTH = range(4)
 
 
 class GlobalContextGraph(nn.Module):
-    """The network of sections 4.1 to 4.4."""
+    """Session graph and global graph, their sum, and a readout that knows how long ago each place was."""
 
     neighbours: Tensor  # int64 (N + 1, NEIGHBOURS)
     weights: Tensor  # float32 (N + 1, NEIGHBOURS); 0 where there is no neighbour
@@ -53,7 +53,7 @@ class GlobalContextGraph(nn.Module):
         self.weights.copy_(torch.from_numpy(weights))
 
     def forward(self, batch: Batch) -> Tensor:
-        """States float32 (n, d), equation 16."""
+        """States float32 (n, d)."""
         nodes = session_nodes(batch.inputs, batch.size)
         embedded = self.item(batch.inputs)
         states = self.local_dropout(self._local(embedded, nodes))
@@ -69,14 +69,14 @@ class GlobalContextGraph(nn.Module):
         return states @ self.item.weight[1:].T
 
     def _local(self, embedded: Tensor, nodes: SessionNodes) -> Tensor:
-        """Attention of each place over the items beside its own, equations 7 to 9: float32 (n, length, d)."""
+        """Attention of each place over the items beside its own: float32 (n, length, d)."""
         kind, beside = relations(nodes)
         scores = (embedded[:, None] * self.relation[:, None]) @ embedded[:, None].transpose(2, 3)
         scores = functional.leaky_relu(scores.gather(1, kind[:, None])[:, 0], SLOPE)
         return scores.masked_fill(~beside, -1e9).softmax(2) @ embedded
 
     def _global(self, inputs: Tensor, embedded: Tensor, nodes: SessionNodes) -> Tensor:
-        """Attention of each place over its item's neighbours in all histories, equations 2 to 6."""
+        """Attention of each place over its item's neighbours in all histories."""
         near, weights = self.item(self.neighbours[inputs]), self.weights[inputs]
         session = _mean(embedded, nodes.real)[:, :, None]
         # The session stands in the matrix, not in each of its neighbours: the same product, and far fewer numbers.
@@ -89,7 +89,7 @@ class GlobalContextGraph(nn.Module):
 
 
 def relations(nodes: SessionNodes) -> tuple[Tensor, Tensor]:
-    """The session's graph, section 3.2.1.
+    """The session's graph.
 
     Returns:
         How the item of each place stands to that of another, one of SELF, INTO (the other comes right before it), OUT

@@ -18,7 +18,7 @@ TRANSITION, CONTEXT, INTENT = range(3)
 
 
 class HyperedgeAttention(nn.Module):
-    """One round through the hyperedges, the same for every intent but for its weights (section 3.2, micro level)."""
+    """One round through the hyperedges, the same for every intent but for its weights: the micro level."""
 
     def __init__(self, intents: int, dimension: int) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class HyperedgeAttention(nn.Module):
 
 
 class IntentHypergraph(nn.Module):
-    """The network of section 3. Intent k owns the k-th slice of all embeddings."""
+    """The hypergraphs of all intents, and their readout. Intent k owns the k-th slice of all embeddings."""
 
     def __init__(self, items: Items, parameters: Parameters) -> None:
         super().__init__()
@@ -97,13 +97,13 @@ class IntentHypergraph(nn.Module):
         return edges, torch.tensor(kind)
 
     def _disentanglement(self, states: Tensor, real: Tensor) -> Tensor:
-        """How badly the intent is told from a history's slice (section 3.2, macro level)."""
+        """How badly the intent is told from a history's slice: the macro level."""
         guesses = self.intent_of(_mean(states, real)[:, :, 0])
         truth = torch.arange(self.intents).expand(len(guesses), -1)
         return functional.cross_entropy(guesses.flatten(0, 1), truth.flatten())
 
     def _readout(self, states: Tensor, size: Tensor, real: Tensor) -> Tensor:
-        """Attention of the history's mean and last state over all of them: (n, length, d) to (n, d) (section 3.3)."""
+        """Attention of the history's mean and last state over all of them: (n, length, d) to (n, d)."""
         last_first = (size[:, None] - 1 - torch.arange(states.shape[1])).clamp(min=0)
         last = states[torch.arange(len(states)), size - 1]
         placed = torch.tanh(self.placed(torch.cat([self.place(last_first), states], dim=2)))

@@ -48,7 +48,7 @@ class PurposeRecurrence(nn.Module):
 
 
 class PurposeChannels(nn.Module):
-    """The network of section 3: purpose router, recurrent channels, and their mixture for each candidate."""
+    """Purpose router, recurrent channels, and their mixture for each candidate."""
 
     def __init__(self, items: Items, parameters: Parameters) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ from dualrec.evaluation.networks import Batch, network_baseline
 
 
 class AttentiveRecurrence(nn.Module):
-    """The network of section 3: global encoder (3.3), local encoder (3.4), their concatenation and decoder (3.5)."""
+    """Global encoder, local encoder, their concatenation and the bilinear decoder."""
 
     def __init__(self, items: Items, parameters: Parameters) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ from dualrec.evaluation.networks import Batch, network_baseline
 
 
 class SelfAttention(nn.Module):
-    """The network of section 3: embeddings of items and places, causal blocks, the dot product with every item."""
+    """Embeddings of items and places, causal blocks, the dot product with every item."""
 
     def __init__(self, items: Items, parameters: Parameters) -> None:
         super().__init__()

@@ -14,7 +14,7 @@ from dualrec.evaluation.networks import Batch, network_baseline
 
 
 class AttentionMemory(nn.Module):
-    """The network of sections 3.2 and 3.4."""
+    """Attention on the last item and the mean of all, and the product of both with every item."""
 
     def __init__(self, items: Items, parameters: Parameters) -> None:
         super().__init__()

@@ -15,7 +15,7 @@ from dualrec.evaluation.networks import Batch, network_baseline
 
 
 class Adaptor(nn.Module):
-    """Experts that whiten text vectors, mixed by gates that the text sets (section 2.1, equations 2 to 5).
+    """Experts that whiten text vectors, mixed by gates that the text sets.
 
     For text x the gates are g = softmax(x W2 + noise softplus(x W3)), the noise in training alone, and the result is
     the sum over experts k of g_k (x - b_k) W1_k.
@@ -44,7 +44,7 @@ class Adaptor(nn.Module):
 
 
 class TextAttention(nn.Module):
-    """The sequence encoder of section 2.2 over adapted text, and the predictions of section 2.3.
+    """The sequence encoder over adapted text, and its predictions.
 
     Inductive, an item is its adapted text; transductive (`item_ids` 1), an embedding of its own is added.
     """
