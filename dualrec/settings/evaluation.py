@@ -24,7 +24,7 @@ class EvaluationSettings(Group):
     variants: tuple[VariantSettings, ...] = (
         VariantSettings(name="free decoding", set={"language.decoding": "free"}, fused=True),
     )
-    variant_protocols: tuple[Literal["last_five", "next_item"], ...] = ("last_five",)
+    variant_protocols: tuple[Literal["last_five", "next_item"], ...] = ("last_five", "next_item")
     lists: dict[str, str] = Field(
         default_factory=dict
     )  # other systems' lists: a name and a Parquet file (see evaluation/lists.py)

@@ -31,7 +31,8 @@ def test_raw_files_become_lists_for_every_user_and_metrics(tmp_path: Path) -> No
     small = [
         "sequence.epochs=2", "evaluation.max_users=8", "ranking.calibration_users=8", "finetune.max_examples=32",
         "finetune.validation_examples=8", "baselines.systems=[SKNN, NIR]", "baselines.trials=1",
-        "evaluation.protocols=[last_five, next_item, candidates_20]", f"evaluation.variants={json.dumps(VARIANTS)}",
+        "evaluation.protocols=[last_five, next_item, candidates_20]", "evaluation.variant_protocols=[last_five]",
+        f"evaluation.variants={json.dumps(VARIANTS)}",
     ]  # fmt: skip
     options = [word for one in (*small, f"workspace={tmp_path}") for word in ("--set", one)]
     command = [sys.executable, "-m", "jobs.run", "--config", "jobs/configs/local.yaml", *options]
