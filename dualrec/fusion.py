@@ -8,6 +8,7 @@ import ray.data
 
 from dualrec.accuracy import ndcg_at
 from dualrec.data.prepare import Prepared
+from dualrec.data.splits import hashed
 from dualrec.ranking import WEIGHTS, Ranked, choose_weight, fused_list, language_list
 from dualrec.requests import cut_requests
 from dualrec.scoring import scoring_version
@@ -24,19 +25,25 @@ def fusion_name(data: Prepared, settings: Settings) -> str:
 
 
 def calibration_requests(workspace: Workspace, data: Prepared, settings: Settings) -> ray.data.Dataset | None:
-    """Requests of validation users, or None where the weight is known or not needed."""
+    """Requests of a seeded sample of validation users, or None where the weight is known or not needed.
+
+    The sample is the same for every model and decoding, so that their weights can be compared.
+    """
     if settings.ranking.preset != "fused" or workspace.has(fusion_name(data, settings)):
         return None
+    cut = {"protocol": "last_five", "purpose": PURPOSE, "decoding": settings.language.decoding}
     return (
         data.read_histories(workspace, "validation")
-        .map_batches(
-            cut_requests,
-            fn_kwargs={"protocol": "last_five", "purpose": PURPOSE, "decoding": settings.language.decoding},
-            batch_format="pyarrow",
-            batch_size=None,
-        )
+        .map_batches(cut_requests, fn_kwargs=cut, batch_format="pyarrow", batch_size=None)
+        .map_batches(_with_order, fn_kwargs={"seed": settings.ranking.seed}, batch_format="pyarrow", batch_size=None)
+        .sort("order")
         .limit(settings.ranking.calibration_users)
+        .drop_columns(["order"])
     )
+
+
+def _with_order(requests: pa.Table, seed: int) -> pa.Table:
+    return requests.append_column("order", pa.array(hashed(requests.column("user_id").to_numpy(), seed)))
 
 
 def fit_weight(traces: pa.Table, workspace: Workspace, data: Prepared, settings: Settings) -> dict[str, Any]:
