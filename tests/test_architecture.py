@@ -59,6 +59,7 @@ def test_jobs_are_thin() -> None:
 
 def test_importing_the_command_and_every_step_loads_nothing_heavy() -> None:
     light = ["dualrec.cli", "dualrec.data.prepare", "dualrec.language.generate", "dualrec.ranking", "dualrec.recommend"]
+    light += ["dualrec.benchmark", "dualrec.evaluation.evaluate", "dualrec.evaluation.fitting"]
     code = (
         "import sys, importlib\n"
         f"for name in {light}: importlib.import_module(name)\n"

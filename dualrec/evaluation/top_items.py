@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 
 BATCH = 1024  # users whose scores over all items are held at a time
 
@@ -26,6 +25,8 @@ def top_numbers(scores: np.ndarray, length: int) -> np.ndarray:
 
     Items with a score of minus infinity, or none (NaN), are never among them.
     """
+    import torch
+
     kept = torch.from_numpy(scores).nan_to_num_(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
     values, places = kept.topk(min(length, scores.shape[1]), dim=1)
     numbers = np.zeros((len(scores), length), np.int32)
