@@ -56,7 +56,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> list
 
 @pytest.mark.parametrize(
     "kind",
-    [["finetune.examples=cuts"], ["finetune.examples=published"], ["language.mode=rank", "language.rank_candidates=5"]],
+    [
+        ["finetune.examples=cuts"],
+        ["finetune.examples=published"],
+        [
+            "language.mode=rank",
+            "language.rank_candidates=26",
+            "language.max_prompt_tokens=1400",
+            "finetune.max_tokens=1500",
+            "finetune.batch_size=2",
+        ],
+    ],
     ids=["cuts", "published", "ranked"],
 )
 def test_no_held_out_movie_of_another_than_a_training_user_reaches_an_example(
