@@ -41,6 +41,12 @@ def build_catalogue(items: pa.Table, counts: pa.Table, top_items: int) -> pa.Tab
     return conform(table, CATALOGUE, "catalogue")
 
 
+def numbers_among(item_ids: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Item numbers int64 (n,) of ids int64 (n,): from 1, in the order of `item_ids` (ascending); -1 for any other id."""
+    place = np.minimum(np.searchsorted(item_ids, ids), len(item_ids) - 1)
+    return np.where(item_ids[place] == ids, place + 1, -1).astype(np.int64)
+
+
 def titles_of(catalogue: pa.Table) -> dict[int, str]:
     """The published title of each item id."""
     return dict(zip(*(catalogue.column(name).to_pylist() for name in ("item_id", "title")), strict=True))

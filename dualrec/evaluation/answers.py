@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dualrec.data.catalogue import numbers_among
 from dualrec.evaluation.baseline import Scorer
 from dualrec.evaluation.metrics import LENGTH, ItemFacts, user_metrics
 from dualrec.evaluation.protocols import Cases
@@ -84,8 +85,7 @@ def numbers_of_lists(lists: Sequence[Sequence[int | None]], item_ids: np.ndarray
     for row, items in enumerate(lists):
         some = items[:LENGTH]
         known = np.array([-1 if item is None else item for item in some], np.int64)
-        place = np.minimum(np.searchsorted(item_ids, known), len(item_ids) - 1)
-        numbers[row, : len(some)] = np.where(item_ids[place] == known, place + 1, -1)
+        numbers[row, : len(some)] = numbers_among(item_ids, known)
     return numbers
 
 

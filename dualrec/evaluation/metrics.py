@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from dualrec.sequence.features import genre_matrix
+
 CUT_OFFS = (1, 5, 10, 20)
 LENGTH = max(CUT_OFFS)
 BEYOND = 10  # places of a list that the metrics beyond accuracy look at
@@ -30,13 +32,8 @@ class ItemFacts:
 
 def item_facts(catalogue: pa.Table, training_users: int) -> ItemFacts:
     """Facts of a catalogue (schema CATALOGUE, ordered by item_id)."""
-    lists = catalogue.column("genres").to_pylist()
-    columns = {name: place for place, name in enumerate(sorted({name for names in lists for name in names}))}
-    genres = np.zeros((len(lists) + 1, max(len(columns), 1)), np.float32)
-    for row, names in enumerate(lists, start=1):
-        genres[row, [columns[name] for name in names]] = 1
     popularity = catalogue.column("popularity").to_numpy().astype(np.float64) / max(training_users, 1)
-    return ItemFacts(genres, np.concatenate([[0.0], popularity]))
+    return ItemFacts(genre_matrix(catalogue), np.concatenate([[0.0], popularity]))
 
 
 def user_metrics(

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dualrec.data.catalogue import numbers_among
 from dualrec.requests import HELD_OUT, Protocol
 
 CANDIDATES = 20
@@ -102,8 +103,8 @@ def time_cases(before: pa.Table, whole: pa.Table, item_ids: np.ndarray, moment: 
     columns = (whole.sort_by("user_id").column(name).to_pylist() for name in ("user_id", "item_ids", "timestamps"))
     for user_id, items, times in zip(*columns, strict=True):
         later = np.array(items, np.int64)[np.array(times, np.int64) >= moment]
-        numbers = _numbers(later, item_ids)
-        hidden, hidden_cold = hidden + len(later), hidden_cold + int((numbers == 0).sum())
+        numbers = numbers_among(item_ids, later)
+        hidden, hidden_cold = hidden + len(later), hidden_cold + int((numbers < 0).sum())
         truth = numbers[numbers > 0]
         nothing_left += int(len(later) > 0 and not len(truth))
         if len(truth):
@@ -149,15 +150,10 @@ def candidate_sets(cases: Cases, items: int, seed: int) -> np.ndarray:
 def numbered(histories: pa.Table, item_ids: np.ndarray) -> list[np.ndarray]:
     """The item numbers of each history, int64; every item must be among `item_ids`."""
     lists = histories.column("item_ids").combine_chunks()
-    numbers = _numbers(pc.list_flatten(lists).to_numpy(zero_copy_only=False).astype(np.int64), item_ids)
+    numbers = numbers_among(item_ids, pc.list_flatten(lists).to_numpy(zero_copy_only=False).astype(np.int64))
     assert (numbers > 0).all(), "histories hold an item that the catalogue lacks"
     ends = np.cumsum(pc.list_value_length(lists).to_numpy(zero_copy_only=False).astype(np.int64))
     return np.split(numbers, ends[:-1]) if len(ends) else []
-
-
-def _numbers(ids: np.ndarray, item_ids: np.ndarray) -> np.ndarray:
-    place = np.minimum(np.searchsorted(item_ids, ids), len(item_ids) - 1)
-    return np.where(item_ids[place] == ids, place + 1, 0).astype(np.int64)
 
 
 def _cases(rows: list[tuple[int, np.ndarray, np.ndarray]]) -> Cases:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from dualrec.data.catalogue import numbers_among
 from dualrec.settings import SequenceSettings
 
 START = 0
@@ -32,8 +33,7 @@ class ItemFeatures:
 
     def numbers_of(self, item_ids: np.ndarray) -> np.ndarray:
         """Item numbers int64 (n,) of item ids int64 (n,); an id that is not among them gives -1."""
-        place = np.minimum(np.searchsorted(self.item_ids, item_ids), len(self.item_ids) - 1)
-        return np.where(self.item_ids[place] == item_ids, place + 1, -1).astype(np.int64)
+        return numbers_among(self.item_ids, item_ids)
 
 
 def item_features(catalogue: pa.Table, settings: SequenceSettings) -> ItemFeatures:
@@ -49,10 +49,11 @@ def item_features(catalogue: pa.Table, settings: SequenceSettings) -> ItemFeatur
     for row, title in enumerate(words, start=1):
         known = [numbers[word] for word in title if word in numbers][: settings.title_length]
         title_words[row, : len(known)] = known
-    return ItemFeatures(catalogue.column("item_id").to_numpy(), title_words, _genre_matrix(catalogue))
+    return ItemFeatures(catalogue.column("item_id").to_numpy(), title_words, genre_matrix(catalogue))
 
 
-def _genre_matrix(catalogue: pa.Table) -> np.ndarray:
+def genre_matrix(catalogue: pa.Table) -> np.ndarray:
+    """Genres of a catalogue's items, float32 (N + 1, G), 1 where the item has the genre; row 0 is of no item."""
     lists = catalogue.column("genres").to_pylist()
     columns = {name: column for column, name in enumerate(sorted({name for names in lists for name in names}))}
     matrix = np.zeros((len(lists) + 1, max(len(columns), 1)), np.float32)

@@ -3,9 +3,9 @@ import torch
 
 from dualrec.evaluation.baseline import Items, TrainingData
 from dualrec.evaluation.baselines.narm import BASELINE, AttentiveRecurrence
-from dualrec.evaluation.networks import Batch
 from dualrec.evaluation.top_items import top_of_all
 from dualrec.settings import BaselineSettings
+from tests.evaluation.baselines.rows import batch
 
 ITEMS = Items(np.arange(1, 13), np.zeros((12, 4), np.float32))
 PARAMETERS = {name: values[0] for name, values in BASELINE.ranges.items()} | {
@@ -20,12 +20,6 @@ PARAMETERS = {name: values[0] for name, values in BASELINE.ranges.items()} | {
 def network() -> AttentiveRecurrence:
     torch.manual_seed(0)
     return AttentiveRecurrence(ITEMS, PARAMETERS).eval()
-
-
-def batch(*rows: list[int]) -> Batch:
-    return Batch(
-        torch.tensor(rows), torch.tensor([len(row) for row in rows]), torch.zeros(len(rows), dtype=torch.int64)
-    )
 
 
 def test_a_place_knows_its_past_and_nothing_after_it_or_beside_it() -> None:

@@ -3,8 +3,8 @@ import torch
 
 from dualrec.evaluation.baseline import Items, TrainingData
 from dualrec.evaluation.baselines.stamp import BASELINE, AttentionMemory
-from dualrec.evaluation.networks import Batch
 from dualrec.settings import BaselineSettings
+from tests.evaluation.baselines.rows import batch
 
 ITEMS = Items(np.arange(1, 13), np.zeros((12, 4), np.float32))
 PARAMETERS = {name: values[0] for name, values in BASELINE.ranges.items()} | {
@@ -22,12 +22,6 @@ def network() -> AttentionMemory:
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return model
-
-
-def batch(*rows: list[int]) -> Batch:
-    return Batch(
-        torch.tensor(rows), torch.tensor([len(row) for row in rows]), torch.zeros(len(rows), dtype=torch.int64)
-    )
 
 
 def test_a_place_knows_its_past_and_nothing_after_it_or_beside_it() -> None:
