@@ -7,6 +7,7 @@ from dualrec.evaluation.evaluate import evaluate
 from dualrec.evaluation.fitting import fit_baselines
 from dualrec.evaluation.language_systems import settings_of
 from dualrec.evaluation.questions import settings_before
+from dualrec.evaluation.scorers import SEQUENCE, sequence_models
 from dualrec.language.finetune import finetune_language
 from dualrec.pipeline import Step, run_steps
 from dualrec.sequence.train import train_sequence
@@ -27,6 +28,7 @@ def benchmark(settings: Settings, force: bool = False) -> Summary:
     console, seconds = Console(), dict[str, str]()
     with ray_session(settings.cluster):
         seconds |= run_steps([prepare, train_sequence, *_tuning(settings)], settings, force, console)
+        seconds |= _other_networks(settings, force, console)
         for variant in _tuned_variants(settings):
             took = run_steps([finetune_language], variant, force, console)
             seconds[f"finetune-language, {variant.language.mode}"] = took["finetune-language"]
@@ -34,10 +36,22 @@ def benchmark(settings: Settings, force: bool = False) -> Summary:
         if "time_split" in settings.evaluation.protocols:
             before = settings_before(Workspace(settings.workspace), settings)
             took = run_steps([prepare, train_sequence, *_tuning(before), fit_baselines], before, force, console)
+            took |= _other_networks(before, force, console)
             seconds |= {f"{name}, before the moment": one for name, one in took.items()}
         seconds |= run_steps([evaluate], settings, force, console)
     lines: dict[str, object] = {f"{name} took": took for name, took in seconds.items()}
     return Summary("benchmark", lines, {"workspace": settings.workspace})
+
+
+def _other_networks(settings: Settings, force: bool, console: Console) -> dict[str, str]:
+    """Train the sequence models that are measured beside the one in force; returns what each took."""
+    seconds = {}
+    for name, own in sequence_models(settings).items():
+        if name != SEQUENCE:
+            seconds[f"train-sequence, {own.sequence.preset}"] = run_steps([train_sequence], own, force, console)[
+                "train-sequence"
+            ]
+    return seconds
 
 
 def _tuning(settings: Settings) -> list[Step]:

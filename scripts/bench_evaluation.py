@@ -1,8 +1,9 @@
 """Evaluation speed: whole-catalogue scoring, lists, all metrics and intervals of many users, against a loop over users.
 
-Both sides score with the same factors (a dot product of user and item vectors), leave out what was watched, and measure
-HR, NDCG and MRR at 1, 5, 10 and 20; ours also measures everything else that a report shows, and bootstrap intervals. The
-loop runs on a sample of the users, one after another, as a first version of an evaluation is written.
+Both sides score with the same model, leave out what was watched, and measure everything that a report shows of a user;
+ours also its bootstrap intervals. The loop takes a sample of the users one after another, as a first version of an
+evaluation is written: NumPy for the scores, plain Python for the metrics, and either for the order of the items. Two
+models: the cheapest there is, a dot product of user and item vectors, and the sequence model, untrained.
 
     python scripts/bench_evaluation.py --users 100000 --items 10000
 """
@@ -10,93 +11,173 @@ loop runs on a sample of the users, one after another, as a first version of an 
 import argparse
 import resource
 import time
+from collections.abc import Callable
+from functools import partial
+from itertools import combinations
 from math import log2
 
 import numpy as np
+import pyarrow as pa
 import torch
 from rich.console import Console
 
 from dualrec.evaluation.answers import answers_of, metrics_of
+from dualrec.evaluation.baseline import Scorer
 from dualrec.evaluation.comparison import intervals
-from dualrec.evaluation.metrics import CUT_OFFS, ItemFacts
+from dualrec.evaluation.metrics import BEYOND, CUT_OFFS, LENGTH, ItemFacts
 from dualrec.evaluation.protocols import Cases
+from dualrec.sequence.features import item_features
+from dualrec.sequence.network import SequenceNetwork
+from dualrec.settings import SequenceSettings
 
-DIMENSION, GENRES, SEEN, LOOPED = 64, 18, 50, 300
+DIMENSION, GENRES, SEEN, HIDDEN = 64, 18, 50, 5
 
 
 def cases_of(users: int, items: int, random: np.random.Generator) -> Cases:
     """Users who watched 50 items, five more of which are hidden."""
-    watched = random.integers(1, items + 1, (users, SEEN + 5))
+    watched = np.stack([random.choice(items, SEEN + HIDDEN, replace=False) + 1 for _ in range(users)])
     return Cases(np.arange(users), list(watched[:, :SEEN]), list(watched[:, SEEN:]))
 
 
-def vectorised(cases: Cases, item_vectors: np.ndarray, facts: ItemFacts) -> dict[str, float]:
-    """Ours: batches of users at once."""
-    vectors = torch.from_numpy(item_vectors)
+def first(cases: Cases, users: int) -> Cases:
+    """The first users' cases."""
+    return Cases(cases.user_ids[:users], cases.visible[:users], cases.truth[:users])
+
+
+def factors(items: int, random: np.random.Generator) -> Scorer:
+    """Scores float32 (n, items): the dot product of an item's vector with the mean of the last five movies'."""
+    vectors = random.normal(size=(items, DIMENSION)).astype(np.float32)
 
     def score(histories: list[np.ndarray]) -> np.ndarray:
-        states = torch.from_numpy(item_vectors[np.stack(histories)[:, -5:] - 1].mean(1))
-        return np.asarray((states @ vectors.T).numpy())
+        return np.asarray(vectors[np.stack(histories)[:, -5:] - 1].mean(1) @ vectors.T)
 
-    metrics = metrics_of(answers_of(score, cases), cases, facts)
+    return score
+
+
+def network(items: int) -> Scorer:
+    """Scores float32 (n, items) of the sequence model, untrained."""
+    columns = {"item_id": range(1, items + 1), "title": [f"Movie {n} (1999)" for n in range(items)]}
+    genres = [["Drama"]] * items
+    features = item_features(pa.table({**columns, "genres": genres}), SequenceSettings())
+    torch.manual_seed(0)
+    model = SequenceNetwork(features, SequenceSettings()).eval()
+
+    @torch.no_grad()
+    def score(histories: list[np.ndarray]) -> np.ndarray:
+        return np.asarray(model.score(model.encode(torch.from_numpy(np.stack(histories)))[:, -1]).numpy())
+
+    return score
+
+
+def vectorised(cases: Cases, scorer: Scorer, facts: ItemFacts) -> dict[str, float]:
+    """Ours: batches of users at once."""
+    metrics = metrics_of(answers_of(scorer, cases), cases, facts)
     bounds = intervals(np.stack(list(metrics.values()), axis=1), 1000, 0)
     return dict(zip(metrics, bounds[:, 0].tolist(), strict=True))
 
 
-def looped(cases: Cases, item_vectors: np.ndarray, users: int) -> dict[str, float]:
+def by_numpy(scores: np.ndarray) -> list[int]:
+    """The best item numbers, best first."""
+    return list((np.argsort(-scores)[:LENGTH] + 1).tolist())
+
+
+def by_python(scores: np.ndarray) -> list[int]:
+    """The same."""
+    values = scores.tolist()
+    return [place + 1 for place in sorted(range(len(values)), key=values.__getitem__, reverse=True)[:LENGTH]]
+
+
+def looped(cases: Cases, scorer: Scorer, facts: ItemFacts, best: Callable[[np.ndarray], list[int]]) -> dict[str, float]:
     """The rival: one user after another."""
+    genres = [frozenset(np.flatnonzero(row).tolist()) for row in facts.genres]
+    popularity = facts.popularity.tolist()
     totals: dict[str, float] = {}
-    for visible, truth in zip(cases.visible[:users], cases.truth[:users], strict=True):
-        scores = item_vectors @ item_vectors[visible[-5:] - 1].mean(0)
+    for visible, truth in zip(cases.visible, cases.truth, strict=True):
+        scores = scorer([visible])[0]
         scores[visible - 1] = -np.inf
-        ranked = (np.argsort(-scores)[:20] + 1).tolist()
-        true = set(truth.tolist())
-        hits = [rank for rank, item in enumerate(ranked, start=1) if item in true]
-        for k in CUT_OFFS:
-            among = [rank for rank in hits if rank <= k]
-            ideal = sum(1 / log2(rank + 1) for rank in range(1, min(k, len(truth)) + 1))
-            gains = {
-                f"HR@{k}": float(bool(among)),
-                f"NDCG@{k}": sum(1 / log2(rank + 1) for rank in among) / ideal,
-                f"MRR@{k}": 1 / among[0] if among else 0.0,
-            }
-            for name, gain in gains.items():
-                totals[name] = totals.get(name, 0.0) + gain
-    return {name: total / users for name, total in totals.items()}
+        ranked = best(scores)
+        gains = _accuracy(ranked, truth.tolist()) | _beyond(
+            ranked, truth.tolist(), visible.tolist(), genres, popularity
+        )
+        for name, gain in gains.items():
+            totals[name] = totals.get(name, 0.0) + gain
+    return {name: total / len(cases) for name, total in totals.items()}
+
+
+def _accuracy(ranked: list[int], truth: list[int]) -> dict[str, float]:
+    true, gains = set(truth), {}
+    hits = [rank for rank, item in enumerate(ranked, start=1) if item in true]
+    for k in CUT_OFFS:
+        among = [rank for rank in hits if rank <= k]
+        ideal = sum(1 / log2(rank + 1) for rank in range(1, min(k, len(truth)) + 1))
+        gains[f"HR@{k}"] = float(bool(among))
+        gains[f"NDCG@{k}"] = sum(1 / log2(rank + 1) for rank in among) / ideal
+        gains[f"MRR@{k}"] = 1 / among[0] if among else 0.0
+    return gains
+
+
+def _beyond(
+    ranked: list[int], truth: list[int], visible: list[int], genres: list[frozenset[int]], popularity: list[float]
+) -> dict[str, float]:
+    def similar(one: int, other: int) -> float:
+        return len(genres[one] & genres[other]) / (len(genres[one] | genres[other]) or 1)
+
+    shown = ranked[:BEYOND]
+    of_list, of_history = (sum(popularity[item] for item in some) / len(some) for some in (shown, visible))
+    to_next = [similar(item, truth[0]) for item in ranked[:5]]
+    distances = [1 - similar(one, other) for one, other in combinations(shown, 2)]
+    return {
+        "genre Jaccard": to_next[0],
+        "genre Jaccard, best of 5": max(to_next),
+        f"novelty@{BEYOND}": sum(-log2(popularity[item]) for item in shown) / len(shown),
+        f"popularity lift@{BEYOND}": of_list / of_history - 1,
+        f"diversity@{BEYOND}": sum(distances) / len(distances),
+    }
+
+
+def compare(
+    name: str, scorer: Scorer, cases: Cases, facts: ItemFacts, loop: int, rounds: int, console: Console
+) -> None:
+    """Run both sides in turn and print the medians of their rates."""
+    few = first(cases, loop)
+    loops = {"NumPy's sort": partial(looped, best=by_numpy), "Python's sort": partial(looped, best=by_python)}
+    ours = vectorised(few, scorer, facts)
+    for theirs in (run(few, scorer, facts) for run in loops.values()):
+        assert ours.keys() == theirs.keys()
+        assert all(abs(ours[metric] - theirs[metric]) < 1e-4 for metric in ours), "all must find the same"
+    rates: dict[str, list[float]] = {side: [] for side in ("ours", *loops)}
+    for _ in range(rounds):
+        for side, run in (*loops.items(), ("ours", vectorised)):
+            some = cases if side == "ours" else few
+            started = time.perf_counter()
+            run(some, scorer, facts)
+            rates[side].append(len(some) / (time.perf_counter() - started))
+    rate = {side: float(np.median(values)) for side, values in rates.items()}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    console.print(
+        f"{name}: {len(cases):,} users in {len(cases) / rate['ours']:.1f} s, {rate['ours']:,.0f} users/s, peak {peak:.1f} GiB"
+    )
+    for side in loops:
+        console.print(
+            f"  a loop with {side}: {rate[side]:,.0f} users/s; ours is {rate['ours'] / rate[side]:.1f} times as fast"
+        )
 
 
 def main() -> None:
-    """Run both sides and print their rates."""
+    """Compare with both models."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--users", type=int, default=100_000)
     parser.add_argument("--items", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     random, console = np.random.default_rng(0), Console()
-    item_vectors = random.normal(size=(given.items, DIMENSION)).astype(np.float32)
     facts = ItemFacts(
         (random.random((given.items + 1, GENRES)) < 0.15).astype(np.float32), random.random(given.items + 1)
     )
     cases = cases_of(given.users, given.items, random)
-    few = Cases(cases.user_ids[:LOOPED], cases.visible[:LOOPED], cases.truth[:LOOPED])
-    loop, ours = looped(few, item_vectors, LOOPED), vectorised(few, item_vectors, facts)
-    assert all(abs(ours[name] - value) < 1e-6 for name, value in loop.items()), "both sides must find the same"
-    rates: dict[str, list[float]] = {"ours": [], "loop": []}
-    for _ in range(given.rounds):
-        started = time.perf_counter()
-        looped(cases, item_vectors, LOOPED)
-        rates["loop"].append(LOOPED / (time.perf_counter() - started))
-        started = time.perf_counter()
-        vectorised(cases, item_vectors, facts)
-        seconds = time.perf_counter() - started
-        rates["ours"].append(given.users / seconds)
-        console.print(f"{given.users:,} users x {given.items:,} items: {seconds:.1f} s, all metrics and intervals")
-    ours_rate, loop_rate = (float(np.median(rates[side])) for side in ("ours", "loop"))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    console.print(
-        f"median of {given.rounds}: {ours_rate:,.0f} users/s against {loop_rate:,.0f} of the loop, "
-        f"{ours_rate / loop_rate:.1f} times; peak memory {peak:.1f} GiB"
-    )
+    compare("factors", factors(given.items, random), cases, facts, 1000, given.rounds, console)
+    tenth = first(cases, given.users // 10)
+    compare("sequence model", network(given.items), tenth, facts, 100, given.rounds, console)
 
 
 if __name__ == "__main__":

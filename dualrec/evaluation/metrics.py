@@ -70,9 +70,12 @@ def coverage(lists: np.ndarray, items: int) -> float:
 
 def jaccard(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Shared genres over all genres along the last axis; 0 where neither has any."""
-    shared = (one * other).sum(-1, dtype=np.float64)
-    together = one.sum(-1) + other.sum(-1) - shared
-    return np.divide(shared, together, out=np.zeros_like(shared), where=together > 0)
+    return _overlap((one * other).sum(-1), one.sum(-1), other.sum(-1))
+
+
+def _overlap(shared: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    together = one + other - shared
+    return np.divide(shared, together, out=np.zeros(shared.shape), where=together > 0)
 
 
 def _hits(lists: np.ndarray, truth: Sequence[np.ndarray]) -> np.ndarray:
@@ -100,15 +103,24 @@ def _beyond_accuracy(lists: np.ndarray, visible: Sequence[np.ndarray], facts: It
     numbers = np.maximum(lists, 0)
     popularity = facts.popularity[numbers]
     rarest = 1 / (1 / facts.popularity[facts.popularity > 0].min(initial=1.0) + 1)  # for what nobody has watched
-    of_history = np.array([facts.popularity[one].mean() if len(one) else np.nan for one in visible])
+    one, other = np.triu_indices(lists.shape[1], 1)
     genres = facts.genres[numbers] * present[..., None]
-    pairs = jaccard(genres[:, :, None], genres[:, None])
-    both = np.triu(present[:, :, None] & present[:, None], 1)
+    pairs = _overlap(
+        (genres @ genres.transpose(0, 2, 1))[:, one, other], *(genres.sum(-1)[:, side] for side in (one, other))
+    )
     return {
         f"novelty@{BEYOND}": _mean(-np.log2(np.maximum(popularity, rarest)), present),
-        f"popularity lift@{BEYOND}": _mean(popularity, present) / of_history - 1,
-        f"diversity@{BEYOND}": _mean((1 - pairs).reshape(len(lists), -1), both.reshape(len(lists), -1)),
+        f"popularity lift@{BEYOND}": _mean(popularity, present) / _mean_of_each(facts.popularity, visible) - 1,
+        f"diversity@{BEYOND}": _mean(1 - pairs, present[:, one] & present[:, other]),
     }
+
+
+def _mean_of_each(values: np.ndarray, numbers: Sequence[np.ndarray]) -> np.ndarray:
+    """The mean of the values of each one's item numbers, float64 (n,); NaN where there are none."""
+    sizes = np.array([len(one) for one in numbers])
+    owners = np.repeat(np.arange(len(numbers)), sizes)
+    sums = np.bincount(owners, values[np.concatenate([*numbers, np.zeros(0, np.int64)])], len(numbers))
+    return np.divide(sums, sizes, out=np.full(len(numbers), np.nan), where=sizes > 0)
 
 
 def _mean(values: np.ndarray, present: np.ndarray) -> np.ndarray:

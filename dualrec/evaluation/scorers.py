@@ -12,7 +12,7 @@ from dualrec.evaluation.fitting import baseline_name, fitted_state, items_of
 from dualrec.evaluation.protocols import Cases
 from dualrec.evaluation.registry import baseline, chosen_systems
 from dualrec.sequence.artefact import WEIGHTS, sequence_name
-from dualrec.settings import SequenceSettings, Settings
+from dualrec.settings import SequenceSettings, Settings, overridden
 from dualrec.workspace import Workspace
 
 SEQUENCE = "sequence model alone"
@@ -37,10 +37,18 @@ def scored(workspace: Workspace, data: Prepared, settings: Settings, asked: Aske
         state = ray.put(fitted_state(workspace, artefact))
         task = _of_baseline.options(num_cpus=resources.cpus)
         tasks[name] = task.remote(name, parameters, state, items, cases, resources.threads)
-    weights = ray.put(workspace.read_bytes(f"{sequence_name(data, settings)}/{WEIGHTS}"))
-    task = _of_sequence_model.options(num_cpus=resources.cpus)
-    tasks[SEQUENCE] = task.remote(weights, settings.sequence, items, cases, resources.threads)
+    for name, own in sequence_models(settings).items():
+        weights = ray.put(workspace.read_bytes(f"{sequence_name(data, own)}/{WEIGHTS}"))
+        task = _of_sequence_model.options(num_cpus=resources.cpus)
+        tasks[name] = task.remote(weights, own.sequence, items, cases, resources.threads)
     return dict(zip(tasks, ray.get(list(tasks.values())), strict=True))
+
+
+def sequence_models(settings: Settings) -> dict[str, Settings]:
+    """The settings of every sequence model of a table by the name of its row: the one in force, and other presets."""
+    presets = [one for one in settings.evaluation.sequence_presets if one != settings.sequence.preset]
+    others = {f"{SEQUENCE}, {one} network": overridden(settings, [f"sequence.preset={one}"]) for one in presets}
+    return {SEQUENCE: settings} | others
 
 
 def sequence_scorer(predictor: Any, item_ids: np.ndarray) -> Scorer:

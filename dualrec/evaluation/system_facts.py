@@ -11,7 +11,7 @@ from dualrec.evaluation.baselines import nir
 from dualrec.evaluation.fitting import baseline_name
 from dualrec.evaluation.language_systems import IN_FORCE, LanguageAnswers
 from dualrec.evaluation.registry import ALWAYS
-from dualrec.evaluation.scorers import SEQUENCE
+from dualrec.evaluation.scorers import SEQUENCE, sequence_models
 from dualrec.sequence.artefact import METRICS, sequence_name
 from dualrec.settings import Settings, VariantSettings
 from dualrec.workspace import Workspace
@@ -24,9 +24,11 @@ def facts_of_scorers(
 ) -> dict[str, dict[str, Any]]:
     """Of the baselines, as their artefacts tell, and of the sequence model."""
     facts: dict[str, dict[str, Any]] = {}
+    networks = sequence_models(settings)
     for name, by_protocol in answers.items():
-        if name == SEQUENCE:
-            facts[name] = _of_sequence_model(workspace, data, settings)
+        if name in networks:
+            kind = "ours" if name == SEQUENCE else "ablation"
+            facts[name] = {"kind": kind, **_of_sequence_model(workspace, data, networks[name])}
         else:
             made = workspace.description(baseline_name(name, data, settings))
             kept = ("paper", "parameters", "trials", "epochs", "fit_seconds", "ndcg_at_10")
@@ -71,7 +73,6 @@ def facts_of_lists(path: str) -> dict[str, Any]:
 def _of_sequence_model(workspace: Workspace, data: Prepared, settings: Settings) -> dict[str, Any]:
     epochs = json.loads(workspace.read_bytes(f"{sequence_name(data, settings)}/{METRICS}"))["epochs"]
     return {
-        "kind": "ours",
         "paper": PAPER,
         "parameters": settings.sequence.model_dump(mode="json", exclude={"resources", "top_k"}),
         "trials": [],

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-BATCH = 1024  # users whose scores over all items are held at a time
+BATCH = 256  # users whose scores over all items are held at a time
 
 
 def hide(scores: np.ndarray, watched: Sequence[np.ndarray]) -> np.ndarray:
@@ -27,8 +27,10 @@ def top_numbers(scores: np.ndarray, length: int) -> np.ndarray:
     """
     import torch
 
-    kept = torch.from_numpy(scores).nan_to_num_(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
-    values, places = kept.topk(min(length, scores.shape[1]), dim=1)
+    kept, count = torch.from_numpy(scores), min(length, scores.shape[1])
+    values, places = kept.topk(count, dim=1)
+    if values.isnan().any():  # to topk it is the greatest, so one anywhere shows here
+        values, places = kept.nan_to_num_(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf).topk(count, dim=1)
     numbers = np.zeros((len(scores), length), np.int32)
     numbers[:, : places.shape[1]] = torch.where(values > -torch.inf, places + 1, 0).numpy()
     return numbers

@@ -9,7 +9,7 @@ METRICS = "metrics.json"
 
 def sequence_version(data: Prepared, settings: Settings) -> str:
     """The version of the sequence model that these histories and settings make."""
-    return version_of(data.version, settings.sequence.model_dump(mode="json", exclude={"top_k", "resources"}))
+    return version_of(data.version, settings.sequence.model_dump(mode="json", exclude={"preset", "top_k", "resources"}))
 
 
 def sequence_name(data: Prepared, settings: Settings) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import tempfile
 import time
 from functools import partial
@@ -93,6 +94,8 @@ def train_loop(config: dict[str, Any]) -> None:
         if progress.epochs_without_gain >= settings.patience:
             break
         torch.manual_seed(settings.seed + 1000 * epoch + rank)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(settings, epoch)
         started = time.perf_counter()
         batches = training.iter_batches(
             batch_size=batch_size,
@@ -113,6 +116,13 @@ def train_loop(config: dict[str, Any]) -> None:
         if rank == 0:
             logger.info(_line(metrics, settings.epochs))
         _report(progress, metrics, rank)
+
+
+def learning_rate(settings: SequenceSettings, epoch: int) -> float:
+    """The rate of an epoch, from 1. Under `cosine` it falls along half a wave (Loshchilov and Hutter 2017)."""
+    if settings.schedule == "constant":
+        return settings.learning_rate
+    return settings.learning_rate * (1 + math.cos(math.pi * (epoch - 1) / settings.epochs)) / 2
 
 
 class _Progress:

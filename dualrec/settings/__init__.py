@@ -94,7 +94,7 @@ def overridden(settings: Settings, overrides: list[str]) -> Settings:
     Raises:
         SettingsError: a key is unknown, or a value is not allowed.
     """
-    return _laid_over(settings.model_dump(mode="json"), overrides, None)
+    return _laid_over(settings.model_dump(mode="json", exclude_unset=True), overrides, None)
 
 
 def _laid_over(tree: dict[str, Any], overrides: list[str], config: str | None) -> Settings:

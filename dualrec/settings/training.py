@@ -1,10 +1,19 @@
 """Stage 1, and what any training run takes of the cluster."""
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dualrec.settings.group import Count, Fraction, Group
+
+# What sets the paper's network (Li and Grasman 2025) and its training apart from the defaults, which are better.
+PAPER_NETWORK: dict[str, Any] = {
+    "tied": False,
+    "targets_ahead": (1,),
+    "dropout": 0.3,
+    "weight_decay": 0.0,
+    "schedule": "constant",
+}
 
 
 class TrainingResources(Group):
@@ -18,8 +27,9 @@ class TrainingResources(Group):
 
 
 class SequenceSettings(Group):
-    """Stage 1: the paper's LSTM over movie ids, titles and genres, and how it is trained."""
+    """Stage 1: an LSTM over movie ids, titles and genres, and how it is trained. What is set goes before the preset."""
 
+    preset: Literal["improved", "paper"] = "improved"
     item_dimension: Count = 128
     title_dimension: Count = 64
     genre_dimension: Count = 64
@@ -34,9 +44,19 @@ class SequenceSettings(Group):
     chunk_length: Count = 100  # movies a training row holds, with a target at each
     batch_size: Count = 32  # chunks over all workers
     learning_rate: Annotated[float, Field(gt=0)] = 0.002
+    schedule: Literal["constant", "cosine"] = "cosine"  # the learning rate from epoch to epoch; cosine falls towards 0
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     epochs: Count = 10
     patience: Count = 3  # epochs without a better validation loss before training stops
     top_k: Count = 100  # items the sequence model hands on for each user
     seed: int = 0
     resources: TrainingResources = TrainingResources()
+
+    @model_validator(mode="after")
+    def _of_preset(self) -> "SequenceSettings":
+        if self.preset == "paper":
+            # A frozen group, and these are to count as not set: another preset laid over it takes them back.
+            self.__dict__.update(
+                {key: value for key, value in PAPER_NETWORK.items() if key not in self.model_fields_set}
+            )
+        return self

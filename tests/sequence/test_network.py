@@ -11,6 +11,7 @@ from dualrec.sequence.ensemble import SequenceEnsemble, averaged, load_ensemble,
 from dualrec.sequence.epoch import evaluate_epoch, train_epoch
 from dualrec.sequence.features import item_features
 from dualrec.sequence.predict import SequencePredictor
+from dualrec.sequence.train import learning_rate
 from dualrec.settings import SequenceSettings, load_settings
 from tests.conftest import histories_table
 
@@ -28,10 +29,19 @@ def _network(catalogue: pa.Table, settings: SequenceSettings) -> SequenceEnsembl
 
 
 def test_the_paper_network_has_the_paper_sizes(catalogue: pa.Table) -> None:
-    (network,) = _network(catalogue, SequenceSettings()).members
+    (network,) = _network(catalogue, SequenceSettings(preset="paper")).members
     assert network.first_lstm.input_size == 128 + 64 + 64
     assert (network.first_lstm.hidden_size, network.second_lstm.hidden_size) == (256, 128)
     assert (network.dense.out_features, network.output.out_features) == (256, 6)
+
+
+def test_the_rate_falls_to_nearly_nothing_unless_it_is_constant() -> None:
+    falling = [learning_rate(_small("epochs=10"), epoch) for epoch in range(1, 11)]
+    assert falling[0] == SequenceSettings().learning_rate
+    assert falling == sorted(falling, reverse=True)
+    assert 0 < falling[-1] < 0.05 * falling[0]
+    constant = _small("epochs=10", "schedule=constant")
+    assert learning_rate(constant, 10) == constant.learning_rate
 
 
 def test_a_prediction_sees_nothing_that_comes_after_it(catalogue: pa.Table) -> None:
