@@ -28,7 +28,7 @@ from dualrec.evaluation.metrics import BEYOND, CUT_OFFS, LENGTH, ItemFacts
 from dualrec.evaluation.protocols import Cases
 from dualrec.sequence.features import item_features
 from dualrec.sequence.network import SequenceNetwork
-from dualrec.settings import SequenceSettings
+from dualrec.settings import MemberSettings, SequenceSettings
 
 DIMENSION, GENRES, SEEN, HIDDEN = 64, 18, 50, 5
 
@@ -60,7 +60,7 @@ def network(items: int) -> Scorer:
     genres = [["Drama"]] * items
     features = item_features(pa.table({**columns, "genres": genres}), SequenceSettings())
     torch.manual_seed(0)
-    model = SequenceNetwork(features, SequenceSettings()).eval()
+    model = SequenceNetwork(features, SequenceSettings(), MemberSettings()).eval()
 
     @torch.no_grad()
     def score(histories: list[np.ndarray]) -> np.ndarray:

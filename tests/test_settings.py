@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from dualrec.errors import SettingsError
-from dualrec.settings import Settings, load_settings, overridden, version_of
+from dualrec.settings import MemberSettings, Settings, load_settings, overridden, version_of
 
 
 def test_a_file_is_read_and_overrides_lie_over_it(tmp_path: Path) -> None:
@@ -62,11 +62,11 @@ def test_settings_cannot_be_changed() -> None:
 
 def test_the_paper_preset_sets_the_network_unless_a_setting_says_otherwise() -> None:
     paper = load_settings(None, ["sequence.preset=paper", "sequence.dropout=0.1"]).sequence
-    assert (paper.tied, paper.targets_ahead, paper.dropout) == (False, (1,), 0.1)
+    assert (paper.members, paper.dropout) == ((MemberSettings(),), 0.1)
 
 
 def test_another_preset_laid_over_takes_the_first_one_back_and_keeps_what_was_set() -> None:
     paper = load_settings(None, ["sequence.preset=paper", "sequence.epochs=3"])
     improved = overridden(paper, ["sequence.preset=improved"]).sequence
     assert improved == load_settings(None, ["sequence.epochs=3"]).sequence
-    assert overridden(Settings(), ["sequence.preset=paper"]).sequence.tied is False
+    assert overridden(Settings(), ["sequence.preset=paper"]).sequence.members == (MemberSettings(),)

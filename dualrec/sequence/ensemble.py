@@ -17,11 +17,11 @@ from dualrec.settings import SequenceSettings
 
 
 class SequenceEnsemble(nn.Module):
-    """The members, one for each of `targets_ahead`. They differ by that and by their first weights."""
+    """The members: each with so many movies to foresee, and with its own first weights."""
 
     def __init__(self, features: ItemFeatures, settings: SequenceSettings) -> None:
         super().__init__()
-        self.members = nn.ModuleList(SequenceNetwork(features, settings) for _ in settings.targets_ahead)
+        self.members = nn.ModuleList(SequenceNetwork(features, settings, member) for member in settings.members)
 
     def forward(self, numbers: Tensor) -> Tensor:
         """Logits float32 (members, batch, length, N) after each movie of item numbers int64 (batch, length)."""
@@ -47,9 +47,14 @@ def averaged(logits: Tensor) -> Tensor:
     return logits.log_softmax(-1).logsumexp(0) - math.log(len(logits))
 
 
+def weights_of(ensemble: nn.Module) -> dict[str, Tensor]:
+    """A copy of its weights and item features on the CPU, of which no two share memory, as safetensors wants them."""
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in ensemble.state_dict().items()}
+
+
 def save_ensemble(ensemble: SequenceEnsemble, path: Path) -> None:
     """Write weights and item features to a safetensors file."""
-    save_file({name: tensor.contiguous() for name, tensor in ensemble.state_dict().items()}, path)
+    save_file(weights_of(ensemble), path)
 
 
 def load_ensemble(path: Path, settings: SequenceSettings) -> SequenceEnsemble:

@@ -1,4 +1,4 @@
-"""The paper's network (Li and Grasman 2025, section 3.2). Knows tensors; not users, files or Ray.
+"""The paper's network (Li and Grasman 2025, section 3.2), and what goes beyond it. Knows tensors; not users, files or Ray.
 
 Movie id, title words and genres of each movie are embedded, joined to 256 features, and read by two LSTM layers; a
 dense layer and a softmax over the items follow. Unlike the paper's, it predicts after every movie, not only the last.
@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from dualrec.sequence.features import ItemFeatures
-from dualrec.settings import SequenceSettings
+from dualrec.settings import MemberSettings, SequenceSettings
 
 
 class SequenceNetwork(nn.Module):
     """Scores of the next item after each movie of a history."""
 
-    def __init__(self, features: ItemFeatures, settings: SequenceSettings) -> None:
+    def __init__(self, features: ItemFeatures, settings: SequenceSettings, member: MemberSettings) -> None:
         super().__init__()
         items, genres = len(features.item_ids), features.genres.shape[1]
         first, second = settings.hidden
@@ -28,7 +28,7 @@ class SequenceNetwork(nn.Module):
         self.genre_layer = nn.Linear(genres, settings.genre_dimension)
         self.first_lstm = nn.LSTM(width, first, batch_first=True)
         self.second_lstm = nn.LSTM(first, second, batch_first=True)
-        self.tied = settings.tied
+        self.tied = member.tied
         self.dense = nn.Linear(second, width if self.tied else settings.dense)
         if self.tied:
             self.bias = nn.Parameter(torch.zeros(items))

@@ -102,14 +102,14 @@ def train_loop(config: dict[str, Any]) -> None:
             local_shuffle_buffer_size=max(batch_size * 64, 4096),
             local_shuffle_seed=settings.seed + epoch,
         )
-        trained = train_epoch(model, batches, optimizer, device, workers, settings.targets_ahead).share()
+        trained = train_epoch(model, batches, optimizer, device, workers, settings.ahead).share()
         seconds = time.perf_counter() - started
         held_out = (
             batch
             for number, batch in enumerate(validation.iter_batches(batch_size=settings.batch_size))
             if number % workers == rank
         )
-        validated = evaluate_epoch(network, held_out, device, settings.targets_ahead).share()
+        validated = evaluate_epoch(network, held_out, device, settings.ahead).share()
         metrics = {"epoch": epoch, **trained.means("train"), **validated.means("validation")}
         metrics |= {"seconds": seconds, "targets_per_second": trained.targets / seconds}
         progress.add(metrics, network, optimizer)
@@ -148,8 +148,10 @@ class _Progress:
         return self.epoch - self.best_epoch
 
     def add(self, metrics: dict[str, float], network: Any, optimizer: Any) -> None:
+        from dualrec.sequence.ensemble import weights_of
+
         self.history.append(metrics)
-        self.weights = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+        self.weights = weights_of(network)
         self.optimizer = optimizer.state_dict()
         if self.epochs_without_gain == 0:
             self.best = self.weights
@@ -174,7 +176,7 @@ class _Progress:
         import torch
         from safetensors.torch import save_file
 
-        save_file({name: tensor.contiguous() for name, tensor in self.best.items()}, folder / WEIGHTS)
+        save_file(self.best, folder / WEIGHTS)
         torch.save({"weights": self.weights, "optimizer": self.optimizer}, folder / "last.pt")
         best = self.history[self.best_epoch - 1]
         (folder / METRICS).write_text(json.dumps({"best": best, "epochs": self.history}, indent=2))

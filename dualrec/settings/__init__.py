@@ -24,11 +24,11 @@ from dualrec.settings.language import (
     RerankSettings,
     ShortlistSettings,
 )
-from dualrec.settings.training import SequenceSettings, TrainingResources
+from dualrec.settings.training import MemberSettings, SequenceSettings, TrainingResources
 
 __all__ = [
     "BaselineSettings", "ClusterSettings", "Columns", "DataSettings", "EndpointSettings", "EngineSettings",
-    "EvaluationSettings", "FinetuneSettings", "LanguageSettings", "RankingSettings", "RecommendSettings",
+    "EvaluationSettings", "FinetuneSettings", "LanguageSettings", "MemberSettings", "RankingSettings", "RecommendSettings",
     "RerankSettings", "SequenceSettings", "Settings", "ShortlistSettings", "TrainingResources", "VariantSettings", "load_settings",
     "overridden", "version_of",
 ]  # fmt: skip

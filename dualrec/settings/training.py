@@ -6,15 +6,6 @@ from pydantic import Field, model_validator
 
 from dualrec.settings.group import Count, Fraction, Group
 
-# What sets the paper's network (Li and Grasman 2025) and its training apart from the defaults, which are better.
-PAPER_NETWORK: dict[str, Any] = {
-    "tied": False,
-    "targets_ahead": (1,),
-    "dropout": 0.3,
-    "weight_decay": 0.0,
-    "schedule": "constant",
-}
-
 
 class TrainingResources(Group):
     """What one training run takes of the cluster. Does not change what is learned, beyond rounding."""
@@ -24,6 +15,25 @@ class TrainingResources(Group):
     use_gpu: bool = False
     threads: Annotated[int, Field(ge=0)] = 0  # CPU threads a worker; 0 leaves it to torch
     max_failures: Annotated[int, Field(ge=0)] = 3  # dead workers that are replaced before the run gives up
+
+
+class MemberSettings(Group):
+    """One network of the sequence model."""
+
+    tied: bool = False  # scores items by the vectors that stand for them in histories, instead of a layer of its own
+    ahead: Count = 1  # how many of the next movies it is trained to foresee
+
+
+# Networks that differ err differently, and those that look further ahead know what is watched soon, if not next.
+IMPROVED_MEMBERS = tuple(MemberSettings(tied=tied, ahead=ahead) for ahead in (1, 5) for tied in (False, True))
+
+# What sets the paper's network (Li and Grasman 2025) and its training apart from the defaults, which are better.
+PAPER_NETWORK: dict[str, Any] = {
+    "members": (MemberSettings(),),
+    "dropout": 0.3,
+    "weight_decay": 0.0,
+    "schedule": "constant",
+}
 
 
 class SequenceSettings(Group):
@@ -38,9 +48,9 @@ class SequenceSettings(Group):
     hidden: tuple[int, int] = (256, 128)
     dense: Count = 256
     dropout: Fraction = 0.3
-    tied: bool = False  # score items by the vectors that stand for them in histories, instead of a layer of its own
-    # One network for each number: how many of the next movies it is trained to foresee; their probabilities are averaged.
-    targets_ahead: Annotated[tuple[Count, ...], Field(min_length=1)] = (1,)
+    members: Annotated[tuple[MemberSettings, ...], Field(min_length=1)] = (
+        IMPROVED_MEMBERS  # their probabilities are averaged
+    )
     chunk_length: Count = 100  # movies a training row holds, with a target at each
     batch_size: Count = 32  # chunks over all workers
     learning_rate: Annotated[float, Field(gt=0)] = 0.002
@@ -51,6 +61,11 @@ class SequenceSettings(Group):
     top_k: Count = 100  # items the sequence model hands on for each user
     seed: int = 0
     resources: TrainingResources = TrainingResources()
+
+    @property
+    def ahead(self) -> tuple[int, ...]:
+        """How many of the next movies each member is trained to foresee."""
+        return tuple(member.ahead for member in self.members)
 
     @model_validator(mode="after")
     def _of_preset(self) -> "SequenceSettings":

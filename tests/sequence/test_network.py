@@ -65,26 +65,33 @@ def test_a_rule_is_learned_and_noise_is_not(catalogue: pa.Table, random: np.rand
         network = _network(catalogue, settings)
         optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
         for _ in range(60):
-            train_epoch(network, _batches(catalogue, settings, seen), optimizer, CPU, 1, settings.targets_ahead)
-        totals = evaluate_epoch(network, _batches(catalogue, settings, unseen), CPU, settings.targets_ahead)
+            train_epoch(network, _batches(catalogue, settings, seen), optimizer, CPU, 1, settings.ahead)
+        totals = evaluate_epoch(network, _batches(catalogue, settings, unseen), CPU, settings.ahead)
         accuracies.append(totals.means("validation")["validation_accuracy"])
     assert accuracies[0] > 0.85
     assert accuracies[1] < 0.35
 
 
-@pytest.mark.parametrize("changes", [["tied=true"], ["targets_ahead=[1, 3]"], ["tied=true", "targets_ahead=[2]"]])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["members=[{tied: true}]"],
+        ["members=[{ahead: 1}, {ahead: 3}]"],
+        ["members=[{tied: true, ahead: 2}]"],
+    ],
+)
 def test_the_rule_is_learned_beyond_the_paper_too(catalogue: pa.Table, changes: list[str]) -> None:
     settings = _small("learning_rate=0.01", *changes)
     cycle = {user: [(user + step) % 6 + 1 for step in range(12)] for user in range(32)}
     network = _network(catalogue, settings)
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate)
     for _ in range(60):
-        train_epoch(network, _batches(catalogue, settings, cycle), optimizer, CPU, 1, settings.targets_ahead)
+        train_epoch(network, _batches(catalogue, settings, cycle), optimizer, CPU, 1, settings.ahead)
     network.eval()
     probabilities = averaged(network.next_logits(torch.tensor([[0, 1, 2, 3]]), torch.tensor([3])))[0].exp()
-    foreseen = max(settings.targets_ahead)
+    foreseen = max(settings.ahead)
     assert sorted((probabilities.topk(foreseen).indices + 1).tolist()) == list(range(4, 4 + foreseen))
-    if settings.targets_ahead == (1, 3):
+    if len(settings.members) > 1:
         assert probabilities[3] > 0.5 > 0.1 < probabilities[4], "one member foresees the next, the other all three"
 
 
@@ -119,7 +126,7 @@ class _Fixed(torch.nn.Module):
 def test_the_sums_count_real_targets_only(catalogue: pa.Table) -> None:
     settings = _small()
     totals = evaluate_epoch(
-        _network(catalogue, settings), _batches(catalogue, settings, {1: [1, 2, 3], 2: [4]}), CPU, (1,)
+        _network(catalogue, settings), _batches(catalogue, settings, {1: [1, 2, 3], 2: [4]}), CPU, settings.ahead
     )
     assert totals.targets == 4
     assert 0 <= totals.correct <= totals.among_five <= 4
