@@ -132,7 +132,11 @@ def fit_ours(folder: Path, name: str, seed: int) -> Figures:
     baseline = importlib.import_module(f"dualrec.evaluation.baselines.{name.lower()}").BASELINE
     parameters = CHOICES[name][0] | SHARED
     settings = BaselineSettings(
-        epochs=EPOCHS, patience=PATIENCE, prefixes_per_epoch=sum(map(len, split["train"])), seed=seed
+        epochs=EPOCHS,
+        patience=PATIENCE,
+        prefixes_per_epoch=sum(map(len, split["train"])),
+        validation_places=1,  # each case is a history of its own
+        seed=seed,
     )
     items = Items(np.arange(1, split["items"] + 1), np.zeros((split["items"], 1), np.float32))  # texts are not read
     training = [np.array(row, np.int64) for row in split["train"]]

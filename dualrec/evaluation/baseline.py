@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from dualrec.evaluation.top_items import next_item_ndcg
 from dualrec.settings import BaselineSettings
 
 Parameters = Mapping[str, int | float | str]
@@ -43,6 +44,10 @@ class TrainingData:
     validation: Histories
     settings: BaselineSettings
 
+    def judged(self, scorer: Scorer) -> float:
+        """NDCG@10 of validation users' last items, as many as the settings say, each from all before it."""
+        return next_item_ndcg(scorer, self.validation, self.settings.validation_places)
+
 
 @dataclass(frozen=True)
 class Learned:
@@ -50,7 +55,7 @@ class Learned:
 
     Attributes:
         state: all that `Baseline.scorer` needs, as arrays; empty where the loss was never finite.
-        ndcg_at_10: on validation users under next_item, of the state.
+        ndcg_at_10: of the state, as `TrainingData.judged` tells it.
         epochs: the same for every epoch, with its loss; empty where there are none.
     """
 

@@ -31,7 +31,6 @@ from dualrec.evaluation.baseline import (
     State,
     TrainingData,
 )
-from dualrec.evaluation.top_items import next_item_ndcg
 
 START = 0  # stands before the first item of every history, so that none is empty; pads at the end as well
 
@@ -98,7 +97,7 @@ def _learn(kind: _NetworkKind, data: TrainingData, parameters: Parameters) -> Le
     best: dict[str, Tensor] = {}
     for epoch in range(1, settings.epochs + 1):
         loss = _train_epoch(kind, network, optimizer, _batches(kind, data, parameters, random))
-        ndcg = next_item_ndcg(_scorer_of(kind, network, int(parameters["window"])), data.validation)
+        ndcg = data.judged(_scorer_of(kind, network, int(parameters["window"])))
         if not math.isfinite(loss):
             break
         epochs.append({"epoch": epoch, "loss": loss, "ndcg_at_10": ndcg})

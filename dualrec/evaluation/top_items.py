@@ -47,11 +47,13 @@ def top_of_all(
     return np.concatenate(parts)
 
 
-def next_item_ndcg(scorer: Callable[[Sequence[np.ndarray]], np.ndarray], histories: Sequence[np.ndarray]) -> float:
-    """Mean NDCG@10 of the last item of each history of two or more, predicted from those before it."""
-    long = [numbers for numbers in histories if len(numbers) > 1]
-    if not long:
+def next_item_ndcg(
+    scorer: Callable[[Sequence[np.ndarray]], np.ndarray], histories: Sequence[np.ndarray], places: int
+) -> float:
+    """Mean NDCG@10 of the last items of each history, so many `places` of it, each predicted from all before it."""
+    cuts = [(one, end) for one in histories for end in range(max(len(one) - places, 1), len(one))]
+    if not cuts:
         return 0.0
-    top = top_of_all(scorer, [numbers[:-1] for numbers in long], 10)
-    hits = top == np.array([numbers[-1] for numbers in long])[:, None]
+    top = top_of_all(scorer, [one[:end] for one, end in cuts], 10)
+    hits = top == np.array([one[end] for one, end in cuts])[:, None]
     return float((hits / np.log2(np.arange(10) + 2)).sum(1).mean())

@@ -1,4 +1,4 @@
-"""The paper's network (Li and Grasman 2025, section 3.2), and what goes beyond it. Knows tensors; not users, files or Ray.
+"""The paper's network (Li and Grasman 2025), and what goes beyond it. Knows tensors; not users, files or Ray.
 
 Movie id, title words and genres of each movie are embedded, joined to 256 features, and read by two LSTM layers; a
 dense layer and a softmax over the items follow. Unlike the paper's, it predicts after every movie, not only the last.

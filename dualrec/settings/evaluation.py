@@ -51,6 +51,8 @@ class BaselineSettings(Group):
     systems: tuple[str, ...] = ()  # their names, such as SASRec, or "all"; Random and MostPop always stand beside
     trials: Count = 4  # choices of parameters that are tried: the published default, then seeded draws from the ranges
     epochs: Count = 30
+    # The last movies of each validation user that are asked for: with one alone, chance would choose among a few hundred.
+    validation_places: Count = 10
     patience: Count = 3  # epochs without a better NDCG@10 of validation users before a fit stops
     prefixes_per_epoch: Count = 20_000  # cut histories an epoch, for networks that learn from whole histories only
     seed: int = 0

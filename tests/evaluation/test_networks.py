@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from dualrec.evaluation.baseline import Baseline, Items, Learned, TrainingData
 from dualrec.evaluation.networks import Batch, network_baseline
-from dualrec.evaluation.top_items import next_item_ndcg
 from dualrec.settings import BaselineSettings
 
 N = 24
@@ -219,7 +218,7 @@ def test_a_restored_state_scores_as_it_did(every_position: bool) -> None:
     learned = baseline.learn(data, PARAMETERS)
     torch.manual_seed(1)  # what a scorer gives is in the state alone
     score = baseline.scorer(learned.state, ITEMS, PARAMETERS)
-    assert next_item_ndcg(score, data.validation) == learned.ndcg_at_10
+    assert data.judged(score) == learned.ndcg_at_10
     last = torch.from_numpy(learned.state["item.weight"][[3]])
     by_hand = last @ learned.state["output.weight"].T + learned.state["output.bias"]
     assert np.allclose(score([np.array([5, 3])]), by_hand, atol=1e-6)

@@ -22,5 +22,17 @@ def test_batches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_last_item_is_asked_for_and_what_was_watched_is_left_out() -> None:
     histories = [np.array([1, 2, 3]), np.array([5]), np.zeros(0, np.int64)]
     favourite = lambda some: np.tile(np.array([9, 8, 7, 6, 5], np.float32), (len(some), 1))  # noqa: E731
-    assert next_item_ndcg(favourite, histories) == 1.0, "items 1 and 2 are watched, so 3 is first"
-    assert next_item_ndcg(favourite, [np.array([1, 3])]) == pytest.approx(1 / np.log2(3))
+    assert next_item_ndcg(favourite, histories, 1) == 1.0, "items 1 and 2 are watched, so 3 is first"
+    assert next_item_ndcg(favourite, [np.array([1, 3])], 1) == pytest.approx(1 / np.log2(3))
+
+
+def test_the_last_items_are_asked_for_each_from_all_before_it() -> None:
+    asked: list[list[int]] = []
+
+    def score(some: list[np.ndarray]) -> np.ndarray:
+        asked.extend(one.tolist() for one in some)
+        return np.tile(np.array([9, 8, 7, 6, 5], np.float32), (len(some), 1))
+
+    found = next_item_ndcg(score, [np.array([2, 1, 3, 5]), np.array([4, 1])], 2)
+    assert asked == [[2, 1], [2, 1, 3], [4]]
+    assert found == pytest.approx((1 + 1 / np.log2(3) + 1) / 3), "item 3 is first, 5 second after 4, and 1 first"

@@ -3,13 +3,12 @@
 import numpy as np
 
 from dualrec.evaluation.baseline import Baseline, Histories, Items, Learned, Parameters, Scorer, State, TrainingData
-from dualrec.evaluation.top_items import next_item_ndcg
 
 
 def _learn(data: TrainingData, parameters: Parameters) -> Learned:
     counts = np.bincount(np.concatenate(list(data.training)), minlength=len(data.items.item_ids) + 1)[1:]
     state = {"popularity": counts.astype(np.float32)}
-    return Learned(state, next_item_ndcg(_scorer(state, data.items, parameters), data.validation))
+    return Learned(state, data.judged(_scorer(state, data.items, parameters)))
 
 
 def _scorer(state: State, items: Items, parameters: Parameters) -> Scorer:

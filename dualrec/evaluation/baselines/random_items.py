@@ -6,7 +6,6 @@ from zlib import crc32
 import numpy as np
 
 from dualrec.evaluation.baseline import Baseline, Histories, Items, Learned, Parameters, Scorer, State, TrainingData
-from dualrec.evaluation.top_items import next_item_ndcg
 
 
 def _scorer(state: State, items: Items, parameters: Parameters) -> Scorer:
@@ -28,7 +27,7 @@ def _scorer(state: State, items: Items, parameters: Parameters) -> Scorer:
 
 def _learn(data: TrainingData, parameters: Parameters) -> Learned:
     state = {"seed": np.array([data.settings.seed])}
-    return Learned(state, next_item_ndcg(_scorer(state, data.items, parameters), data.validation))
+    return Learned(state, data.judged(_scorer(state, data.items, parameters)))
 
 
 BASELINE = Baseline("Random", "guessing", {}, _learn, _scorer)

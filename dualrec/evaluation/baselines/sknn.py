@@ -12,7 +12,6 @@ from scipy.sparse import csr_array
 
 from dualrec.evaluation.baseline import Baseline, Histories, Items, Learned, Parameters, Scorer, State, TrainingData
 from dualrec.evaluation.incidence import incidence
-from dualrec.evaluation.top_items import next_item_ndcg
 
 QUERIES = 128  # histories whose cosines with every training history are held at a time
 
@@ -53,7 +52,7 @@ def _scorer(state: State, items: Items, parameters: Parameters) -> Scorer:
 def _learn(data: TrainingData, parameters: Parameters) -> Learned:
     training = incidence(data.training, len(data.items.item_ids))
     state = {"indices": training.indices, "indptr": training.indptr}
-    return Learned(state, next_item_ndcg(_scorer(state, data.items, parameters), data.validation))
+    return Learned(state, data.judged(_scorer(state, data.items, parameters)))
 
 
 BASELINE = Baseline(

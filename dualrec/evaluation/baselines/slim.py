@@ -9,7 +9,6 @@ from scipy.sparse import csr_array, hstack
 
 from dualrec.evaluation.baseline import Baseline, Histories, Items, Learned, Parameters, Scorer, State, TrainingData
 from dualrec.evaluation.incidence import incidence
-from dualrec.evaluation.top_items import next_item_ndcg
 
 TARGETS = 512  # items whose weights are sought at a time, to bound the memory
 SWEEPS = 200
@@ -65,7 +64,7 @@ def _learn(data: TrainingData, parameters: Parameters) -> Learned:
     matrix = incidence(data.training, len(data.items.item_ids))
     found = item_weights(matrix, float(parameters["l1"]), float(parameters["l2"]))
     state = {"weights": found.data, "indices": found.indices, "indptr": found.indptr}
-    return Learned(state, next_item_ndcg(_scorer(state, data.items, parameters), data.validation))
+    return Learned(state, data.judged(_scorer(state, data.items, parameters)))
 
 
 BASELINE = Baseline(

@@ -67,7 +67,7 @@ def test_order_matters_within_the_levels_only() -> None:
 
 
 def test_it_learns_what_follows_and_scores_alike_when_it_is_restored() -> None:
-    settings = BaselineSettings(epochs=8, patience=8)
+    settings = BaselineSettings(epochs=8, patience=8, validation_places=1)
     data = TrainingData(ITEMS, CYCLE[:15] * 2, CYCLE[15:], settings)
     learned = BASELINE.learn(data, SMALL)
     assert learned.ndcg_at_10 > 0.9  # guessing gives about 0.3

@@ -48,7 +48,9 @@ def test_it_learns_what_follows_the_item_before_the_last() -> None:
     for starts in random.integers(6, size=(240, 2)):
         walks = (starts[:, None] + np.arange(4)) % 6 + [[1], [7]]  # two walks take turns, each in a half of the items
         histories.append(walks.T.ravel())
-    data = TrainingData(ITEMS, histories[:200], histories[200:], BaselineSettings(epochs=10, patience=10))
+    data = TrainingData(
+        ITEMS, histories[:200], histories[200:], BaselineSettings(epochs=10, patience=10, validation_places=1)
+    )
     learned = BASELINE.learn(data, PARAMETERS)
     assert learned.ndcg_at_10 > 0.95
     score = BASELINE.scorer(learned.state, ITEMS, PARAMETERS)

@@ -62,7 +62,9 @@ def test_a_rule_over_the_item_before_the_last_is_learned() -> None:
     first, apart = random.integers(N, size=400), random.integers(3, N - 2, size=400)
     walks = np.stack([first, first + apart], axis=1)[:, None] + np.arange(3)[:, None]
     histories = list((walks % N + 1).reshape(400, 6))
-    data = TrainingData(ITEMS, histories[:360], histories[360:], BaselineSettings(epochs=10, patience=10))
+    data = TrainingData(
+        ITEMS, histories[:360], histories[360:], BaselineSettings(epochs=10, patience=10, validation_places=1)
+    )
     learned = BASELINE.learn(
         data, {**PARAMETERS, "learning_rate": 0.01, "batch_size": 480, "blocks": 1, "dropout": 0.0}
     )
