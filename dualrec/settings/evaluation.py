@@ -24,7 +24,7 @@ class EvaluationSettings(Group):
     variants: tuple[VariantSettings, ...] = (
         VariantSettings(name="free decoding", set={"language.decoding": "free"}, fused=True),
     )
-    sequence_presets: tuple[Literal["improved", "paper"], ...] = ()  # networks measured beside the one in force
+    sequence_presets: tuple[Literal["improved", "pair", "paper"], ...] = ()  # networks measured beside the one in force
     variant_protocols: tuple[Literal["last_five", "next_item"], ...] = ("last_five", "next_item")
     lists: dict[str, str] = Field(
         default_factory=dict

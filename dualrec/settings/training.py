@@ -24,22 +24,22 @@ class MemberSettings(Group):
     ahead: Count = 1  # how many of the next movies it is trained to foresee
 
 
-# Networks that differ err differently, and those that look further ahead know what is watched soon, if not next.
-IMPROVED_MEMBERS = tuple(MemberSettings(tied=tied, ahead=ahead) for ahead in (1, 5) for tied in (False, True))
-
-# What sets the paper's network (Li and Grasman 2025) and its training apart from the defaults, which are better.
-PAPER_NETWORK: dict[str, Any] = {
-    "members": (MemberSettings(),),
-    "dropout": 0.3,
-    "weight_decay": 0.0,
-    "schedule": "constant",
+# What sets each preset apart from the defaults, which are those of `improved`: networks that differ err differently, and
+# those that look further ahead know what is watched soon, if not next. `paper` is Li and Grasman's (2025).
+PRESETS: dict[str, dict[str, Any]] = {
+    "improved": {},
+    "pair": {"members": (MemberSettings(), MemberSettings(tied=True, ahead=5))},
+    "paper": {"members": (MemberSettings(),), "dropout": 0.3, "weight_decay": 0.0, "schedule": "constant"},
 }
 
 
 class SequenceSettings(Group):
-    """Stage 1: an LSTM over movie ids, titles and genres, and how it is trained. What is set goes before the preset."""
+    """Stage 1: LSTMs over movie ids, titles and genres, whose probabilities are averaged, and how they are trained.
 
-    preset: Literal["improved", "paper"] = "improved"
+    A setting goes before the preset's.
+    """
+
+    preset: Literal["improved", "pair", "paper"] = "improved"
     item_dimension: Count = 128
     title_dimension: Count = 64
     genre_dimension: Count = 64
@@ -48,8 +48,8 @@ class SequenceSettings(Group):
     hidden: tuple[int, int] = (256, 128)
     dense: Count = 256
     dropout: Fraction = 0.3
-    members: Annotated[tuple[MemberSettings, ...], Field(min_length=1)] = (
-        IMPROVED_MEMBERS  # their probabilities are averaged
+    members: Annotated[tuple[MemberSettings, ...], Field(min_length=1)] = tuple(
+        MemberSettings(tied=tied, ahead=ahead) for ahead in (1, 5) for tied in (False, True)
     )
     chunk_length: Count = 100  # movies a training row holds, with a target at each
     batch_size: Count = 32  # chunks over all workers
@@ -69,9 +69,7 @@ class SequenceSettings(Group):
 
     @model_validator(mode="after")
     def _of_preset(self) -> "SequenceSettings":
-        if self.preset == "paper":
-            # A frozen group, and these are to count as not set: another preset laid over it takes them back.
-            self.__dict__.update(
-                {key: value for key, value in PAPER_NETWORK.items() if key not in self.model_fields_set}
-            )
+        own = PRESETS[self.preset]
+        # Past the frozen group's guard: these are to count as not set, so that another preset takes them back.
+        self.__dict__.update({key: value for key, value in own.items() if key not in self.model_fields_set})
         return self
