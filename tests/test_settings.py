@@ -70,3 +70,8 @@ def test_another_preset_laid_over_takes_the_first_one_back_and_keeps_what_was_se
     improved = overridden(paper, ["sequence.preset=improved"]).sequence
     assert improved == load_settings(None, ["sequence.epochs=3"]).sequence
     assert overridden(Settings(), ["sequence.preset=paper"]).sequence.members == (MemberSettings(),)
+
+
+@pytest.mark.parametrize("profile", sorted(Path("jobs/configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_profile_is_read(profile: Path) -> None:
+    assert load_settings(str(profile)) != Settings()
