@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from dualrec.errors import PublishError
 from dualrec.publish.manifest import (
     LISTS,
+    MANIFESTS,
     Manifest,
     Night,
     number_before,
@@ -152,9 +153,20 @@ def _commit(workspace: Workspace, table: "DeltaTable", night: Night, number: int
 
 
 def _finish(workspace: Workspace, table: "DeltaTable | None", run_date: date) -> Manifest | None:
-    """Write the manifest of what stands, where a job died between its commit and that; None where it is there."""
+    """Write the manifest of what stands, where a job died between its commit and that; None where it is there.
+
+    Raises:
+        PublishError: the manifests are not those of this table.
+    """
     number = standing_number(table, run_date)
-    if table is None or number == 0 or number in numbers(workspace, run_date).get(run_date, []):
+    last = numbers(workspace, run_date).get(run_date, [0])[-1]
+    # Where the last is newer than `table`, another job may just have published: only a fresh look tells.
+    if last > number and last > publications(workspace, run_date):
+        raise PublishError(
+            f"{run_date}: the manifests in {workspace.uri}/{MANIFESTS} go up to number {last}, but the Delta table counts "
+            f"{number}: it is not the table that they describe. Move them away, or bring back the table of before"
+        )
+    if table is None or last >= number:
         return None
     manifest = committed_manifest(table, run_date, number)
     if manifest is None:
