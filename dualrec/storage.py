@@ -85,7 +85,7 @@ def s3_endpoint() -> str | None:
 def delta_options() -> dict[str, str]:
     """What delta-rs must be told to reach the same S3 store. It looks for credentials itself."""
     endpoint = s3_endpoint()
-    options = {"aws_conditional_put": "etag"}
+    options = {"aws_conditional_put": "etag", "max_retries": str(ATTEMPTS - 1)}
     if endpoint:
         options |= {"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": str(endpoint.startswith("http:")).lower()}
     return options

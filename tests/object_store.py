@@ -39,7 +39,7 @@ def answering(answer: Callable[[int], tuple[int, str]]) -> Iterator[tuple[str, l
             if self.command != "HEAD":
                 self.wfile.write(body.encode())
 
-        do_HEAD = do_PUT = do_POST = do_DELETE = do_GET
+        do_HEAD = do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815
 
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing."""

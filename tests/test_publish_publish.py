@@ -19,7 +19,7 @@ from dualrec.publish.manifest import (
     standing_manifests,
 )
 from dualrec.publish.publish import publications, publish
-from dualrec.publish.table import open_table
+from dualrec.publish.table import committed_manifest, open_table
 from dualrec.settings import PublishSettings
 from dualrec.workspace import Workspace
 from tests.object_store import KEYS
@@ -158,6 +158,35 @@ def test_another_date_at_the_same_moment_is_no_hindrance(place: str, monkeypatch
     assert both(workspace, NEXT) == whole("B")
     standing = standing_manifest(workspace, NEXT)
     assert standing is not None and (standing.delta_version, manifest.delta_version) == (1, 2)
+
+
+def test_a_table_that_others_changed_at_this_moment_is_committed_to_again(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = Workspace(place)
+    publish_run(workspace, "before")
+    night = stage(workspace, "A")
+
+    def change_the_metadata() -> None:
+        table = open_table(workspace)
+        assert table is not None
+        table.alter.set_table_properties({"delta.logRetentionDuration": "interval 90 days"})
+
+    _another_job_at_this_moment(monkeypatch, change_the_metadata)
+    assert publish(workspace, night, 1, SETTINGS).anew
+    assert both(workspace) == whole("A")
+
+
+def test_a_manifest_says_the_right_version_where_others_committed_since_the_table_was_opened(place: str) -> None:
+    workspace = Workspace(place)
+    publish_run(workspace, "A")
+    publish_run(workspace, "B", NEXT)
+    publish_run(workspace, "C", NEXT)
+    for run_date, number, version in [(NIGHT, 1, 1), (NEXT, 1, 2), (NEXT, 2, 3)]:
+        manifest = committed_manifest(workspace, run_date, number)
+        assert manifest is not None and manifest == read_manifest(workspace, run_date, number)
+        assert manifest.delta_version == version
+    assert committed_manifest(workspace, NIGHT, 2) is None
 
 
 def _die(*_: object) -> None:

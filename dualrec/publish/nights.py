@@ -6,6 +6,7 @@ from rich.table import Table
 
 from dualrec.publish.manifest import LISTS, MANIFESTS, number_before, numbers, standing_manifests
 from dualrec.publish.publish import roll_back
+from dualrec.publish.table import open_table
 from dualrec.settings import Settings
 from dualrec.summary import Summary
 from dualrec.workspace import Workspace
@@ -20,6 +21,8 @@ def nights(settings: Settings) -> Summary:
     """
     workspace = Workspace(settings.workspace)
     standing, found = standing_manifests(workspace), numbers(workspace)
+    if not standing:
+        open_table(workspace)  # to a listing, a bucket that is not there is only empty; this tells
     table = Table("night", "number", "users", "rows", "run", "published (UTC)", "came by", "version before")
     for manifest in standing:
         before = number_before(manifest, found[manifest.run_date])

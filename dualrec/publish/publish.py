@@ -33,6 +33,8 @@ from dualrec.workspace import Workspace
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
+TRIES = 5  # of a commit that failed though nobody published the night
+
 log = logging.getLogger(__name__)
 
 
@@ -143,13 +145,21 @@ def require_files(workspace: Workspace, night: Night) -> None:
 def _commit(workspace: Workspace, table: "DeltaTable", night: Night, number: int, restores: int | None) -> Manifest:
     """Commit, and write the manifest.
 
+    A commit also fails where others changed the table but not this night: two jobs that make it at the same moment
+    both leave their mark in its log, and so do Delta's own tools. Then it is tried again on the table as it is now.
+
     Raises:
         PublishError: another job came first.
     """
-    if not commit(workspace, table, night, number, restores):
-        raise _lost(night, "another job published or rolled back this night at the same moment")
-    finished = _finish(workspace, open_table(workspace), night.run_date)
-    return finished or read_manifest(workspace, night.run_date, number)
+    current: DeltaTable | None = table
+    for _ in range(TRIES):
+        if current is None or standing_number(current, night.run_date) != number - 1:
+            break
+        if commit(workspace, current, night, number, restores):
+            finished = _finish(workspace, open_table(workspace), night.run_date)
+            return finished or read_manifest(workspace, night.run_date, number)
+        current = open_table(workspace)
+    raise _lost(night, "another job published or rolled back this night at the same moment")
 
 
 def _finish(workspace: Workspace, table: "DeltaTable | None", run_date: date) -> Manifest | None:
@@ -168,7 +178,7 @@ def _finish(workspace: Workspace, table: "DeltaTable | None", run_date: date) ->
         )
     if table is None or last >= number:
         return None
-    manifest = committed_manifest(table, run_date, number)
+    manifest = committed_manifest(workspace, run_date, number)
     if manifest is None:
         log.warning("%s: the Delta log no longer describes number %d: it gets no manifest", run_date, number)
         return None

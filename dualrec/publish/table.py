@@ -7,6 +7,7 @@ is published once.
 """
 
 import json
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from deltalake.transaction import AddAction
 
 DESCRIPTION = "dualrec"  # the key of the description in a commit's metadata
-LOOK_BACK = (3, 30, None)  # commits to look through for a publication: the last ones first, each is a read
+LOOK_BACK = 200  # commits to look through for a publication, the last ones first; it is nearly always the last
+
+_COMMIT = re.compile(r"\d{20}\.json")
 
 
 def table_uri(workspace: Workspace) -> str:
@@ -41,10 +44,13 @@ def open_table(workspace: Workspace) -> "DeltaTable | None":
         WorkspaceError: the store cannot be read.
     """
     from deltalake import DeltaTable
+    from deltalake.exceptions import TableNotFoundError
 
-    uri, options = table_uri(workspace), _options(workspace)
-    with _told(uri):
-        return DeltaTable(uri, storage_options=options) if DeltaTable.is_deltatable(uri, options) else None
+    with _told(table_uri(workspace)):
+        try:
+            return DeltaTable(table_uri(workspace), storage_options=_options(workspace))
+        except TableNotFoundError:
+            return None
 
 
 def open_or_make_table(workspace: Workspace, retention_days: int) -> "DeltaTable":
@@ -129,8 +135,8 @@ def commit(workspace: Workspace, table: "DeltaTable", night: Night, number: int,
         )
     except (OSError, DeltaError) as error:
         # An answer may be lost after the commit was made; tried again, it finds its own first try in the way.
-        entry = _entry(open_table(workspace), night.run_date, number)
-        if entry is not None and entry[1]["attempt"] == attempt:
+        entry = _entry(workspace, night.run_date, number)
+        if entry is not None and entry[2]["attempt"] == attempt:
             return True
         if isinstance(error, CommitFailedError):
             return False
@@ -138,14 +144,14 @@ def commit(workspace: Workspace, table: "DeltaTable", night: Night, number: int,
     return True
 
 
-def committed_manifest(table: "DeltaTable", run_date: date, number: int) -> Manifest | None:
+def committed_manifest(workspace: Workspace, run_date: date, number: int) -> Manifest | None:
     """The manifest of a publication as its commit describes it; None where the table's log no longer holds it."""
-    found = _entry(table, run_date, number)
+    found = _entry(workspace, run_date, number)
     if found is None:
         return None
-    commit_info, described = found
-    published = datetime.fromtimestamp(commit_info["timestamp"] / 1000, UTC)
-    return Manifest.model_validate({**described, "delta_version": commit_info["version"], "published": published})
+    version, timestamp, described = found
+    published = datetime.fromtimestamp(timestamp / 1000, UTC)
+    return Manifest.model_validate({**described, "delta_version": version, "published": published})
 
 
 def standing_paths(table: "DeltaTable") -> set[str]:
@@ -153,15 +159,19 @@ def standing_paths(table: "DeltaTable") -> set[str]:
     return set(table.get_add_actions(flatten=True).column("path").to_pylist())
 
 
-def _entry(table: "DeltaTable | None", run_date: date, number: int) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """A publication's entry in the table's log, and the description in it."""
-    if table is None:
-        return None
-    for limit in LOOK_BACK:
-        for commit_info in table.history(limit):
+def _entry(workspace: Workspace, run_date: date, number: int) -> tuple[int, int, dict[str, Any]] | None:
+    """A publication in the table's log: its Delta version, its time in milliseconds, and its description.
+
+    Read from the log's files, because delta-rs 1.6 counts the versions of `history` from the version that was opened,
+    which is wrong once others have committed since.
+    """
+    log = [info.path for info in workspace.files(f"{LISTS}/_delta_log") if _COMMIT.fullmatch(info.base_name)]
+    for path in log[: -LOOK_BACK - 1 : -1]:
+        for line in workspace.read_bytes(workspace.name_of(path)).splitlines():
+            commit_info = json.loads(line).get("commitInfo", {})
             described = json.loads(commit_info.get(DESCRIPTION, "{}"))
             if described.get("run_date") == str(run_date) and described.get("number") == number:
-                return commit_info, described
+                return int(path.rpartition("/")[2].removesuffix(".json")), commit_info["timestamp"], described
     return None
 
 
