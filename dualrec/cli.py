@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -106,6 +107,37 @@ def fetch(
             console.print(f"{name}: {fetch_asset(name, settings.cache)}")
         if not names:
             console.print("\n".join([*DATASETS, *MODELS]))
+
+
+@app.command(
+    help="List the published nights: which version stands for each date, and which one a rollback would bring back.\n\n"
+    "A night may be published again, by a new run; each time it gets the next number. Reads the workspace's manifests "
+    "alone, so it can be run while a job publishes."
+)
+def nights(config: Config = None, overrides: Overrides = None) -> None:
+    """List the published nights."""
+    with _told():
+        from dualrec.publish.nights import nights as list_nights
+
+        list_nights(load_settings(config, overrides)).show(Console())
+
+
+@app.command(
+    help="Bring back the version before of one night, for readers of Delta and of plain Parquet alike.\n\n"
+    "DATE is the night, as YYYY-MM-DD. The version before becomes a new publication; nothing is rewritten, and readers "
+    "see the one night or the other, whole. Done again, it goes back one version further, never to the one that was "
+    "taken back. `dualrec nights` shows what stands."
+)
+def rollback(
+    run_date: Annotated[datetime, typer.Argument(metavar="DATE", formats=["%Y-%m-%d"])],
+    config: Config = None,
+    overrides: Overrides = None,
+) -> None:
+    """Bring back the version before of one night."""
+    with _told():
+        from dualrec.publish.nights import rollback as roll_night_back
+
+        roll_night_back(load_settings(config, overrides), run_date.date()).show(Console())
 
 
 @app.command(help="Print the version.")

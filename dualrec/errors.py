@@ -23,3 +23,7 @@ class WorkspaceError(DualrecError):
 
 class EndpointError(DualrecError):
     """A language model's endpoint can answer none of the job's requests: no key, a wrong one, no such model."""
+
+
+class PublishError(DualrecError):
+    """A night cannot be published or rolled back: it is not whole, was replaced, or another job came first."""

@@ -1,7 +1,8 @@
 """Where artefacts lie, under one URI: a local folder or s3://bucket/prefix. Knows files, not what is in them.
 
 An artefact is a folder that appears whole or not at all: it is written beside its place, then moved there with
-`artefact.json`, which says what made it. A folder without that file does not count.
+`artefact.json`, which says what made it. A folder without that file does not count. On S3, where nothing can be moved,
+that file is copied last, and on replacement deleted first: an artefact is whole or, for a moment, not there.
 """
 
 import json
@@ -9,12 +10,11 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -23,23 +23,9 @@ import pyarrow.parquet as pq
 from dualrec import __version__
 from dualrec.errors import WorkspaceError
 from dualrec.schemas import conform
+from dualrec.storage import advice, file_system, plain, put_once, told
 
 MARKER = "artefact.json"
-
-
-def file_system(uri: str) -> tuple[pafs.FileSystem, str]:
-    """Return the file system of a local path or an s3:// URI, and the path in it.
-
-    An S3 endpoint other than Amazon's is named by AWS_ENDPOINT_URL; credentials come by the usual AWS ways.
-    """
-    parsed = urlparse(uri)
-    if parsed.scheme == "s3":
-        endpoint = urlparse(os.environ.get("AWS_ENDPOINT_URL", ""))
-        options = {"endpoint_override": endpoint.netloc, "scheme": endpoint.scheme} if endpoint.netloc else {}
-        return pafs.S3FileSystem(**options), f"{parsed.netloc}{parsed.path}".rstrip("/")
-    if parsed.scheme not in ("", "file"):
-        raise WorkspaceError(f"workspace {uri}: expected a folder or s3://bucket/prefix")
-    return pafs.LocalFileSystem(), str(Path(parsed.path if parsed.scheme else uri).expanduser().absolute())
 
 
 class Workspace:
@@ -65,7 +51,8 @@ class Workspace:
 
     def has(self, name: str) -> bool:
         """Whether the artefact is there, whole."""
-        return self.filesystem.get_file_info(f"{self.path(name)}/{MARKER}").type == pafs.FileType.File
+        with told(f"{self.uri}/{name}"):
+            return bool(self.filesystem.get_file_info(f"{self.path(name)}/{MARKER}").type == pafs.FileType.File)
 
     def description(self, name: str) -> dict[str, Any]:
         """What made the artefact, as its writer noted it.
@@ -77,8 +64,7 @@ class Workspace:
 
     def newest(self, kind: str, made_from: dict[str, str]) -> str | None:
         """The artefact under the folder `kind` that was made last with these values in its description."""
-        selector = pafs.FileSelector(self.path(kind), recursive=False, allow_not_found=True)
-        names = [f"{kind}/{info.base_name}" for info in self.filesystem.get_file_info(selector)]
+        names = [f"{kind}/{folder}" for folder in self.folders(kind)]
         found = []
         for name in filter(self.has, names):
             description = self.description(name)
@@ -114,12 +100,14 @@ class Workspace:
         try:
             yield staging
             description = {"artefact": name, "dualrec": __version__, "made": _now(), **description}
-            with self.filesystem.open_output_stream(f"{staging}/{MARKER}") as stream:
-                stream.write(json.dumps(description, indent=2, default=str).encode())
-            self._move(staging, self.path(name))
+            with told(f"{self.uri}/{name}"):
+                with self.filesystem.open_output_stream(f"{staging}/{MARKER}") as stream:
+                    stream.write(json.dumps(description, indent=2, default=str).encode())
+                self._move(staging, self.path(name))
         finally:
-            if self.filesystem.get_file_info(staging).type == pafs.FileType.Directory:
-                self.filesystem.delete_dir(staging)
+            with suppress(OSError):  # a store that fails now must not hide why; the nightly clean-up takes the rest
+                if self.filesystem.get_file_info(staging).type == pafs.FileType.Directory:
+                    self.filesystem.delete_dir(staging)
 
     def write_table(self, table: pa.Table, path: str) -> None:
         """Write one Parquet file at a path that `writing` gave."""
@@ -145,26 +133,65 @@ class Workspace:
         Raises:
             WorkspaceError: it is not there.
         """
-        try:
-            with self.filesystem.open_input_stream(self.path(name)) as stream:
-                return bytes(stream.read())
-        except FileNotFoundError as error:
-            raise WorkspaceError(f"{self.uri}/{name} is not there") from error
+        with told(f"{self.uri}/{name}"):
+            try:
+                with self.filesystem.open_input_stream(self.path(name)) as stream:
+                    return bytes(stream.read())
+            except FileNotFoundError as error:
+                raise WorkspaceError(f"{self.uri}/{name} is not there") from error
+
+    def put_once(self, name: str, content: bytes) -> bool:
+        """Write a small file where none is yet, whole or not at all; of several writers, one wins.
+
+        Returns:
+            Whether the file now holds `content`: False where other content was there first, which stays.
+
+        Raises:
+            WorkspaceError: it cannot be written.
+        """
+        with told(f"{self.uri}/{name}"):
+            return put_once(self.filesystem, self.path(name), content)
 
     def parquet_files(self, name: str) -> list[str]:
         """The Parquet files of a folder and those below it, sorted, as paths of `filesystem`."""
-        selector = pafs.FileSelector(self.path(name), recursive=True, allow_not_found=True)
-        files = self.filesystem.get_file_info(selector)
-        return sorted(info.path for info in files if info.path.endswith(".parquet"))
+        return [info.path for info in self.files(name) if info.path.endswith(".parquet")]
+
+    def files(self, name: str) -> list[pafs.FileInfo]:
+        """All files of a folder and those below it, sorted by path; none where there is no such folder."""
+        found = self._listed(name, recursive=True)
+        return sorted((info for info in found if info.type == pafs.FileType.File), key=lambda info: info.path)
+
+    def folders(self, name: str) -> list[str]:
+        """The names of the folders right under a folder, sorted, without those above them."""
+        found = self._listed(name, recursive=False)
+        return sorted(info.base_name for info in found if info.type == pafs.FileType.Directory)
+
+    def remove(self, name: str) -> None:
+        """Delete a folder and all in it, an artefact's marker first; nothing happens where it is not there.
+
+        Raises:
+            WorkspaceError: it cannot be deleted.
+        """
+        with told(f"{self.uri}/{name}"):
+            self._remove(self.path(name))
+
+    def _listed(self, name: str, recursive: bool) -> list[pafs.FileInfo]:
+        with told(f"{self.uri}/{name}"):
+            selector = pafs.FileSelector(self.path(name), recursive=recursive, allow_not_found=True)
+            return list(self.filesystem.get_file_info(selector))
+
+    def _remove(self, path: str) -> None:
+        marker, folder = self.filesystem.get_file_info([f"{path}/{MARKER}", path])
+        if marker.type == pafs.FileType.File:
+            self.filesystem.delete_file(marker.path)
+        if folder.type == pafs.FileType.Directory:
+            self.filesystem.delete_dir(path)
 
     def _make_folder(self, path: str) -> None:
         try:
             self.filesystem.create_dir(path, recursive=True)
         except OSError as error:
-            raise WorkspaceError(
-                f"workspace {self.uri} cannot be written ({error}): "
-                "name another with --set workspace=FOLDER, or mend its permissions"
-            ) from error
+            raise WorkspaceError(f"workspace {self.uri} cannot be written ({plain(error)}): {advice(error)}") from None
 
     def _move(self, source: str, target: str) -> None:
         self._make_folder(target.rpartition("/")[0])
@@ -175,8 +202,7 @@ class Workspace:
             os.rename(source, target)
             shutil.rmtree(replaced, ignore_errors=True)
             return
-        if self.filesystem.get_file_info(target).type == pafs.FileType.Directory:
-            self.filesystem.delete_dir(target)
+        self._remove(target)
         files = self.filesystem.get_file_info(pafs.FileSelector(source, recursive=True))
         for info in sorted(files, key=lambda info: info.path.endswith(MARKER)):  # the marker last
             if info.type == pafs.FileType.File:

@@ -1,5 +1,7 @@
 """Data by construction, and the one local Ray cluster that the tests share."""
 
+import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 from dualrec.schemas import CATALOGUE, HISTORIES
 from dualrec.settings import Settings, load_settings
+from tests.object_store import KEYS, s3_server
 
 MOVIES = {
     1: ("Toy Story (1995)", "Animation|Children's|Comedy"),
@@ -109,3 +112,31 @@ def ray_cluster() -> Iterator[None]:
 def random() -> np.random.Generator:
     """A seeded generator."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An S3 server in a process of its own, for the tests of one file."""
+    with s3_server(tmp_path_factory.mktemp("s3") / "server.log") as url:
+        yield url
+
+
+@pytest.fixture
+def s3_workspace(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A workspace in a fresh bucket of that server; the environment leads to it."""
+    import boto3
+
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    environment = {"AWS_ENDPOINT_URL": s3_endpoint, "AWS_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true"}
+    for name, value in (environment | KEYS).items():
+        monkeypatch.setenv(name, value)
+    bucket = f"bucket-{uuid.uuid4().hex[:12]}"
+    boto3.client("s3", endpoint_url=s3_endpoint, region_name="us-east-1").create_bucket(Bucket=bucket)
+    return f"s3://{bucket}/nightly"
+
+
+@pytest.fixture(params=["local", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A workspace's URI: each test that asks for it runs on a local folder and on S3."""
+    return str(tmp_path / "workspace") if request.param == "local" else request.getfixturevalue("s3_workspace")

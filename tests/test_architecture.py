@@ -12,7 +12,7 @@ PACKAGE = ROOT / "dualrec"
 
 # Each part may import those before it, and itself.
 ORDER = [
-    "errors", "schemas", "overrides", "settings", "workspace", "journal", "training", "session", "summary", "progress", "accuracy", "requests", "assets",
+    "errors", "schemas", "overrides", "settings", "storage", "workspace", "journal", "training", "session", "summary", "progress", "accuracy", "requests", "publish", "assets",
     "data", "sequence", "language", "scoring", "ranking", "fusion", "recommend", "evaluation", "pipeline", "benchmark", "cli",
 ]  # fmt: skip
 
@@ -60,10 +60,11 @@ def test_jobs_are_thin() -> None:
 def test_importing_the_command_and_every_step_loads_nothing_heavy() -> None:
     light = ["dualrec.cli", "dualrec.data.prepare", "dualrec.language.generate", "dualrec.ranking", "dualrec.recommend"]
     light += ["dualrec.benchmark", "dualrec.evaluation.evaluate", "dualrec.evaluation.fitting"]
+    light += ["dualrec.publish.nights", "dualrec.publish.retention", "dualrec.publish.verify"]
     code = (
         "import sys, importlib\n"
         f"for name in {light}: importlib.import_module(name)\n"
-        "print([name for name in ('vllm', 'transformers', 'sentence_transformers', 'torch') if name in sys.modules])"
+        "print([name for name in ('vllm', 'transformers', 'sentence_transformers', 'torch', 'deltalake', 'boto3') if name in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True, timeout=120

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,3 +65,50 @@ def test_a_workspace_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_only_folders_and_s3_are_workspaces() -> None:
     with pytest.raises(WorkspaceError, match="expected a folder or s3://"):
         Workspace("ftp://host/place")
+
+
+def _put(workspace: Workspace, name: str, files: dict[str, str]) -> None:
+    with workspace.writing(name, {}) as folder:
+        for file, text in files.items():
+            workspace.filesystem.create_dir(f"{folder}/{file}".rpartition("/")[0], recursive=True)
+            with workspace.filesystem.open_output_stream(f"{folder}/{file}") as stream:
+                stream.write(text.encode())
+
+
+def test_an_artefact_on_s3_appears_whole_and_its_replacement_leaves_nothing_of_the_first(s3_workspace: str) -> None:
+    workspace = Workspace(s3_workspace)
+    assert not workspace.has("a/1")
+    _put(workspace, "a/1", {"x/1": "one", "y": "one"})
+    _put(workspace, "a/1", {"y": "two"})
+    assert workspace.has("a/1")
+    assert workspace.read_bytes("a/1/y") == b"two"
+    assert [workspace.name_of(info.path) for info in workspace.files("a")] == ["a/1/artefact.json", "a/1/y"]
+    assert workspace.files(".staging") == []
+
+
+@pytest.mark.parametrize("call", ["delete_dir", "copy_file"])
+def test_a_replacement_on_s3_that_is_cut_off_leaves_no_artefact_that_counts(
+    s3_workspace: str, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    workspace = Workspace(s3_workspace)
+    _put(workspace, "a/1", {"x": "one", "y": "one"})
+    with monkeypatch.context() as patch:
+        patch.setattr(workspace, "filesystem", _Failing(workspace.filesystem, call))
+        with pytest.raises(KeyboardInterrupt):
+            _put(workspace, "a/1", {"x": "two"})
+    assert not workspace.has("a/1")
+    _put(workspace, "a/1", {"x": "three"})
+    assert workspace.read_bytes("a/1/x") == b"three"
+    assert len(workspace.files("a/1")) == 2
+
+
+class _Failing:
+    """A file system on which one call is cut off; all others go through."""
+
+    def __init__(self, whole: Any, call: str) -> None:
+        self._whole, self._call = whole, call
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._call:
+            raise KeyboardInterrupt
+        return getattr(self._whole, name)

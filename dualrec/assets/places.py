@@ -89,7 +89,7 @@ def _hash(*parts: object) -> str:
 def _listed(uri: str) -> "tuple[pafs.FileSystem, str, list[pafs.FileInfo]]":
     import pyarrow.fs as pafs
 
-    from dualrec.workspace import file_system
+    from dualrec.storage import file_system
 
     try:
         filesystem, root = file_system(uri)

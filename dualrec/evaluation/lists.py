@@ -17,7 +17,7 @@ from dualrec.evaluation.metrics import LENGTH
 from dualrec.evaluation.protocols import Cases
 from dualrec.evaluation.scorers import Asked
 from dualrec.schemas import conform
-from dualrec.workspace import file_system
+from dualrec.storage import file_system
 
 LISTS = pa.schema(
     [

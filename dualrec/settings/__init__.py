@@ -28,7 +28,8 @@ from dualrec.settings.training import MemberSettings, SequenceSettings, Training
 
 __all__ = [
     "BaselineSettings", "ClusterSettings", "Columns", "DataSettings", "EndpointSettings", "EngineSettings",
-    "EvaluationSettings", "FinetuneSettings", "LanguageSettings", "MemberSettings", "RankingSettings", "RecommendSettings",
+    "EvaluationSettings", "FinetuneSettings", "LanguageSettings", "MemberSettings", "PublishSettings", "RankingSettings",
+    "RecommendSettings",
     "RerankSettings", "SequenceSettings", "Settings", "ShortlistSettings", "TrainingResources", "VariantSettings", "load_settings",
     "overridden", "version_of",
 ]  # fmt: skip
@@ -54,6 +55,12 @@ class RecommendSettings(Group):
     sequence_use_gpu: bool = False
 
 
+class PublishSettings(Group):
+    """What becomes of published nights."""
+
+    retention_days: Count = 30  # how long replaced versions and abandoned staging stay; the version before stays longer
+
+
 class ClusterSettings(Group):
     """Which Ray cluster the jobs run on."""
 
@@ -73,6 +80,7 @@ class Settings(Group):
     rerank: RerankSettings = RerankSettings()
     ranking: RankingSettings = RankingSettings()
     recommend: RecommendSettings = RecommendSettings()
+    publish: PublishSettings = PublishSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     baselines: BaselineSettings = BaselineSettings()
     cluster: ClusterSettings = ClusterSettings()
