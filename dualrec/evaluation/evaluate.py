@@ -4,6 +4,8 @@ import json
 import time
 from typing import Any
 
+import yaml
+
 from dualrec.data.prepare import prepared
 from dualrec.evaluation.answers import Answers
 from dualrec.evaluation.html_report import html_report
@@ -21,6 +23,8 @@ from dualrec.session import ray_session
 from dualrec.settings import Settings, version_of
 from dualrec.summary import Summary
 from dualrec.workspace import Workspace
+
+SETTINGS = "settings.yaml"  # all that was set; what repeats the run
 
 
 def evaluate(settings: Settings, force: bool = False) -> Summary:
@@ -57,8 +61,10 @@ def _write(workspace: Workspace, settings: Settings, name: str) -> None:
                 metrics["protocols"][protocol] = result
             metrics["validation"] = answered.fits | metrics["validation"]
             metrics["systems"] = answered.systems | metrics["systems"]
+        metrics["commands"] = [f"dualrec benchmark --config {SETTINGS}  # the file beside this report"]
         metrics["seconds"] = {"evaluate": round(time.perf_counter() - started, 1)}
         texts = {"metrics.json": json.dumps(metrics, indent=2), "report.md": markdown_report(metrics)}
+        texts[SETTINGS] = yaml.safe_dump(settings.model_dump(mode="json", exclude_unset=True), sort_keys=False)
         for file, text in {**texts, "report.html": html_report(metrics)}.items():
             with workspace.filesystem.open_output_stream(f"{folder}/{file}") as stream:
                 stream.write(text.encode())

@@ -36,6 +36,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
             "baselines.systems=[SKNN, FPMC]", "baselines.trials=2", "baselines.epochs=4", "baselines.resources.cpus=0.5",
             "evaluation.protocols=[next_item, last_five, candidates_20, time_split]", "evaluation.language=false",
             "evaluation.bootstrap_samples=50", "evaluation.permutations=99", "evaluation.time_split_share=0.7",
+            "evaluation.sequence_presets=[paper]",
         ],
     )  # fmt: skip
 
@@ -53,13 +54,19 @@ def test_every_system_is_measured_under_every_protocol(report: Path) -> None:
     assert set(metrics["protocols"]) == {
         "next_item", "last_five", "candidates_20", "time_split", "time_split, cold users"}  # fmt: skip
     for protocol, result in metrics["protocols"].items():
-        assert set(result["models"]) == {"Random", "MostPop", "SKNN", "FPMC", "sequence model alone"}, protocol
+        networks = {"sequence model alone", "sequence model alone, paper network"}
+        assert set(result["models"]) == {"Random", "MostPop", "SKNN", "FPMC"} | networks, protocol
         assert result["users"] > 0
         rivals = {one["rival"] for one in result["against"].values()}
         assert len(rivals) == 1 and not rivals & set(result["against"])
     by_rule = metrics["protocols"]["next_item"]["models"]
     assert by_rule["FPMC"]["HR@5"]["value"] > 2 * by_rule["Random"]["HR@5"]["value"] + 0.1
     assert metrics["protocols"]["time_split"]["counts"]["cold users"] > 0
+    members = [
+        len(metrics["systems"][name]["parameters"]["members"])
+        for name in ("sequence model alone", "sequence model alone, paper network")
+    ]
+    assert members == [4, 1]
     trials = metrics["systems"]["FPMC"]["trials"]
     assert len(trials) == 2 and trials[0]["parameters"] != trials[1]["parameters"]
     assert metrics["systems"]["FPMC"]["ndcg_at_10"] == max(one["ndcg_at_10"] for one in trials)
@@ -70,6 +77,12 @@ def test_one_page_and_its_markdown_show_them(report: Path) -> None:
     for name in ("SKNN", "FPMC", "sequence model alone", "candidates_20"):
         assert name in page and name in text
     assert "http" not in page
+
+
+def test_the_report_brings_the_settings_that_repeat_it(settings: Settings, report: Path) -> None:
+    again = load_settings(str(report / "settings.yaml"))
+    assert again == settings
+    assert "dualrec benchmark --config settings.yaml" in (report / "report.md").read_text()
 
 
 def test_the_measured_lists_can_be_measured_again(settings: Settings, report: Path, tmp_path: Path) -> None:
