@@ -25,6 +25,9 @@ def _race(place: str, night: Night, ready: Any, outcomes: Any) -> None:
         outcomes.put("published" if publish(Workspace(place), night, 0, PublishSettings()).anew else "there")
     except PublishError as error:
         outcomes.put(f"lost: {error}")
+    except Exception as error:  # told, or the test would wait for it until its limit
+        outcomes.put(f"failed: {error!r}")
+        raise
 
 
 def _outcomes(place: str, nights: list[Night]) -> list[str]:
