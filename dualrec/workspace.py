@@ -26,7 +26,6 @@ from dualrec.schemas import conform
 from dualrec.storage import advice, file_system, plain, put_once, told
 
 MARKER = "artefact.json"
-LISTINGS = 3  # a folder in which another job makes and removes files can fail to be listed, and is there a moment later
 
 
 class Workspace:
@@ -179,10 +178,12 @@ class Workspace:
     def _listed(self, name: str, recursive: bool) -> list[pafs.FileInfo]:
         with told(f"{self.uri}/{name}"):
             selector = pafs.FileSelector(self.path(name), recursive=recursive, allow_not_found=True)
-            for _ in range(LISTINGS - 1):
-                with suppress(OSError):
-                    return list(self.filesystem.get_file_info(selector))
-            return list(self.filesystem.get_file_info(selector))
+            try:
+                return list(self.filesystem.get_file_info(selector))
+            except (
+                FileNotFoundError
+            ):  # pyarrow found no folder, looked again whether there is one, and another job had made it
+                return list(self.filesystem.get_file_info(selector))
 
     def _remove(self, path: str) -> None:
         marker, folder = self.filesystem.get_file_info([f"{path}/{MARKER}", path])

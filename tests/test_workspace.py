@@ -1,6 +1,7 @@
 from pathlib import Path
 from typing import Any
 
+import pyarrow.fs as pafs
 import pytest
 
 from dualrec.errors import WorkspaceError
@@ -112,3 +113,20 @@ class _Failing:
         if name == self._call:
             raise KeyboardInterrupt
         return getattr(self._whole, name)
+
+
+def test_a_folder_that_is_made_while_it_is_listed_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class MadeMeanwhile(pafs.LocalFileSystem):
+        """As pyarrow does where a folder appears between its look and its check."""
+
+        def get_file_info(self, asked):
+            folder = tmp_path / "lists"
+            if not folder.exists():
+                folder.mkdir()
+                (folder / "one.parquet").touch()
+                raise FileNotFoundError(2, "Cannot list directory")
+            return super().get_file_info(asked)
+
+    workspace = Workspace(str(tmp_path))
+    monkeypatch.setattr(workspace, "filesystem", MadeMeanwhile())
+    assert [info.base_name for info in workspace.files("lists")] == ["one.parquet"]
