@@ -3,7 +3,7 @@
 Both sides score with the same model, leave out what was watched, and measure everything that a report shows of a user;
 ours also its bootstrap intervals. The loop takes a sample of the users one after another, as a first version of an
 evaluation is written: NumPy for the scores, plain Python for the metrics, and either for the order of the items. Two
-models: the cheapest there is, a dot product of user and item vectors, and the sequence model, untrained.
+models: the cheapest there is, a dot product of user and item vectors, and one network of the sequence model, untrained.
 
     python scripts/bench_evaluation.py --users 100000 --items 10000
 """
