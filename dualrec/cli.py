@@ -26,6 +26,12 @@ JOBS = {
         "Teach the language model to answer with titles, by LoRA; write the adapter and the merged model.",
     ),
     "recommend": ("dualrec.recommend:recommend", "Write a ranked list for every user, by both models."),
+    "nightly": (
+        "dualrec.nightly.nightly:nightly",
+        "Publish one night whole or not at all: score users whose history, models or settings changed, carry the others' "
+        "lists over, verify, judge by the gates, commit. The same command again goes on where it stopped, or says that it "
+        "is done. Exits with 3 where a gate failed, with 4 where another driver is at work.",
+    ),
     "fit-baselines": (
         "dualrec.evaluation.fitting:fit_baselines",
         "Fit the systems that dualrec is compared with, each with the same budget of trials on validation users.",
@@ -159,14 +165,14 @@ def _refuse_lost_workspace(workspace: str) -> None:
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Set up the log of a job; show a DualrecError as one message, and exit with 1."""
+    """Set up the log of a job; show a DualrecError as one message, and exit with its code."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("dualrec").setLevel(logging.INFO)
     try:
         yield
     except DualrecError as error:
         Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/bold red] {_plain(str(error))}")
-        raise typer.Exit(1) from error
+        raise typer.Exit(error.exit_code) from error
 
 
 def _plain(message: str) -> str:

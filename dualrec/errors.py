@@ -2,7 +2,9 @@
 
 
 class DualrecError(Exception):
-    """Any error with a message meant for the user; the command prints it without a traceback and exits with 1."""
+    """Any error with a message meant for the user; the command prints it without a traceback, and exits with its code."""
+
+    exit_code = 1
 
 
 class SettingsError(DualrecError, ValueError):
@@ -27,3 +29,15 @@ class EndpointError(DualrecError):
 
 class PublishError(DualrecError):
     """A night cannot be published or rolled back: it is not whole, was replaced, or another job came first."""
+
+
+class GateError(DualrecError):
+    """A night was scored, but a gate keeps it from being published; the night before stands."""
+
+    exit_code = 3
+
+
+class LeaseError(DualrecError):
+    """Another driver is at work on this night, or took it over from this one."""
+
+    exit_code = 4

@@ -37,16 +37,27 @@ class Progress:
 
 @ray.remote(num_cpus=0)
 class RowCounter:
-    """Counts the rows that actors have finished."""
+    """Counts the rows that actors have finished, and the seconds in which engines were busy."""
 
     def __init__(self) -> None:
         self.rows, self.first_rows, self.first_time = 0, 0, 0.0
+        self.engine_s, self.engine_until = 0.0, 0.0
 
     def add(self, rows: int) -> None:
         """Count some more."""
         if not self.rows:
             self.first_rows, self.first_time = rows, time.monotonic()
         self.rows += rows
+
+    def engine_answered(self, seconds: float) -> None:
+        """Note that requests were in an engine for the last so many seconds; what is told twice counts once."""
+        now = time.monotonic()
+        self.engine_s += now - max(now - seconds, self.engine_until)
+        self.engine_until = now
+
+    def engine_seconds(self) -> float:
+        """How long, so far, there were requests in an engine."""
+        return self.engine_s
 
     def progress(self) -> Progress:
         """The state so far."""

@@ -4,20 +4,19 @@ import time
 from datetime import UTC, date, datetime
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 import ray.data
 from rich.table import Table
 
 from dualrec.data.prepare import Prepared, prepared
-from dualrec.errors import DualrecError, SettingsError
-from dualrec.fusion import PURPOSE, calibration_requests, fit_weight
+from dualrec.errors import DualrecError
+from dualrec.fusion import calibration_requests
+from dualrec.listing import OUTCOME_COLUMNS, fused_weight, lists_of, outcome, traces_for
 from dualrec.progress import logged_progress
-from dualrec.ranking import ListWriter
-from dualrec.requests import made_for, night_requests
+from dualrec.requests import night_requests
 from dualrec.schemas import RECOMMENDATIONS, TRACES
-from dualrec.scoring import Models, load_models, score, scoring_version
+from dualrec.scoring import load_models, score, scoring_version
 from dualrec.session import ray_session
 from dualrec.settings import Settings, version_of
 from dualrec.summary import Summary
@@ -33,7 +32,7 @@ def recommend(settings: Settings, force: bool = False) -> Summary:
         DualrecError: not every user got a list.
     """
     workspace = Workspace(settings.workspace)
-    run_date = _run_date(settings)
+    run_date = night_of(settings)
     data = prepared(workspace, settings)
     run_id = version_of(scoring_version(data, settings), settings.ranking, settings.recommend.split)
     place = f"run_date={run_date}/run_id={run_id}"
@@ -68,73 +67,30 @@ def _write(workspace: Workspace, data: Prepared, settings: Settings, run_date: d
             score(requests, models, settings, counter).write_parquet(scored, filesystem=workspace.filesystem)
         made["scoring_seconds"] = round(time.perf_counter() - started, 1)
         traces = ray.data.read_parquet(scored, filesystem=workspace.filesystem, partitioning=None)
-        weight = _weight(traces, workspace, data, settings)
-        night = traces.map_batches(
-            made_for, fn_kwargs={"purpose": "night", "decoding": decoding}, batch_format="pyarrow", batch_size=None
-        ).materialize()
+        weight = fused_weight(traces, workspace, data, settings)
+        night = traces_for(traces, "night", settings).materialize()
         night.write_parquet(traces_folder, filesystem=workspace.filesystem)
-        _write_lists(night, models, settings, run_date, weight).write_parquet(
-            lists_folder, filesystem=workspace.filesystem
-        )
+        lists_of(night, models, settings, run_date, weight).write_parquet(lists_folder, filesystem=workspace.filesystem)
         workspace.filesystem.delete_dir(scored)
         made |= {"weight": weight, "users": users, **_verify(workspace, lists_folder, traces_folder, users)}
-
-
-def _write_lists(
-    traces: ray.data.Dataset, models: Models, settings: Settings, run_date: date, weight: float
-) -> ray.data.Dataset:
-    writer = ListWriter(
-        models.catalogue, models.embeddings, settings.ranking.preset, weight, settings.ranking.length, run_date
-    )
-    shared = ray.put(writer)
-    return traces.map_batches(
-        _lists, fn_kwargs={"writer": [shared]}, batch_format="pyarrow", batch_size=settings.recommend.batch_size
-    )
-
-
-def _lists(traces: pa.Table, writer: list["ray.ObjectRef[ListWriter]"]) -> pa.Table:
-    return ray.get(writer[0])(traces)
-
-
-def _weight(traces: ray.data.Dataset, workspace: Workspace, data: Prepared, settings: Settings) -> float:
-    if settings.ranking.preset != "fused":
-        return 0.0
-    only = {"purpose": PURPOSE, "decoding": settings.language.decoding}
-    rows = traces.map_batches(made_for, fn_kwargs=only, batch_format="pyarrow", batch_size=None)
-    tables = [batch for batch in rows.iter_batches(batch_format="pyarrow", batch_size=None) if len(batch)]
-    found = pa.concat_tables(tables) if tables else TRACES.empty_table()
-    return float(fit_weight(found, workspace, data, settings)["weight"])
 
 
 def _verify(workspace: Workspace, lists_folder: str, traces_folder: str, users: int) -> dict[str, Any]:
     """Check that every user has one trace and a list, and sum up what the language model did."""
     lists = workspace.read_table(workspace.name_of(lists_folder), RECOMMENDATIONS, ["user_id"])
-    columns = ["user_id", "prompt_tokens", "generated_tokens", "error", "title_matches"]
-    traces = workspace.read_table(workspace.name_of(traces_folder), TRACES, columns)
+    traces = workspace.read_table(workspace.name_of(traces_folder), TRACES, OUTCOME_COLUMNS)
     served = pc.count_distinct(lists.column("user_id")).as_py()
     if served != users or pc.count_distinct(traces.column("user_id")).as_py() != users or len(traces) != users:
         raise DualrecError(
             f"{users} users were to be served, but {served} got a list and {len(traces)} rows were traced: "
             "nothing was published; run the job again, and look into the Ray dashboard for failed tasks"
         )
-    matches = pc.value_counts(pc.list_flatten(traces.column("title_matches"))).to_pylist()
-    found = {row["values"]: row["counts"] for row in matches}
-    return {
-        "rows": len(lists),
-        "errors": users - traces.column("error").null_count,
-        "prompt_tokens": pc.sum(traces.column("prompt_tokens")).as_py() or 0,
-        "generated_tokens": pc.sum(traces.column("generated_tokens")).as_py() or 0,
-        "titles": {match: found.get(match, 0) for match in ("exact", "fuzzy", "none")},
-    }
+    return {"rows": len(lists), **outcome(traces)}
 
 
-def _run_date(settings: Settings) -> date:
-    if settings.recommend.run_date is None:
-        return datetime.now(UTC).date()
-    try:
-        return date.fromisoformat(settings.recommend.run_date)
-    except ValueError as error:
-        raise SettingsError(f"recommend.run_date: expected YYYY-MM-DD, got {settings.recommend.run_date!r}") from error
+def night_of(settings: Settings) -> date:
+    """The night that the settings name; today, UTC, where they name none."""
+    return settings.recommend.run_date or datetime.now(UTC).date()
 
 
 def _summary(workspace: Workspace, place: str, state: str) -> Summary:

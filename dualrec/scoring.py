@@ -140,7 +140,7 @@ def score(
         counter: a RowCounter to which finished traces are added.
     """
     asked = prompted(requests, models, settings)
-    answered = _answered(asked, models, settings.language)
+    answered = _answered(asked, models, settings.language, counter)
     return _through(
         answered,
         _TraceActor,
@@ -176,10 +176,12 @@ def prompted(requests: ray.data.Dataset, models: Models, settings: Settings) -> 
     )  # fmt: skip
 
 
-def _answered(requests: ray.data.Dataset, models: Models, settings: LanguageSettings) -> ray.data.Dataset:
+def _answered(
+    requests: ray.data.Dataset, models: Models, settings: LanguageSettings, counter: ActorHandle | None
+) -> ray.data.Dataset:
     if models.language.folder is None:
         return generate_at_endpoint(requests, models.language.preset, settings)
-    return generate(requests, models.language, settings)
+    return generate(requests, models.language, settings, counter)
 
 
 def _through(

@@ -51,8 +51,12 @@ class Workspace:
 
     def has(self, name: str) -> bool:
         """Whether the artefact is there, whole."""
+        return self.has_file(f"{name}/{MARKER}")
+
+    def has_file(self, name: str) -> bool:
+        """Whether there is a file of that name."""
         with told(f"{self.uri}/{name}"):
-            return bool(self.filesystem.get_file_info(f"{self.path(name)}/{MARKER}").type == pafs.FileType.File)
+            return bool(self.filesystem.get_file_info(self.path(name)).type == pafs.FileType.File)
 
     def description(self, name: str) -> dict[str, Any]:
         """What made the artefact, as its writer noted it.
@@ -151,6 +155,21 @@ class Workspace:
         """
         with told(f"{self.uri}/{name}"):
             return put_once(self.filesystem, self.path(name), content)
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Write one small file, whole or not at all, over what is there.
+
+        Raises:
+            WorkspaceError: it cannot be written.
+        """
+        path = self.path(name)
+        draft = f"{path}.{uuid.uuid4().hex}" if self.is_local else path  # S3 shows a file once it is whole
+        self._make_folder(path.rpartition("/")[0])
+        with told(f"{self.uri}/{name}"):
+            with self.filesystem.open_output_stream(draft) as stream:
+                stream.write(content)
+            if self.is_local:
+                os.replace(draft, path)
 
     def parquet_files(self, name: str) -> list[str]:
         """The Parquet files of a folder and those below it, sorted, as paths of `filesystem`."""

@@ -19,6 +19,7 @@ class FakeEndpoint(ThreadingHTTPServer):
     A fault is a status, or "drop" (the connection), "hang", "rubbish" (no JSON), "empty" (no choices), "silent" (no text).
 
     Attributes:
+        text: what it answers by itself.
         seen: the body of each request, with its `key` and `at`, the time.
     """
 
@@ -28,6 +29,7 @@ class FakeEndpoint(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.faults, self.upstream, self.key = iter(faults), upstream, key
         self.seen: list[Request] = []
+        self.text = "Heat (1995)"
         self.lock, self.done = threading.Lock(), threading.Event()
 
     @property
@@ -56,7 +58,7 @@ class _Handler(BaseHTTPRequestHandler):
                        "silent": b'{"choices": [{"message": {"content": null}}]}'}  # fmt: skip
             self._send(200, answers[str(fault)])
         elif fault == 200:
-            self._pass_on(body) if self.server.upstream else self._answer(200, completion())
+            self._pass_on(body) if self.server.upstream else self._answer(200, completion(self.server.text))
 
     def _pass_on(self, body: bytes) -> None:
         headers = {"Content-Type": "application/json", "Authorization": self.headers["Authorization"]}

@@ -1,9 +1,10 @@
 """The job `prepare`: raw files in; catalogue/VERSION and histories/VERSION out, sharded by user."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -56,15 +57,33 @@ def prepare(settings: Settings, force: bool = False) -> Summary:
         WorkspaceError: the workspace cannot be written.
     """
     workspace = Workspace(settings.workspace)
-    place = resolve_dataset(settings.data.source, settings.cache)
-    items = resolve_dataset(settings.data.items, settings.cache) if settings.data.items else None
-    version = version_of(settings.data, _fingerprint(place), _fingerprint(items) if items else None)
+    version = version_of(settings.data, *_fingerprints(settings))
     if workspace.has(f"histories/{version}") and workspace.has(f"catalogue/{version}") and not force:
         return _summary(workspace, version, "already there")
     with ray_session(settings.cluster):
-        source = open_source(place, settings.data, items)
-        _write(workspace, version, settings, source)
+        _write(workspace, version, settings)
     return _summary(workspace, version, "written")
+
+
+def prepare_for_models(settings: Settings, data_version: str) -> Prepared:
+    """Histories of the data source as it is now, of the items that models of an earlier data version know.
+
+    Written unless they are there; the catalogue stays that of the earlier version. Needs a Ray session.
+
+    Raises:
+        AssetError: the source cannot be had.
+        InputError: it is not what it should be.
+        WorkspaceError: there is no such catalogue, or the workspace cannot be written.
+    """
+    workspace = Workspace(settings.workspace)
+    earlier, prints = prepared_as(workspace, data_version), _fingerprints(settings)
+    if version_of(settings.data, *prints) == data_version:
+        return earlier
+    version = version_of(settings.data, *prints, data_version)
+    name = f"histories/{version}"
+    if not workspace.has(name):
+        _write_histories(workspace, name, settings, earlier)
+    return replace(earlier, histories=name)
 
 
 def prepared(workspace: Workspace, settings: Settings) -> Prepared:
@@ -80,36 +99,67 @@ def prepared(workspace: Workspace, settings: Settings) -> Prepared:
             f"{workspace.uri} holds no histories of {settings.data.source} with these data settings: "
             "run `dualrec prepare` first, with the same --config and --set"
         )
-    version = found.rpartition("/")[2]
+    return prepared_as(workspace, found.rpartition("/")[2])
+
+
+def prepared_as(workspace: Workspace, version: str) -> Prepared:
+    """The catalogue and histories of one version.
+
+    Raises:
+        WorkspaceError: they are not there.
+    """
+    dataset = workspace.description(f"catalogue/{version}")["dataset"]
     catalogue = workspace.read_table(f"catalogue/{version}", CATALOGUE)
-    return Prepared(version, dataset_name(settings.data.source), catalogue, found)
+    return Prepared(version, dataset, catalogue, f"histories/{version}")
 
 
-def _write(workspace: Workspace, version: str, settings: Settings, source: Source) -> None:
-    grouped = (
-        read_interactions(source, settings.data)
-        .repartition(settings.data.shards, keys=["user_id"])
-        .map_batches(partial(build_histories, settings=settings.data), batch_format="pyarrow", batch_size=None)
-        .materialize()
-    )
-    total = _totals(grouped)
-    rows, distinct, users = total["rows"], total["distinct"], {name: total[name] for name in SPLITS}
-    if rows == total["later"]:
-        when = f" before data.until ({settings.data.until})" if rows else ""
-        raise InputError(f"{settings.data.source} holds no interaction{when}: there is nothing to learn from")
-    _check_splits(users, settings)
+def _write(workspace: Workspace, version: str, settings: Settings) -> None:
+    source = _open(settings)
+    grouped, total = _grouped(source, settings)
     counts = pa.concat_tables(
         _tables(grouped.map_batches(item_counts, batch_format="pyarrow", batch_size=None)), promote_options="none"
     )
     catalogue = build_catalogue(source.items, counts, settings.data.top_items)
+    histories, described = _kept(grouped, total, catalogue, settings)
+    described |= {"data_settings": version_of(settings.data)}
+    with workspace.writing(f"catalogue/{version}", described) as folder:
+        workspace.write_table(catalogue, f"{folder}/part-0.parquet")
+    _write_splits(workspace, f"histories/{version}", histories, described)
+
+
+def _write_histories(workspace: Workspace, name: str, settings: Settings, earlier: Prepared) -> None:
+    grouped, total = _grouped(_open(settings), settings)
+    histories, described = _kept(grouped, total, earlier.catalogue, settings)
+    _write_splits(workspace, name, histories, described | {"items_of": earlier.version})
+
+
+def _grouped(source: Source, settings: Settings) -> tuple[ray.data.Dataset, dict[str, int]]:
+    """One history a user, of all items, in memory, and their `_totals`."""
+    histories = (
+        read_interactions(source, settings.data)
+        .repartition(settings.data.shards, keys=["user_id"])
+        .map_batches(partial(build_histories, settings=settings.data), batch_format="pyarrow", batch_size=None)
+    ).materialize()
+    total = _totals(histories)
+    if total["rows"] == total["later"]:
+        when = f" before data.until ({settings.data.until})" if total["rows"] else ""
+        raise InputError(f"{settings.data.source} holds no interaction{when}: there is nothing to learn from")
+    _check_splits({name: total[name] for name in SPLITS}, settings)
+    return histories, total
+
+
+def _kept(
+    grouped: ray.data.Dataset, total: dict[str, int], catalogue: pa.Table, settings: Settings
+) -> tuple[ray.data.Dataset, dict[str, Any]]:
+    """The histories of the catalogue's items, in memory, and their description, which accounts for every row."""
+    rows, distinct, users = total["rows"], total["distinct"], {name: total[name] for name in SPLITS}
     kept = catalogue.column("item_id").to_numpy()
     histories = grouped.map_batches(
         keep_items, fn_kwargs={"kept": kept}, batch_format="pyarrow", batch_size=None
     ).materialize()
     in_histories = _totals(histories)["distinct"]
-    description = {
+    return histories, {
         "dataset": dataset_name(settings.data.source),
-        "data_settings": version_of(settings.data),
         "settings": settings.data.model_dump(mode="json"),
         "users": users,
         "items": len(catalogue),
@@ -122,9 +172,10 @@ def _write(workspace: Workspace, version: str, settings: Settings, source: Sourc
             "dropped: not among the top items": distinct - in_histories,
         },
     }
-    with workspace.writing(f"catalogue/{version}", description) as folder:
-        workspace.write_table(catalogue, f"{folder}/part-0.parquet")
-    with workspace.writing(f"histories/{version}", description) as folder:
+
+
+def _write_splits(workspace: Workspace, name: str, histories: ray.data.Dataset, described: dict[str, Any]) -> None:
+    with workspace.writing(name, described) as folder:
         for split in SPLITS:
             of_split = histories.map_batches(_only, fn_kwargs={"split": split}, batch_format="pyarrow", batch_size=None)
             of_split.write_parquet(f"{folder}/split={split}", filesystem=workspace.filesystem)
@@ -164,6 +215,21 @@ def _check_splits(users: dict[str, int], settings: Settings) -> None:
 
 def _tables(dataset: ray.data.Dataset) -> list[pa.Table]:
     return list(dataset.iter_batches(batch_format="pyarrow", batch_size=None))
+
+
+def _open(settings: Settings) -> Source:
+    place, items = _places(settings)
+    return open_source(place, settings.data, items)
+
+
+def _places(settings: Settings) -> tuple[Path, Path | None]:
+    items = resolve_dataset(settings.data.items, settings.cache) if settings.data.items else None
+    return resolve_dataset(settings.data.source, settings.cache), items
+
+
+def _fingerprints(settings: Settings) -> tuple[list[tuple[str, int, str]], list[tuple[str, int, str]] | None]:
+    place, items = _places(settings)
+    return _fingerprint(place), _fingerprint(items) if items else None
 
 
 def _fingerprint(place: Path) -> list[tuple[str, int, str]]:

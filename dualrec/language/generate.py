@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import ray.data
+from ray.actor import ActorHandle
 
 from dualrec.language.models import ServedModel
 from dualrec.language.shortlist import longest_answer
@@ -19,11 +20,16 @@ from dualrec.settings import LanguageSettings
 _CARRIED = (*PROMPTED.names, "max_tokens")  # the token ids stay behind
 
 
-def generate(requests: ray.data.Dataset, model: ServedModel, settings: LanguageSettings) -> ray.data.Dataset:
+def generate(
+    requests: ray.data.Dataset, model: ServedModel, settings: LanguageSettings, counter: ActorHandle | None = None
+) -> ray.data.Dataset:
     """Append generated_text, prompt_tokens, generated_tokens, finish_reason and error to requests with prompts and limits.
 
     Where the requests carry label_tokens, label_logprobs list<float32> is appended too: the engine's log-likelihood of
     each label as the next token, among all tokens; empty where it failed. Rows come back in any order.
+
+    Args:
+        counter: a RowCounter that is told when engines were busy.
     """
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
@@ -51,6 +57,7 @@ def generate(requests: ray.data.Dataset, model: ServedModel, settings: LanguageS
     )
     return processor(requests).map_batches(
         _tidy,
+        fn_kwargs={"counter": counter},
         batch_format="pyarrow",
         num_cpus=0.1,
     )
@@ -81,11 +88,14 @@ def _from_engine_output(row: dict[str, Any]) -> dict[str, Any]:
     return {**kept, "label_logprobs": [likelihoods[label]["logprob"] for label in row["label_tokens"] if likelihoods]}
 
 
-_ANSWER = ("generated_text", "num_input_tokens", "num_generated_tokens")
+_ANSWER = ("generated_text", "num_input_tokens", "num_generated_tokens", "time_taken_llm")
 
 
-def _tidy(rows: pa.Table) -> pa.Table:
+def _tidy(rows: pa.Table, counter: ActorHandle | None) -> pa.Table:
     """The contract's columns; rows that failed keep what they carried and get their error."""
+    seconds = [taken for taken in _column(rows, "time_taken_llm") if taken]
+    if counter is not None and seconds:
+        counter.engine_answered.remote(max(seconds))
     errors = [error or None for error in rows.column("__inference_error__").to_pylist()]
     counts = [
         None if error else int(count)

@@ -15,7 +15,8 @@ from dualrec.errors import PublishError
 from dualrec.workspace import Workspace
 
 LISTS = "recommendations"  # the published table
-TRACES = "traces"  # its sibling: one row a user, staged beside it
+TRACES = "traces"  # its sibling: one row a scored user, staged beside it
+USERS = "users"  # another: which history each user's list was made from
 MANIFESTS = f"{LISTS}/_manifests"  # readers of whole folders skip names that begin with _
 READERS = 8  # manifests read side by side
 
@@ -78,6 +79,10 @@ class Manifest(Night):
     def origin(self) -> int:
         """The number under which these files were first published."""
         return self.restores or self.number
+
+    def folder(self, table: str) -> str:
+        """Where its run staged a table, in the workspace."""
+        return f"{table}/{self.files[0].path.rpartition('/')[0]}"
 
 
 def night_folder(run_date: date, run_id: str, table: str = LISTS) -> str:

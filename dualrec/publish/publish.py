@@ -61,6 +61,20 @@ def publications(workspace: Workspace, run_date: date) -> int:
     return standing_number(open_table(workspace), run_date)
 
 
+def standing_run(workspace: Workspace, run_date: date, run_id: str) -> Manifest | None:
+    """The publication of a run that stands, its manifest written if that was left undone; None if it was never published.
+
+    Raises:
+        PublishError: the run was published before, and replaced or rolled back since.
+        WorkspaceError: the store failed.
+    """
+    table = open_table(workspace)
+    if table is None or not is_committed(table, run_date, run_id):
+        return None
+    _finish(workspace, table, run_date)
+    return _already(workspace, table, run_date, run_id).manifest
+
+
 def publish(workspace: Workspace, night: Night, replaces: int, settings: PublishSettings) -> Published:
     """Make a verified night the one that readers see. Doing it again changes nothing.
 
@@ -75,8 +89,8 @@ def publish(workspace: Workspace, night: Night, replaces: int, settings: Publish
     """
     table = open_or_make_table(workspace, settings.retention_days)
     _finish(workspace, table, night.run_date)
-    if is_committed(table, night):
-        return _already(workspace, table, night)
+    if is_committed(table, night.run_date, night.run_id):
+        return _already(workspace, table, night.run_date, night.run_id)
     number = standing_number(table, night.run_date)
     if number != replaces:
         raise _lost(
@@ -87,10 +101,10 @@ def publish(workspace: Workspace, night: Night, replaces: int, settings: Publish
         return Published(_commit(workspace, table, night, number + 1, None), anew=True)
     except PublishError:
         table = open_or_make_table(workspace, settings.retention_days)
-        if not is_committed(table, night):
+        if not is_committed(table, night.run_date, night.run_id):
             raise
         _finish(workspace, table, night.run_date)  # the other job published this very run
-        return _already(workspace, table, night)
+        return _already(workspace, table, night.run_date, night.run_id)
 
 
 def roll_back(workspace: Workspace, run_date: date) -> RolledBack:
@@ -186,13 +200,13 @@ def _finish(workspace: Workspace, table: "DeltaTable | None", run_date: date) ->
     return manifest
 
 
-def _already(workspace: Workspace, table: "DeltaTable", night: Night) -> Published:
-    standing = read_manifest(workspace, night.run_date, standing_number(table, night.run_date))
-    if standing.run_id == night.run_id:
+def _already(workspace: Workspace, table: "DeltaTable", run_date: date, run_id: str) -> Published:
+    standing = read_manifest(workspace, run_date, standing_number(table, run_date))
+    if standing.run_id == run_id:
         return Published(standing, anew=False)
     raise PublishError(
-        f"{night.run_date}: run {night.run_id} was published before, and replaced or rolled back since: run "
-        f"{standing.run_id} stands, as number {standing.number}. A run is published once: score the night as another run"
+        f"{run_date}: run {run_id} was published before, and replaced or rolled back since: run {standing.run_id} "
+        f"stands, as number {standing.number}. A run is published once: score the night as another run (--force)"
     )
 
 

@@ -10,6 +10,7 @@ from itertools import pairwise
 from dualrec.publish.manifest import (
     LISTS,
     TRACES,
+    USERS,
     Manifest,
     manifest_name,
     number_before,
@@ -43,13 +44,13 @@ def clean_up(workspace: Workspace, retention_days: int, now: datetime | None = N
         kept |= _keep_and_forget(workspace, run_date, found, limit)
     nights = [
         f"{name}/{night}/{run}"
-        for name in (LISTS, TRACES)
+        for name in (LISTS, TRACES, USERS)
         for night in workspace.folders(name)
         for run in workspace.folders(f"{name}/{night}")
         if night.startswith("run_date=") and run.startswith("night-") and f"{night}/{run}" not in kept
     ]
     staging = [f"{STAGING}/{folder}" for folder in workspace.folders(STAGING)]
-    removed = [folder for folder in nights + staging if _last_written(workspace, folder) < limit]
+    removed = [folder for folder in nights + staging if last_written(workspace, folder) < limit]
     for folder in removed:
         workspace.remove(folder)
     return removed
@@ -78,7 +79,7 @@ def _forget(workspace: Workspace, manifest: Manifest) -> None:
         workspace.filesystem.delete_file(workspace.path(name))
 
 
-def _last_written(workspace: Workspace, folder: str) -> datetime:
+def last_written(workspace: Workspace, folder: str) -> datetime:
     """When something was last written there. An empty folder of S3 has no time, and nobody needs it."""
     times = [info.mtime for info in workspace.files(folder)]
     if not times:

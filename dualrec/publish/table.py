@@ -94,9 +94,9 @@ def standing_number(table: "DeltaTable | None", run_date: date) -> int:
     return (table and table.transaction_version(_of_date(run_date))) or 0
 
 
-def is_committed(table: "DeltaTable", night: Night) -> bool:
+def is_committed(table: "DeltaTable", run_date: date, run_id: str) -> bool:
     """Whether this run was ever published, if only to be replaced or rolled back later."""
-    return table.transaction_version(_of_run(night)) is not None
+    return table.transaction_version(_of_run(run_date, run_id)) is not None
 
 
 def commit(workspace: Workspace, table: "DeltaTable", night: Night, number: int, restores: int | None) -> bool:
@@ -117,7 +117,7 @@ def commit(workspace: Workspace, table: "DeltaTable", night: Night, number: int,
 
     transactions = [Transaction(_of_date(night.run_date), number)]
     if restores is None:
-        transactions.append(Transaction(_of_run(night), 1))
+        transactions.append(Transaction(_of_run(night.run_date, night.run_id), 1))
     attempt = uuid.uuid4().hex
     described = night.model_dump(mode="json", include=set(Night.model_fields))
     described |= {"number": number, "restores": restores, "attempt": attempt}
@@ -196,8 +196,8 @@ def _of_date(run_date: date) -> str:
     return f"dualrec/{run_date}"
 
 
-def _of_run(night: Night) -> str:
-    return f"dualrec/{night.run_date}/{night.run_id}"
+def _of_run(run_date: date, run_id: str) -> str:
+    return f"dualrec/{run_date}/{run_id}"
 
 
 def _options(workspace: Workspace) -> dict[str, str] | None:

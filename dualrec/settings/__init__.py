@@ -6,6 +6,7 @@ jobs/configs say what changes on a cluster.
 
 import hashlib
 import json
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,13 +25,13 @@ from dualrec.settings.language import (
     RerankSettings,
     ShortlistSettings,
 )
+from dualrec.settings.nightly import GateSettings, NightlySettings, PriceSettings
 from dualrec.settings.training import MemberSettings, SequenceSettings, TrainingResources
 
 __all__ = [
     "BaselineSettings", "ClusterSettings", "Columns", "DataSettings", "EndpointSettings", "EngineSettings",
-    "EvaluationSettings", "FinetuneSettings", "LanguageSettings", "MemberSettings", "PublishSettings", "RankingSettings",
-    "RecommendSettings",
-    "RerankSettings", "SequenceSettings", "Settings", "ShortlistSettings", "TrainingResources", "VariantSettings", "load_settings",
+    "EvaluationSettings", "FinetuneSettings", "GateSettings", "LanguageSettings", "MemberSettings", "NightlySettings",
+    "PriceSettings", "PublishSettings", "RankingSettings", "RecommendSettings", "RerankSettings", "SequenceSettings", "Settings", "ShortlistSettings", "TrainingResources", "VariantSettings", "load_settings",
     "overridden", "version_of",
 ]  # fmt: skip
 
@@ -48,7 +49,7 @@ class RecommendSettings(Group):
     """Whom `recommend` serves, and as what."""
 
     split: Literal["train", "validation", "test", "all"] = "test"
-    run_date: str | None = None  # YYYY-MM-DD; None: today, UTC
+    run_date: date | None = None  # YYYY-MM-DD; None: today, UTC
     batch_size: Count = 64  # users a block holds on its way through the models
     sequence_replicas: Count = 1
     sequence_cpus: Annotated[float, Field(gt=0)] = 0.2
@@ -80,6 +81,7 @@ class Settings(Group):
     rerank: RerankSettings = RerankSettings()
     ranking: RankingSettings = RankingSettings()
     recommend: RecommendSettings = RecommendSettings()
+    nightly: NightlySettings = NightlySettings()
     publish: PublishSettings = PublishSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     baselines: BaselineSettings = BaselineSettings()

@@ -1,0 +1,69 @@
+"""From traces to lists: the weight of the fused list, the rows of the table, and what the language model did for them."""
+
+from datetime import date
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+import ray.data
+
+from dualrec.data.prepare import Prepared
+from dualrec.fusion import PURPOSE, fit_weight
+from dualrec.ranking import ListWriter
+from dualrec.requests import made_for
+from dualrec.schemas import TRACES
+from dualrec.scoring import Models
+from dualrec.settings import Settings
+from dualrec.workspace import Workspace
+
+OUTCOME_COLUMNS = ["user_id", "prompt_tokens", "generated_tokens", "error", "title_matches"]  # of traces, for `outcome`
+
+
+def traces_for(traces: ray.data.Dataset, purpose: str, settings: Settings) -> ray.data.Dataset:
+    """The traces of one purpose, of the decoding in force."""
+    only = {"purpose": purpose, "decoding": settings.language.decoding}
+    return traces.map_batches(made_for, fn_kwargs=only, batch_format="pyarrow", batch_size=None)
+
+
+def fused_weight(traces: ray.data.Dataset, workspace: Workspace, data: Prepared, settings: Settings) -> float:
+    """The weight of the language model in the lists, from the calibration requests among the traces, or as it is kept."""
+    if settings.ranking.preset != "fused":
+        return 0.0
+    rows = traces_for(traces, PURPOSE, settings)
+    tables = [batch for batch in rows.iter_batches(batch_format="pyarrow", batch_size=None) if len(batch)]
+    found = pa.concat_tables(tables) if tables else TRACES.empty_table()
+    return float(fit_weight(found, workspace, data, settings)["weight"])
+
+
+def lists_of(
+    traces: ray.data.Dataset, models: Models, settings: Settings, run_date: date, weight: float
+) -> ray.data.Dataset:
+    """The lists (schema RECOMMENDATIONS) of the users of some traces."""
+    writer = ListWriter(
+        models.catalogue, models.embeddings, settings.ranking.preset, weight, settings.ranking.length, run_date
+    )
+    shared = ray.put(writer)
+    return traces.map_batches(
+        _lists, fn_kwargs={"writer": [shared]}, batch_format="pyarrow", batch_size=settings.recommend.batch_size
+    )
+
+
+def outcome(traces: pa.Table) -> dict[str, Any]:
+    """What the language model did for some users: `errors`, tokens, and `titles` by how they were tied to items.
+
+    Args:
+        traces: OUTCOME_COLUMNS of schema TRACES.
+    """
+    matches = pc.value_counts(pc.list_flatten(traces.column("title_matches"))).to_pylist()
+    found = {row["values"]: row["counts"] for row in matches}
+    return {
+        "errors": len(traces) - traces.column("error").null_count,
+        "prompt_tokens": pc.sum(traces.column("prompt_tokens")).as_py() or 0,
+        "generated_tokens": pc.sum(traces.column("generated_tokens")).as_py() or 0,
+        "titles": {match: found.get(match, 0) for match in ("exact", "fuzzy", "none")},
+    }
+
+
+def _lists(traces: pa.Table, writer: list["ray.ObjectRef[ListWriter]"]) -> pa.Table:
+    return ray.get(writer[0])(traces)

@@ -1,0 +1,57 @@
+"""What a night cost: tokens, engine seconds, worker seconds by kind, and money where prices are set. Knows no Ray."""
+
+from typing import Any
+
+from dualrec.settings import PriceSettings, Settings
+
+HOUR_S = 3600.0
+
+
+def replicas(settings: Settings) -> dict[str, int]:
+    """How many actors of each kind hold resources while a night is scored."""
+    engine = settings.language.engine
+    return {
+        "sequence": settings.recommend.sequence_replicas,
+        "prompt": 1,
+        "engine": engine.replicas * engine.tensor_parallel,
+        "rerank": settings.rerank.replicas,
+    }
+
+
+def cost_of(spent: list[dict[str, Any]], tokens_in: int, tokens_out: int, settings: Settings) -> dict[str, Any]:
+    """Sum up a run.
+
+    Args:
+        spent: of each attempt `scoring_seconds`, how long its actors were held, and `engine_seconds`, how long of it
+            requests were in the engines. A killed attempt's last seconds, since its last sign of life, are missing.
+
+    Returns:
+        `tokens_in`, `tokens_out`; `engine_seconds` (over all replicas); `worker_seconds` by kind: held, whether busy or
+        not; `attempts`; `money`, null where no price is set.
+    """
+    counts, prices = replicas(settings), settings.nightly.prices
+    held = sum(one.get("scoring_seconds", 0.0) for one in spent)
+    busy = sum(one.get("engine_seconds", 0.0) for one in spent)
+    worker_seconds = {kind: round(held * count, 1) for kind, count in counts.items()}
+    return {
+        "tokens_in": tokens_in,
+        "tokens_out": tokens_out,
+        "engine_seconds": round(busy * counts["engine"], 1),
+        "worker_seconds": worker_seconds,
+        "attempts": len(spent),
+        "money": _money(worker_seconds, tokens_in, tokens_out, prices),
+    }
+
+
+def _money(
+    worker_seconds: dict[str, float], tokens_in: int, tokens_out: int, prices: PriceSettings
+) -> dict[str, float] | None:
+    if not any(prices.model_dump().values()):
+        return None
+    others = sum(seconds for kind, seconds in worker_seconds.items() if kind != "engine")
+    parts = {
+        "engines": worker_seconds["engine"] / HOUR_S * prices.engine_hour,
+        "workers": others / HOUR_S * prices.worker_hour,
+        "tokens": (tokens_in * prices.million_tokens_in + tokens_out * prices.million_tokens_out) / 1e6,
+    }
+    return {**{name: round(value, 4) for name, value in parts.items()}, "total": round(sum(parts.values()), 4)}

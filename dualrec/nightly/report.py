@@ -1,0 +1,87 @@
+"""What a night was: the figures for a person, and the same as a file. Knows figures only.
+
+reports/nightly/run_date=D/RUN.json holds the run, whom it served and how, its gates, its cost, and whether it stands.
+"""
+
+import json
+from datetime import date
+from typing import Any
+
+import numpy as np
+
+from dualrec.nightly.gates import Gate
+from dualrec.nightly.plan import Plan
+from dualrec.nightly.scoring import Outcome
+from dualrec.publish.manifest import LISTS, TRACES, Manifest
+from dualrec.summary import Summary
+from dualrec.workspace import Workspace
+
+
+def report_name(run_date: date, run_id: str) -> str:
+    """Where the report of a run lies."""
+    return f"reports/nightly/run_date={run_date}/{run_id}.json"
+
+
+def metrics_of(
+    scored: np.ndarray,
+    carried: np.ndarray,
+    nights: np.ndarray,
+    outcome: Outcome,
+    overlap: float | None,
+    accuracy: float | None,
+) -> dict[str, Any]:
+    """What is told of a night's lists, in its manifest and its report.
+
+    Args:
+        scored, carried: the users' ids.
+        nights: datetime64[D], on which each list was scored.
+        overlap, accuracy: see `gates.Measured`.
+    """
+    return {
+        "scored": len(scored),
+        "carried": len(carried),
+        "oldest_list": str(nights.min()),
+        "errors": outcome.did["errors"],
+        "titles": outcome.did["titles"],
+        "weight": outcome.weight,
+        "overlap": overlap,
+        "calibration_ndcg_at_10": accuracy,
+    }
+
+
+def write_report(
+    workspace: Workspace, plan: Plan, metrics: dict[str, Any], cost: dict[str, Any], gates: list[Gate], published: bool
+) -> None:
+    """Write the report of a run, over an earlier one of the same run.
+
+    Raises:
+        WorkspaceError: it cannot be written.
+    """
+    judged = [gate._asdict() for gate in gates]
+    report = {
+        "plan": plan.model_dump(mode="json"), "published": published, "metrics": metrics, "gates": judged, "cost": cost,
+    }  # fmt: skip
+    content = json.dumps(report, indent=2, allow_nan=False).encode()
+    workspace.write_bytes(report_name(plan.run_date, plan.run_id), content)
+
+
+def summary_of(workspace: Workspace, manifest: Manifest, state: str) -> Summary:
+    """What the job says of a night that stands."""
+    metrics, cost, titles = manifest.metrics, manifest.cost, manifest.metrics["titles"]
+    written = max(sum(titles.values()), 1)
+    lines: dict[str, object] = {
+        "night": f"{manifest.run_date}, run {manifest.run_id} ({state}), number {manifest.number}",
+        "users": manifest.users,
+        "scored": metrics["scored"],
+        "carried over": f"{metrics['carried']:,}, the oldest list from {metrics['oldest_list']}",
+        "rows": manifest.rows,
+        "titles tied to items": f"{1 - titles['none'] / written:.1%} of {sum(titles.values()):,}",
+        "users the language model failed on": metrics["errors"],
+        "tokens": f"{cost['tokens_in']:,} in, {cost['tokens_out']:,} out",
+        "engine": f"{cost['engine_seconds']} s busy, {cost['worker_seconds']['engine']} s held",
+    }
+    if cost["money"] is not None:
+        lines["money"] = f"{cost['money']['total']:.4f}"
+    places = {"table": f"{workspace.uri}/{LISTS}", "traces": f"{workspace.uri}/{manifest.folder(TRACES)}"}
+    places["report"] = f"{workspace.uri}/{report_name(manifest.run_date, manifest.run_id)}"
+    return Summary("nightly", lines, places)

@@ -1,0 +1,103 @@
+"""A small site that runs the nightly job: histories that grow, an endpoint that answers, an encoder with random weights."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+from dualrec.settings import Settings, load_settings
+from tests.conftest import numbered_movies, write_movielens_1m
+from tests.fake_endpoint import FakeEndpoint, Request
+
+ROOT = Path(__file__).parent.parent.parent
+USERS, ITEMS = 61, 97
+NIGHTS = ("2026-11-01", "2026-11-02", "2026-11-03")
+
+
+class Site:
+    """Settings and data of the job. Every history is another one, so a prompt tells whose it is.
+
+    Args:
+        workspace: where it publishes.
+        endpoint: the language model.
+    """
+
+    def __init__(self, folder: Path, workspace: str, endpoint: FakeEndpoint) -> None:
+        self.source, self.endpoint, self.workspace = folder / "movielens", endpoint, workspace
+        endpoint.text = numbered_movies(ITEMS)[ITEMS][0]
+        self.lengths = dict.fromkeys(range(1, USERS + 1), 9)
+        self.write_histories()
+        encoder = write_encoder(folder / "encoder")
+        self.settings = [
+            f"workspace={workspace}", f"cache={folder / 'cache'}", f"data.source={self.source}", "data.top_items=0",
+            "data.shards=2", "sequence.preset=paper", "sequence.hidden=[8,8]", "sequence.dense=8", "sequence.epochs=1",
+            f"rerank.model={encoder}", "ranking.calibration_users=5", "ranking.length=5", "recommend.split=all",
+            "recommend.batch_size=8", "language.model=deepseek-v3", f"language.endpoint.url={endpoint.url}",
+            "language.endpoint.api_key_env=null", "language.endpoint.requests_per_second=1000",
+            "language.engine.batch_size=8", "nightly.lease_seconds=5", "cluster.cpus=4",
+        ]  # fmt: skip
+
+    def write_histories(self) -> None:
+        """Write the data set as it is now."""
+        rows = [
+            (user, (user * 7 + step) % ITEMS + 1, 5, 1000 + step)
+            for user, length in self.lengths.items()
+            for step in range(length)
+        ]
+        write_movielens_1m(self.source, rows, numbered_movies(ITEMS))
+
+    def watch(self, *users: int) -> None:
+        """Let users watch one more movie."""
+        for user in users:
+            self.lengths[user] += 1
+        self.write_histories()
+
+    def command(self, night: str, *more: str, module: str = "jobs.nightly") -> list[str]:
+        """The command line of a night."""
+        words = [word for one in (*self.settings, f"recommend.run_date={night}") for word in ("--set", one)]
+        return [sys.executable, "-m", module, *words, *more]
+
+    def run(
+        self, night: str, *more: str, module: str = "jobs.nightly", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the job in a process of its own, with a Ray cluster of its own."""
+        command = self.command(night, *more, module=module)
+        return subprocess.run(
+            command, cwd=ROOT, env={**os.environ, **environment}, timeout=240, capture_output=True, text=True
+        )
+
+    def settings_of(self, night: str, *more: str) -> Settings:
+        """The settings of a night."""
+        return load_settings(None, [*self.settings, f"recommend.run_date={night}", *more])
+
+    def asked(self) -> Counter[str]:
+        """How often each prompt came since the last call."""
+        with self.endpoint.lock:
+            seen, self.endpoint.seen = self.endpoint.seen, []
+        return Counter(map(_prompt, seen))
+
+
+def _prompt(request: Request) -> str:
+    return str(request["messages"][-1]["content"])
+
+
+def write_encoder(folder: Path) -> Path:
+    """A sentence encoder of a few thousand random weights."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import Pooling, Transformer
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    letters = [chr(code) for code in range(33, 127)]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+    plain = folder.with_name("bert")
+    plain.mkdir(parents=True)
+    (plain / "vocab.txt").write_text("\n".join(words))
+    torch.manual_seed(0)
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    BertModel(BertConfig(vocab_size=len(words), **shape)).save_pretrained(plain)
+    BertTokenizerFast(vocab_file=str(plain / "vocab.txt")).save_pretrained(plain)
+    body = Transformer(str(plain))
+    SentenceTransformer(modules=[body, Pooling(16)], device="cpu").save(str(folder))
+    return folder
