@@ -13,7 +13,7 @@ PROJECT := .venv/project-$(firstword $(shell cksum < pyproject.toml))
 PIP := DS_BUILD_OPS=0 PIP_CONSTRAINT=requirements/build.txt PIP_BUILD_CONSTRAINT=requirements/build.txt \
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --use-pep517 --no-deps
 
-.PHONY: help run test lint install clean
+.PHONY: help run test chaos lint install clean
 .DELETE_ON_ERROR:
 
 help: ## Say what there is to make (this)
@@ -24,6 +24,9 @@ run: install ## Run all jobs on this machine; CONFIG=jobs/configs/NAME.yaml take
 
 test: lint ## Check the code, then run every test
 	$(BIN)/python -m pytest
+
+chaos: install ## Kill the nightly job at every point, and see that the next run mends it: a quarter of an hour
+	$(BIN)/python -m pytest -m chaos
 
 lint: install ## Check style, layout and types
 	$(BIN)/ruff check .

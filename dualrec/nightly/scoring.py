@@ -122,6 +122,8 @@ class NightScorer:
         Returns:
             None where none of them had a list.
         """
+        if not len(users):
+            return None
         if len(users) > SAMPLE:
             users = np.sort(np.random.default_rng(0).choice(users, SAMPLE, replace=False))
         files = self.workspace.parquet_files(folder)
@@ -182,7 +184,9 @@ def _pairs(lists: ray.data.Dataset, users: np.ndarray) -> pl.DataFrame:
     pairs = lists.select_columns(["user_id", "item_id"]).map_batches(
         _only, fn_kwargs={"users": [ray.put(users)]}, batch_format="pyarrow", batch_size=None
     )
-    return pl.concat([pl.DataFrame(batch) for batch in pairs.iter_batches(batch_format="pyarrow", batch_size=None)])
+    batches = pairs.iter_batches(batch_format="pyarrow", batch_size=None)
+    none = RECOMMENDATIONS.empty_table().select(["user_id", "item_id"])
+    return pl.DataFrame(pa.concat_tables([none, *batches]))
 
 
 def _summed(traces: ray.data.Dataset) -> tuple[np.ndarray, dict[str, Any]]:

@@ -1,18 +1,21 @@
 """A small site that runs the nightly job: histories that grow, an endpoint that answers, an encoder with random weights."""
 
-import os
+import copy
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
+import pyarrow.fs as pafs
+
 from dualrec.settings import Settings, load_settings
+from dualrec.workspace import Workspace
 from tests.conftest import numbered_movies, write_movielens_1m
 from tests.fake_endpoint import FakeEndpoint, Request
 
 ROOT = Path(__file__).parent.parent.parent
 USERS, ITEMS = 61, 97
-NIGHTS = ("2026-11-01", "2026-11-02", "2026-11-03")
+FIRST, SECOND = "2026-11-01", "2026-11-02"
 
 
 class Site:
@@ -38,6 +41,17 @@ class Site:
             "language.engine.batch_size=8", "nightly.lease_seconds=5", "cluster.cpus=4",
         ]  # fmt: skip
 
+    def copied(self, workspace: str) -> "Site":
+        """The same site, published nights and all, in another workspace; its source is the first night's again."""
+        other = copy.copy(self)
+        other.workspace, other.lengths = workspace, dict(self.lengths)
+        source, target = Workspace(self.workspace), Workspace(workspace)
+        pafs.copy_files(source.root, target.root, source.filesystem, target.filesystem)
+        other.settings = [f"workspace={workspace}", *self.settings[1:]]
+        other.write_histories()
+        self.asked()
+        return other
+
     def write_histories(self) -> None:
         """Write the data set as it is now."""
         rows = [
@@ -53,19 +67,17 @@ class Site:
             self.lengths[user] += 1
         self.write_histories()
 
-    def command(self, night: str, *more: str, module: str = "jobs.nightly") -> list[str]:
-        """The command line of a night."""
+    def command(self, night: str, *more: str, module: str = "jobs.nightly", before: tuple[str, ...] = ()) -> list[str]:
+        """The command line of a night; `before` stands before the job's own options."""
         words = [word for one in (*self.settings, f"recommend.run_date={night}") for word in ("--set", one)]
-        return [sys.executable, "-m", module, *words, *more]
+        return [sys.executable, "-m", module, *before, *words, *more]
 
     def run(
-        self, night: str, *more: str, module: str = "jobs.nightly", **environment: str
+        self, night: str, *more: str, module: str = "jobs.nightly", before: tuple[str, ...] = ()
     ) -> subprocess.CompletedProcess[str]:
         """Run the job in a process of its own, with a Ray cluster of its own."""
-        command = self.command(night, *more, module=module)
-        return subprocess.run(
-            command, cwd=ROOT, env={**os.environ, **environment}, timeout=240, capture_output=True, text=True
-        )
+        command = self.command(night, *more, module=module, before=before)
+        return subprocess.run(command, cwd=ROOT, timeout=240, capture_output=True, text=True)
 
     def settings_of(self, night: str, *more: str) -> Settings:
         """The settings of a night."""

@@ -1,0 +1,67 @@
+"""`python -m tests.nightly.killed POINT ...`: the job `nightly`, killed by SIGKILL at a point of its way."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dualrec.cli import run_job
+from dualrec.nightly import nightly, planning
+from dualrec.publish import publish
+
+# Point to the module, the function, and whether the driver dies when it begins or when it has ended.
+POINTS: dict[str, tuple[Any, str, str]] = {
+    "before-the-plan": (planning, "write_plan", "begins"),
+    "after-the-plan": (planning, "write_plan", "ended"),
+    "before-staging": (nightly, "take_over", "begins"),
+    "after-scoring": (nightly, "scored_so_far", "ended"),
+    "traces-written": (nightly.NightScorer, "write_lists", "begins"),
+    "lists-written": (nightly, "verify_lists", "begins"),
+    "before-the-commit": (publish, "commit", "begins"),
+    "after-the-commit": (publish, "commit", "ended"),
+    "before-the-report": (nightly, "write_report", "begins"),
+    "in-clean-up": (nightly, "forget", "begins"),
+}
+AFTER_FILES = {"scored-a-few": 2, "scored-half": 4}  # files of scored users that are there when the driver dies
+
+
+def die() -> None:
+    """Die as by `kill -9`."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _deadly(function: Callable[..., Any], when: str) -> Callable[..., Any]:
+    def called(*arguments: Any, **named: Any) -> Any:
+        if when == "begins":
+            die()
+        result = function(*arguments, **named)
+        die()
+        return result
+
+    return called
+
+
+def _die_after(files: int, workspace: Path) -> None:
+    while len(list(workspace.glob("nightly/run_date=*/scored-*/attempt-*/*.parquet"))) < files:
+        time.sleep(0.02)
+    die()
+
+
+def main() -> None:
+    """Set the trap and run the job."""
+    point = sys.argv.pop(1)
+    if point in POINTS:
+        place, name, when = POINTS[point]
+        setattr(place, name, _deadly(getattr(place, name), when))
+    else:
+        workspace = next(word for word in sys.argv if word.startswith("workspace=")).removeprefix("workspace=")
+        threading.Thread(target=_die_after, args=(AFTER_FILES[point], Path(workspace)), daemon=True).start()
+    run_job("nightly")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""Drivers that are killed, stopped or doubled: the same command again publishes every user once, and scores nobody twice."""
+
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dualrec.nightly.plan import last_plan
+from dualrec.nightly.staging import scored_so_far
+from dualrec.workspace import Workspace
+from tests.nightly.killed import AFTER_FILES, POINTS
+from tests.nightly.site import ROOT, SECOND, Site
+from tests.readers import through_delta, through_manifest
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+
+SLOW = ("language.endpoint.requests_per_second=15",)  # so that a night takes some seconds
+SHORT = ("scored-a-few", "after-the-commit")
+LONG = [point for point in (*POINTS, *AFTER_FILES) if point not in SHORT]
+RUN_DATE = date.fromisoformat(SECOND)
+
+
+class Reader:
+    """Reads a night over and over by both ways; every look must find nothing, or the whole of one night."""
+
+    def __init__(self, site: Site) -> None:
+        self.workspace, self.users = Workspace(site.workspace), sorted(site.lengths)
+        self.looks, self.partial = Counter[int](), list[Any]()
+
+    def look(self) -> None:
+        """Look once."""
+        for read in (through_manifest, through_delta):
+            rows = read(self.workspace, RUN_DATE)
+            self.looks[len(rows)] += 1
+            whole = sorted({user for user, _, _ in rows}) == self.users and len(rows) == 5 * len(self.users)
+            if rows and not whole:
+                self.partial.append(rows)
+
+
+@contextmanager
+def polled(site: Site) -> Iterator[Reader]:
+    """A reader who polls until the block is left; then every look must have been whole."""
+    reader, done = Reader(site), threading.Event()
+
+    def poll() -> None:
+        while not done.wait(0.05):
+            reader.look()
+
+    thread = threading.Thread(target=poll)
+    thread.start()
+    try:
+        yield reader
+    finally:
+        done.set()
+        thread.join()
+    reader.look()
+    assert not reader.partial
+    assert set(reader.looks) <= {0, 5 * len(site.lengths)}
+
+
+def _finished(site: Site) -> int:
+    """How many users whole files of scored traces hold."""
+    workspace = Workspace(site.workspace)
+    plan = last_plan(workspace, RUN_DATE)
+    return 0 if plan is None else len(scored_so_far(workspace, plan, 99).of("night"))
+
+
+def _killed_and_run_again(site: Site, point: str) -> None:
+    site.watch(*site.lengths)
+    with polled(site) as reader:
+        killed = site.run(SECOND, *_set(SLOW), module="tests.nightly.killed", before=(point,))
+        assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
+        first, finished = site.asked(), _finished(site)
+        again = site.run(SECOND, *_set(SLOW))
+        assert again.returncode == 0, again.stdout + again.stderr
+    assert reader.looks[5 * len(site.lengths)] > 0
+    second = site.asked()
+    assert set(first | second) == set(second) | set(first)
+    assert len(first | second) == len(site.lengths), "every user was asked for"
+    twice = sum((first + second).values()) - len(site.lengths)
+    assert twice <= sum(first.values()) - finished, "nobody who was finished was scored twice"
+    done = site.run(SECOND, *_set(SLOW))
+    assert "already published" in done.stdout, done.stdout + done.stderr
+    assert not site.asked()
+
+
+def _set(settings: tuple[str, ...]) -> list[str]:
+    return [word for one in settings for word in ("--set", one)]
+
+
+@pytest.mark.parametrize("point", SHORT)
+def test_a_killed_driver_is_followed_by_the_same_command(site: Site, point: str) -> None:
+    _killed_and_run_again(site, point)
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("point", LONG)
+def test_a_driver_killed_anywhere_is_followed_by_the_same_command(site: Site, point: str) -> None:
+    _killed_and_run_again(site, point)
+
+
+def test_of_two_drivers_one_works_and_the_other_stops(site: Site) -> None:
+    site.watch(*site.lengths)
+    with polled(site):
+        drivers = [_started(site) for _ in range(2)]
+        ended = [driver.communicate(timeout=300) for driver in drivers]
+    codes = sorted(driver.returncode for driver in drivers)
+    assert codes == [0, 4], ended
+    assert any("another driver" in errors for _, errors in ended)
+    assert set(site.asked().values()) == {1}, "nobody was scored twice"
+
+
+def test_a_driver_that_was_thought_dead_and_comes_back_changes_nothing(site: Site) -> None:
+    site.watch(*site.lengths)
+    with polled(site):
+        first = _started(site)
+        _wait_for_files(site, 2)
+        first.send_signal(signal.SIGSTOP)  # its actors work on
+        second = site.run(SECOND, *_set(SLOW))
+        assert second.returncode == 0, second.stdout + second.stderr
+        standing = through_manifest(Workspace(site.workspace), RUN_DATE)
+        first.send_signal(signal.SIGCONT)
+        output, errors = first.communicate(timeout=120)
+    assert first.returncode == 4, output + errors
+    assert "another driver took this night over" in errors
+    assert through_manifest(Workspace(site.workspace), RUN_DATE) == standing
+    assert len(standing) == 5 * len(site.lengths)
+
+
+def _started(site: Site) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        site.command(SECOND, *_set(SLOW)), cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def _wait_for_files(site: Site, files: int) -> None:
+    until = time.monotonic() + 240
+    while len(list(Path(site.workspace).glob("nightly/run_date=*/scored-*/attempt-*/*.parquet"))) < files:
+        assert time.monotonic() < until, "nothing was scored"
+        time.sleep(0.05)
