@@ -41,7 +41,7 @@ class RowCounter:
 
     def __init__(self) -> None:
         self.rows, self.first_rows, self.first_time = 0, 0, 0.0
-        self.engine_s, self.engine_until = 0.0, 0.0
+        self.engine_s, self.engine_until, self.answered = 0.0, 0.0, 0
 
     def add(self, rows: int) -> None:
         """Count some more."""
@@ -49,15 +49,16 @@ class RowCounter:
             self.first_rows, self.first_time = rows, time.monotonic()
         self.rows += rows
 
-    def engine_answered(self, seconds: float) -> None:
-        """Note that requests were in an engine for the last so many seconds; what is told twice counts once."""
+    def engine_answered(self, rows: int, seconds: float) -> None:
+        """Count rows that an engine was busy with for the last so many seconds; seconds told twice count once."""
         now = time.monotonic()
         self.engine_s += now - max(now - seconds, self.engine_until)
         self.engine_until = now
+        self.answered += rows
 
-    def engine_seconds(self) -> float:
-        """How long, so far, there were requests in an engine."""
-        return self.engine_s
+    def engine(self) -> tuple[int, float]:
+        """Rows that engines have answered so far, and for how many seconds there were rows in them."""
+        return self.answered, self.engine_s
 
     def progress(self) -> Progress:
         """The state so far."""

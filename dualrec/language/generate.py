@@ -95,7 +95,7 @@ def _tidy(rows: pa.Table, counter: ActorHandle | None) -> pa.Table:
     """The contract's columns; rows that failed keep what they carried and get their error."""
     seconds = [taken for taken in _column(rows, "time_taken_llm") if taken]
     if counter is not None and seconds:
-        counter.engine_answered.remote(max(seconds))
+        counter.engine_answered.remote(len(rows), max(seconds))
     errors = [error or None for error in rows.column("__inference_error__").to_pylist()]
     counts = [
         None if error else int(count)

@@ -22,12 +22,14 @@ def cost_of(spent: list[dict[str, Any]], tokens_in: int, tokens_out: int, settin
     """Sum up a run.
 
     Args:
-        spent: of each attempt `scoring_seconds`, how long its actors were held, and `engine_seconds`, how long of it
-            requests were in the engines. A killed attempt's last seconds, since its last sign of life, are missing.
+        spent: of each attempt `scoring_seconds`, how long its actors were held; `engine_seconds`, how long of it requests
+            were in the engines; and `answered`, how many came out of them. What a killed attempt spent since its last
+            sign of life is missing.
 
     Returns:
-        `tokens_in`, `tokens_out`; `engine_seconds` (over all replicas); `worker_seconds` by kind: held, whether busy or
-        not; `attempts`; `money`, null where no price is set.
+        `tokens_in`, `tokens_out`, of the answers that are used; `engine_seconds` (over all replicas) and `answered`, also
+        those that were lost with a killed attempt; `worker_seconds` by kind: held, whether busy or not; `attempts`;
+        `money`, null where no price is set.
     """
     counts, prices = replicas(settings), settings.nightly.prices
     held = sum(one.get("scoring_seconds", 0.0) for one in spent)
@@ -38,6 +40,7 @@ def cost_of(spent: list[dict[str, Any]], tokens_in: int, tokens_out: int, settin
         "tokens_out": tokens_out,
         "engine_seconds": round(busy * counts["engine"], 1),
         "worker_seconds": worker_seconds,
+        "answered": sum(one.get("answered", 0) for one in spent),
         "attempts": len(spent),
         "money": _money(worker_seconds, tokens_in, tokens_out, prices),
     }

@@ -22,7 +22,7 @@ from dualrec.nightly.plan import Plan, last_plan
 from dualrec.nightly.planning import plan_of
 from dualrec.nightly.report import metrics_of, summary_of, write_report
 from dualrec.nightly.retention import forget
-from dualrec.nightly.scoring import NightScorer, Outcome, engine_seconds
+from dualrec.nightly.scoring import NightScorer, Outcome, engine_work
 from dualrec.nightly.staging import Scored, attempt_folder, scored_folder, scored_so_far, take_over
 from dualrec.nightly.users import Users, carried_over, read_users, users_of, write_users
 from dualrec.progress import logged_progress
@@ -58,6 +58,19 @@ class Staged(NamedTuple):
     outcome: Outcome
     overlap: float | None
     accuracy: float | None
+
+
+class Clock:
+    """Seconds of each part of a run, one after another."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._since = time.monotonic()
+
+    def lap(self, part: str) -> None:
+        """A part ends here, and the next begins."""
+        now = time.monotonic()
+        self.seconds[part], self._since = round(now - self._since, 2), now
 
 
 def nightly(settings: Settings, force: bool = False) -> Summary:
@@ -97,23 +110,32 @@ def _run(workspace: Workspace, settings: Settings, plan: Plan, lease: Lease) -> 
     histories = data.read_histories(workspace, plan.split)
     work = _work(workspace, plan, users_of(histories, plan.run_date))
     scorer = NightScorer(workspace, data, settings, histories, plan.run_date)
+    clock = Clock()
     scored = _score(workspace, scorer, plan, work, lease)
+    clock.lap("scoring")
     lease.check()
     staged = _stage(workspace, scorer, plan, work, scored, lease.number)
     gates = judge(_measured(work, staged), settings.nightly.gates)
     metrics = metrics_of(work.ids(carried=False), work.ids(carried=True), work.users.scored, *staged[1:])
-    spent = [*spent_before(workspace, plan.run_date, lease.number), lease.spending()]
-    did = staged.outcome.did
-    cost = cost_of(spent, did["prompt_tokens"], did["generated_tokens"], settings)
+    cost = _cost(workspace, settings, plan, lease, staged.outcome)
+    clock.lap("staging")
     lease.check()
     failed = [gate for gate in gates if gate.passed is False]
     if not failed:
         night = _night(plan, staged.verified, data, settings, metrics, cost)
         manifest = publish(workspace, night, plan.replaces, settings.publish).manifest
-    write_report(workspace, plan, metrics, cost, gates, published=not failed)
+        clock.lap("publishing")
+    write_report(workspace, plan, not failed, metrics, gates, cost, clock.seconds)
     if failed:
-        raise _kept_back(workspace, plan, failed)
+        raise _kept_back(plan, failed)
     return manifest
+
+
+def _cost(workspace: Workspace, settings: Settings, plan: Plan, lease: Lease, outcome: Outcome) -> dict[str, Any]:
+    """What this run cost, in all its attempts."""
+    spent = [*spent_before(workspace, plan.run_date, lease.number), lease.spending()]
+    own = [one for one in spent if one.get("run") == plan.run_id]
+    return cost_of(own, outcome.did["prompt_tokens"], outcome.did["generated_tokens"], settings)
 
 
 def _work(workspace: Workspace, plan: Plan, users: Users) -> Work:
@@ -140,7 +162,7 @@ def _score(workspace: Workspace, scorer: NightScorer, plan: Plan, work: Work, le
     with logged_progress(requests.count(), "requests") as counter:
 
         def spending() -> dict[str, Any]:
-            return {"scoring_seconds": time.monotonic() - started, "engine_seconds": engine_seconds(counter)}
+            return {"run": plan.run_id, "scoring_seconds": time.monotonic() - started, **engine_work(counter)}
 
         lease.spending = spending
         try:
@@ -201,7 +223,7 @@ def _night(
     )
 
 
-def _kept_back(workspace: Workspace, plan: Plan, failed: list[Gate]) -> GateError:
+def _kept_back(plan: Plan, failed: list[Gate]) -> GateError:
     lines = "\n  ".join(f"{gate.name}: {gate.line()}" for gate in failed)
     return GateError(
         f"{plan.run_date}: run {plan.run_id} was not published, what stands is as it was:\n  {lines}\n"

@@ -50,17 +50,30 @@ def metrics_of(
 
 
 def write_report(
-    workspace: Workspace, plan: Plan, metrics: dict[str, Any], cost: dict[str, Any], gates: list[Gate], published: bool
+    workspace: Workspace,
+    plan: Plan,
+    published: bool,
+    metrics: dict[str, Any],
+    gates: list[Gate],
+    cost: dict[str, Any],
+    seconds: dict[str, float],
 ) -> None:
     """Write the report of a run, over an earlier one of the same run.
+
+    Args:
+        seconds: of each part of the work, in this attempt.
 
     Raises:
         WorkspaceError: it cannot be written.
     """
-    judged = [gate._asdict() for gate in gates]
     report = {
-        "plan": plan.model_dump(mode="json"), "published": published, "metrics": metrics, "gates": judged, "cost": cost,
-    }  # fmt: skip
+        "plan": plan.model_dump(mode="json"),
+        "published": published,
+        "metrics": metrics,
+        "gates": [gate._asdict() for gate in gates],
+        "cost": cost,
+        "seconds": seconds,
+    }
     content = json.dumps(report, indent=2, allow_nan=False).encode()
     workspace.write_bytes(report_name(plan.run_date, plan.run_id), content)
 

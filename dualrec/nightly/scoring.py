@@ -159,12 +159,13 @@ class NightScorer:
         return ray.data.read_parquet(paths, filesystem=self.workspace.filesystem, partitioning=None)
 
 
-def engine_seconds(counter: ActorHandle) -> float:
-    """How long engines were busy so far; 0 where the counter does not answer."""
+def engine_work(counter: ActorHandle) -> dict[str, float]:
+    """What engines did so far: `answered` rows, and the `engine_seconds` that it took; nothing if nobody can tell."""
     try:
-        return float(ray.get(counter.engine_seconds.remote(), timeout=ANSWERED_WITHIN_S))
+        answered, seconds = ray.get(counter.engine.remote(), timeout=ANSWERED_WITHIN_S)
     except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError):
-        return 0.0
+        return {}
+    return {"answered": answered, "engine_seconds": seconds}
 
 
 def _only(table: pa.Table, users: list["ray.ObjectRef[np.ndarray]"]) -> pa.Table:
