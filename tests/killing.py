@@ -1,40 +1,45 @@
-"""Kills a training worker of the test's own cluster in the middle of its work."""
+"""Kills a process of the test's own cluster in the middle of its work."""
 
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import psutil
 
 
 @contextmanager
-def worker_killed_after_the_first_checkpoint(folder: Path) -> Iterator[None]:
-    """Kill one worker as soon as a checkpoint lies in the folder. On leaving, assert that one was killed."""
-    killed = threading.Event()
-    killer = threading.Thread(target=_kill, args=(folder, killed))
-    killer.start()
-    yield
-    killer.join()
-    assert killed.is_set(), "no worker was found while checkpoints were there"
+def killed_once(ready: Callable[[], bool], name: str) -> Iterator[None]:
+    """Kill one process of this test, by a part of its command line, once it is time. On leaving, assert that one was.
 
+    Args:
+        ready: whether it is time, such as when the work's first file is there.
+    """
+    killed, done = threading.Event(), threading.Event()
 
-def _kill(folder: Path, killed: threading.Event) -> None:
-    for _ in range(2400):
-        if list(folder.rglob("checkpoint_*")):
-            for worker in _workers():
-                worker.kill()
+    def kill() -> None:
+        while not done.wait(0.05):
+            if ready() and (found := _processes(name)):
+                found[0].kill()
                 killed.set()
                 return
-        time.sleep(0.05)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+    assert killed.is_set(), f"no process {name} was found while there was work"
 
 
-def _workers() -> Iterator[psutil.Process]:
-    """Training workers of this process's cluster; another's on this machine are left alone."""
+def _processes(name: str) -> list[psutil.Process]:
+    """Processes that this one started, and those that they started; another's on this machine are left alone."""
+    found = []
     for process in psutil.Process().children(recursive=True):
         try:
-            if any("ray::RayTrainWorker" in word for word in process.cmdline()):
-                yield process
+            if any(name in word for word in process.cmdline()):
+                found.append(process)
         except psutil.NoSuchProcess:
             continue
+    return found

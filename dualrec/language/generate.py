@@ -93,7 +93,7 @@ _ANSWER = ("generated_text", "num_input_tokens", "num_generated_tokens", "time_t
 
 def _tidy(rows: pa.Table, counter: ActorHandle | None) -> pa.Table:
     """The contract's columns; rows that failed keep what they carried and get their error."""
-    seconds = [taken for taken in _column(rows, "time_taken_llm") if taken]
+    seconds = [taken for taken in _column(rows, "time_taken_llm") if taken and taken > 0]  # -1 where a row failed
     if counter is not None and seconds:
         counter.engine_answered.remote(len(rows), max(seconds))
     errors = [error or None for error in rows.column("__inference_error__").to_pylist()]

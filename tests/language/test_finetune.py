@@ -18,7 +18,7 @@ from dualrec.language.train import fit_adapter
 from dualrec.settings import FinetuneSettings, Settings, load_settings
 from dualrec.workspace import Workspace
 from tests.conftest import cyclic_ratings, numbered_movies, write_movielens_1m
-from tests.killing import worker_killed_after_the_first_checkpoint
+from tests.killing import killed_once
 from tests.language.test_batches import encoded
 from tests.language.tiny_models import write_model
 
@@ -104,7 +104,7 @@ def test_bfloat16_and_the_loss_on_all_of_it_learn_too(tmp_path: Path) -> None:
 
 def test_a_killed_worker_costs_at_most_an_epoch(tmp_path: Path) -> None:
     base = write_model(tmp_path / "base", "qwen2")
-    with worker_killed_after_the_first_checkpoint(tmp_path / "running"):
+    with killed_once(lambda: bool(list((tmp_path / "running").rglob("checkpoint_*"))), "ray::RayTrainWorker"):
         epochs, _ = _fit(base, _settings("epochs=6", "resources.workers=2"), tmp_path / "running")
     assert [metrics["epoch"] for metrics in epochs] == [1, 2, 3, 4, 5, 6]
     assert epochs[-1]["validation_loss"] < epochs[0]["validation_loss"]

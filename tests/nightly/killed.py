@@ -6,12 +6,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from dualrec.cli import run_job
 from dualrec.nightly import nightly, planning
 from dualrec.publish import publish
+from dualrec.workspace import Workspace
 
 # Point to the module, the function, and whether the driver dies when it begins or when it has ended.
 POINTS: dict[str, tuple[Any, str, str]] = {
@@ -45,8 +45,8 @@ def _deadly(function: Callable[..., Any], when: str) -> Callable[..., Any]:
     return called
 
 
-def _die_after(files: int, workspace: Path) -> None:
-    while len(list(workspace.glob("nightly/run_date=*/scored-*/attempt-*/*.parquet"))) < files:
+def _die_after(files: int, workspace: Workspace) -> None:
+    while len(workspace.parquet_files("nightly")) < files:
         time.sleep(0.02)
     die()
 
@@ -59,7 +59,7 @@ def main() -> None:
         setattr(place, name, _deadly(getattr(place, name), when))
     else:
         workspace = next(word for word in sys.argv if word.startswith("workspace=")).removeprefix("workspace=")
-        threading.Thread(target=_die_after, args=(AFTER_FILES[point], Path(workspace)), daemon=True).start()
+        threading.Thread(target=_die_after, args=(AFTER_FILES[point], Workspace(workspace)), daemon=True).start()
     run_job("nightly")
 
 

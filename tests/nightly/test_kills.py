@@ -101,6 +101,21 @@ def test_a_killed_driver_is_followed_by_the_same_command(site: Site, point: str)
     _killed_and_run_again(site, point)
 
 
+@pytest.mark.parametrize("point", ["scored-a-few"])
+def test_a_killed_driver_of_a_night_on_s3_is_followed_by_the_same_command(
+    published_site: Site, s3_workspace: str, point: str
+) -> None:
+    _killed_and_run_again(published_site.copied(s3_workspace), point)
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("point", [point for point in (*LONG, *SHORT) if point != "scored-a-few"])
+def test_a_driver_of_a_night_on_s3_killed_anywhere_is_followed_by_the_same_command(
+    published_site: Site, s3_workspace: str, point: str
+) -> None:
+    _killed_and_run_again(published_site.copied(s3_workspace), point)
+
+
 @pytest.mark.chaos
 @pytest.mark.parametrize("point", LONG)
 def test_a_driver_killed_anywhere_is_followed_by_the_same_command(site: Site, point: str) -> None:

@@ -12,7 +12,7 @@ from dualrec.sequence.features import item_features
 from dualrec.sequence.train import fit_sequence_model
 from dualrec.settings import SequenceSettings, load_settings
 from tests.conftest import histories_table
-from tests.killing import worker_killed_after_the_first_checkpoint
+from tests.killing import killed_once
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(600)]
 
@@ -48,6 +48,6 @@ def test_two_workers_learn_as_well_as_one(catalogue: pa.Table, tmp_path: Path) -
 
 
 def test_a_killed_worker_costs_at_most_an_epoch(catalogue: pa.Table, tmp_path: Path) -> None:
-    with worker_killed_after_the_first_checkpoint(tmp_path):
+    with killed_once(lambda: bool(list((tmp_path).rglob("checkpoint_*"))), "ray::RayTrainWorker"):
         epochs = _fit(catalogue, _settings("epochs=10", "patience=100"), tmp_path)
     assert [metrics["epoch"] for metrics in epochs] == list(range(1, 11))

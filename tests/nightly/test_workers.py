@@ -1,0 +1,77 @@
+"""Workers that die while a night is scored: the job goes on by itself, and every user is published once."""
+
+import json
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from dualrec.nightly.nightly import nightly
+from dualrec.publish.manifest import standing_manifest
+from dualrec.workspace import Workspace
+from tests.killing import killed_once
+from tests.language.tiny_models import write_model
+from tests.nightly.site import ROOT, SECOND, Site
+from tests.readers import through_delta, through_manifest
+
+RUN_DATE = date.fromisoformat(SECOND)
+SLOW = "language.endpoint.requests_per_second=15"  # so that a night takes some seconds
+LENGTH = 5
+
+
+def scored_some(site: Site) -> bool:
+    """Whether some users are scored, in files."""
+    return bool(list(Path(site.workspace).glob("nightly/run_date=*/scored-*/attempt-*/*.parquet")))
+
+
+def assert_published_once(site: Site) -> None:
+    """The night is there, for both kinds of readers, with every user once."""
+    workspace = Workspace(site.workspace)
+    rows = through_manifest(workspace, RUN_DATE)
+    assert rows == through_delta(workspace, RUN_DATE)
+    assert [(user, rank) for user, rank, _ in rows] == [
+        (user, rank) for user in sorted(site.lengths) for rank in range(1, LENGTH + 1)
+    ]
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("actor", ["_SequenceActor", "_TraceActor"])
+def test_a_killed_worker_is_replaced(site: Site, ray_cluster: None, actor: str) -> None:
+    site.watch(*site.lengths)
+    with killed_once(lambda: scored_some(site), f"MapWorker(MapBatches({actor}"):
+        nightly(site.settings_of(SECOND, SLOW))
+    assert_published_once(site)
+
+
+@pytest.mark.end_to_end
+@pytest.mark.timeout(900)
+def test_a_killed_engine_is_replaced(site: Site, ray_cluster: None, tmp_path: Path) -> None:
+    model = write_model(tmp_path / "tiny", "qwen2")
+    site.watch(*site.lengths)
+    serving = [
+        f"language.model={model}", "language.engine.enforce_eager=true", "language.engine.max_sequences=4",
+        "language.engine.batch_size=4", "language.engine.concurrent_batches=1", "language.dtype=float32",
+        "nightly.gates.min_titles_resolved=null", "nightly.gates.max_metric_drop=null", "ranking.preset=fused",
+    ]  # fmt: skip
+    with killed_once(lambda: scored_some(site), "VLLM::EngineCore"):
+        nightly(site.settings_of(SECOND, *serving))
+    assert_published_once(site)
+    manifest = standing_manifest(Workspace(site.workspace), RUN_DATE)
+    assert manifest is not None
+    assert manifest.metrics["errors"] == 0
+    assert manifest.cost["engine_seconds"] > 0
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_a_lost_node_is_done_without(site: Site, tmp_path: Path) -> None:
+    site.watch(*site.lengths)
+    command = [sys.executable, "-m", "tests.nightly.three_nodes", site.workspace, *site.settings]
+    command += [f"recommend.run_date={SECOND}", SLOW]
+    done = subprocess.run(command, cwd=ROOT, timeout=500, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lost = json.loads(done.stdout.splitlines()[-1])
+    assert lost["actors"], "the node that was lost held actors of the job"
+    assert_published_once(site)
