@@ -77,7 +77,7 @@ def prompt_tokens(tokenizer: Any, preset: LanguageModel, messages: Messages) -> 
                 tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **options)["input_ids"]
             )
         text = tokenizer.apply_chat_template(messages, tokenize=False, **options)
-    except TemplateError as error:
+    except (TemplateError, TypeError, ArithmeticError) as error:  # what a template's own arithmetic may raise
         raise AssetError(
             f"{tokenizer.name_or_path}: its chat template makes no prompt ({error}): put another into the folder, as "
             "chat_template.jinja, or take another model"
