@@ -111,7 +111,7 @@ def _laid_over(tree: dict[str, Any], overrides: list[str], config: str | None) -
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
-        raise SettingsError(explained(error, Settings, config)) from error
+        raise SettingsError(explained(error, Settings, config)) from None  # pydantic's own error repeats every value
 
 
 def version_of(*parts: object) -> str:
