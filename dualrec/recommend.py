@@ -9,11 +9,14 @@ import pyarrow.compute as pc
 import ray
 import ray.data
 from rich.table import Table
+from rich.text import Text
 
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.errors import DualrecError, SettingsError
 from dualrec.fusion import PURPOSE, calibration_requests, fit_weight
+from dualrec.language.titles import one_line
 from dualrec.progress import logged_progress
+from dualrec.pseudonyms import salt_of, with_hashed_users
 from dualrec.ranking import ListWriter
 from dualrec.requests import made_for, night_requests
 from dualrec.schemas import RECOMMENDATIONS, TRACES
@@ -30,22 +33,26 @@ def recommend(settings: Settings, force: bool = False) -> Summary:
     Raises:
         WorkspaceError: there are no histories or no sequence model, or the workspace cannot be written.
         AssetError: a model cannot be had.
+        SettingsError: a setting does not suit the model, or the variable of the traces' salt holds none.
         DualrecError: not every user got a list.
     """
     workspace = Workspace(settings.workspace)
-    run_date = _run_date(settings)
+    run_date, salt = _run_date(settings), salt_of(settings.recommend.trace_salt_env)
     data = prepared(workspace, settings)
-    run_id = version_of(scoring_version(data, settings), settings.ranking, settings.recommend.split)
+    hashed = () if salt is None else ("hashed users",)  # a run without them must not pass for one with them
+    run_id = version_of(scoring_version(data, settings), settings.ranking, settings.recommend.split, *hashed)
     place = f"run_date={run_date}/run_id={run_id}"
     state = "already there"
     if not workspace.has(f"recommendations/{place}") or force:
         with ray_session(settings.cluster):
-            _write(workspace, data, settings, run_date, place)
+            _write(workspace, data, settings, run_date, place, salt)
         state = "written"
     return _summary(workspace, place, state)
 
 
-def _write(workspace: Workspace, data: Prepared, settings: Settings, run_date: date, place: str) -> None:
+def _write(
+    workspace: Workspace, data: Prepared, settings: Settings, run_date: date, place: str, salt: bytes | None
+) -> None:
     models = load_models(workspace, data, settings)
     histories = data.read_histories(workspace, settings.recommend.split)
     users = histories.count()
@@ -72,12 +79,24 @@ def _write(workspace: Workspace, data: Prepared, settings: Settings, run_date: d
         night = traces.map_batches(
             made_for, fn_kwargs={"purpose": "night", "decoding": decoding}, batch_format="pyarrow", batch_size=None
         ).materialize()
-        night.write_parquet(traces_folder, filesystem=workspace.filesystem)
+        _with_hashed_users(night, salt).write_parquet(traces_folder, filesystem=workspace.filesystem)
         _write_lists(night, models, settings, run_date, weight).write_parquet(
             lists_folder, filesystem=workspace.filesystem
         )
         workspace.filesystem.delete_dir(scored)
         made |= {"weight": weight, "users": users, **_verify(workspace, lists_folder, traces_folder, users)}
+
+
+def _with_hashed_users(traces: ray.data.Dataset, salt: bytes | None) -> ray.data.Dataset:
+    """The traces with hashed users, where there is a salt."""
+    if salt is None:
+        return traces
+    # By reference, so that it lies in the object store alone: what a task is given by value, Ray notes and may show.
+    return traces.map_batches(_hashed, fn_kwargs={"salt": [ray.put(salt)]}, batch_format="pyarrow", batch_size=None)
+
+
+def _hashed(traces: pa.Table, salt: list["ray.ObjectRef[bytes]"]) -> pa.Table:
+    return with_hashed_users(traces, ray.get(salt[0]))
 
 
 def _write_lists(
@@ -163,5 +182,6 @@ def _example(workspace: Workspace, place: str) -> Table:
     for name in ("rank", "title", "genres", "score", "source"):
         table.add_column(name)
     for row in first.filter(pc.equal(first.column("user_id"), user)).sort_by("rank").to_pylist()[:5]:
-        table.add_row(str(row["rank"]), row["title"], ", ".join(row["genres"]), f"{row['score']:.3f}", row["source"])
+        told = (str(row["rank"]), row["title"], ", ".join(row["genres"]), f"{row['score']:.3f}", row["source"])
+        table.add_row(*(Text(one_line(cell)) for cell in told))  # no markup, no control codes: the titles are others'
     return table

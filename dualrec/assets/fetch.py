@@ -4,6 +4,7 @@ Names are those of the registry; places are a folder, a zip or a table of the us
 """
 
 import logging
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -80,8 +81,9 @@ def _resolve(source: str, cache: str | Path, known: Mapping[str, tuple[Source, .
     path = Path(source).expanduser().absolute()
     if not path.exists():
         forms = "a folder, a .zip or a .parquet or .csv file" if known is DATASETS else "a folder or a .zip"
+        shown = re.sub("//.*@", "//…@", source)  # a key may stand there
         raise AssetError(
-            f"'{source}' is no known {kind}, and no such file or folder is here. Known: {', '.join(known)}. "
+            f"'{shown}' is no known {kind}, and no such file or folder is here. Known: {', '.join(known)}. "
             f"Or name {forms}, local or as an s3:// URI"
         )
     if path.is_file() and path.suffix.lower() == ".zip":
