@@ -10,6 +10,7 @@ import ray.data
 
 from dualrec.data.prepare import Prepared
 from dualrec.fusion import PURPOSE, fit_weight
+from dualrec.pseudonyms import with_hashed_users
 from dualrec.ranking import ListWriter
 from dualrec.requests import made_for
 from dualrec.schemas import TRACES
@@ -49,6 +50,14 @@ def lists_of(
     )
 
 
+def with_pseudonyms(traces: ray.data.Dataset, salt: bytes | None) -> ray.data.Dataset:
+    """The traces with hashed users, where there is a salt."""
+    if salt is None:
+        return traces
+    # By reference, so that it lies in the object store alone: what a task is given by value, Ray notes and may show.
+    return traces.map_batches(_hashed, fn_kwargs={"salt": [ray.put(salt)]}, batch_format="pyarrow", batch_size=None)
+
+
 def outcome(traces: pa.Table) -> dict[str, Any]:
     """What the language model did for some users: `errors`, tokens, and `titles` by how they were tied to items.
 
@@ -67,3 +76,7 @@ def outcome(traces: pa.Table) -> dict[str, Any]:
 
 def _lists(traces: pa.Table, writer: list["ray.ObjectRef[ListWriter]"]) -> pa.Table:
     return ray.get(writer[0])(traces)
+
+
+def _hashed(traces: pa.Table, salt: list["ray.ObjectRef[bytes]"]) -> pa.Table:
+    return with_hashed_users(traces, ray.get(salt[0]))

@@ -1,4 +1,8 @@
-"""Reads settings as text: a YAML file, `a.b=c` laid over it, and what is wrong with them, told. Knows no setting."""
+"""Reads settings as text: a YAML file, `a.b=c` laid over it, and what is wrong with them, told. Knows no setting.
+
+The text may come from others: no tag makes an object, no alias makes a small file a huge tree, and what is told repeats
+no line of a file and no value that was laid over it, since a key may stand there by mistake.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -7,6 +11,10 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from dualrec.errors import SettingsError
+
+MOST_VALUES = 10_000  # written out, without aliases; every setting there is makes a few hundred
+
+_LONGEST_SHOWN = 80  # characters of a wrong value
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -18,9 +26,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise SettingsError(f"settings file {path} does not exist; the profiles are in jobs/configs/")
     try:
-        tree = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
-        raise SettingsError(f"settings file {path} is not YAML: {error}") from error
+        tree = _loaded(path.read_text()) or {}
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise SettingsError(f"settings file {path} is not YAML: {_problem(error)}") from None
     if not isinstance(tree, dict):
         raise SettingsError(f"settings file {path}: expected a mapping such as 'data: {{source: ml-100k}}'")
     return tree
@@ -35,21 +43,59 @@ def lay_over(tree: dict[str, Any], override: str) -> None:
     key, separator, value = override.partition("=")
     if not separator:
         raise SettingsError(f"--set {override}: expected KEY=VALUE, such as --set sequence.epochs=20")
-    _set(tree, key.strip().split("."), _read_value(value, override), override)
+    _set(tree, key.strip().split("."), _read_value(value, key), key)
 
 
-def _read_value(value: str, override: str) -> Any:
+def _read_value(value: str, name: str) -> Any:
     try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"--set {override}: the value is not YAML; put it in quotes: KEY='\"VALUE\"'") from error
+        return _loaded(value)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise SettingsError(f"--set {name}=…: the value is not YAML; put it in quotes: KEY='\"VALUE\"'") from None
 
 
-def _set(tree: dict[str, Any], keys: list[str], value: Any, override: str) -> None:
+def _loaded(text: str) -> Any:
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _check_size(node)
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _check_size(node: yaml.Node) -> None:
+    """Count values as if aliases were written out: a few lines of them can stand for more than a memory holds."""
+    pending, found = [node], 0
+    while pending:
+        found += 1
+        if found > MOST_VALUES:
+            raise ValueError(f"it holds more than {MOST_VALUES:,} values, aliases written out")
+        one = pending.pop()
+        if isinstance(one, yaml.MappingNode):
+            pending += [part for pair in one.value for part in pair]
+        elif isinstance(one, yaml.SequenceNode):
+            pending += one.value
+
+
+def _problem(error: Exception) -> str:
+    """What is wrong, and where, without the line itself."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deep"
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return str(error)
+    mark = error.problem_mark or error.context_mark
+    return f"{error.problem or error.context}{f', line {mark.line + 1}, column {mark.column + 1}' if mark else ''}"
+
+
+def _set(tree: dict[str, Any], keys: list[str], value: Any, name: str) -> None:
     for key in keys[:-1]:
         branch = tree.setdefault(key, {})
         if not isinstance(branch, dict):
-            raise SettingsError(f"--set {override}: '{key}' is a value, not a group of settings")
+            raise SettingsError(f"--set {name}=…: '{key}' is a value, not a group of settings")
         tree = branch
     tree[keys[-1]] = value
 
@@ -62,9 +108,19 @@ def explained(error: ValidationError, settings: type[BaseModel], config: str | N
         if problem["type"] == "extra_forbidden":
             lines.append(f"  {key}: no such setting; {_siblings(settings, problem['loc'])}")
         else:
-            got = "" if "endpoint" in problem["loc"] else f", got {problem['input']!r}"  # it may be a key, misplaced
+            got = "" if _may_hold_a_key(problem["loc"]) else f", got {_shown(problem['input'])}"
             lines.append(f"  {key}: {problem['msg']}{got}")
     return f"settings{f' of {config}' if config else ''}:\n" + "\n".join(lines)
+
+
+def _may_hold_a_key(location: tuple[int | str, ...]) -> bool:
+    """Whether somebody may have put a key there, or a salt, in place of the name of its variable."""
+    return "endpoint" in location or any(str(part).endswith("_env") for part in location)
+
+
+def _shown(value: object) -> str:
+    written = repr(value)
+    return written if len(written) <= _LONGEST_SHOWN else f"{written[:_LONGEST_SHOWN]}…"
 
 
 def _siblings(group: type[BaseModel], location: tuple[int | str, ...]) -> str:

@@ -8,12 +8,15 @@ import pyarrow.compute as pc
 import ray
 import ray.data
 from rich.table import Table
+from rich.text import Text
 
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.errors import DualrecError
 from dualrec.fusion import calibration_requests
-from dualrec.listing import OUTCOME_COLUMNS, fused_weight, lists_of, outcome, traces_for
+from dualrec.language.titles import one_line
+from dualrec.listing import OUTCOME_COLUMNS, fused_weight, lists_of, outcome, traces_for, with_pseudonyms
 from dualrec.progress import logged_progress
+from dualrec.pseudonyms import salt_of
 from dualrec.requests import night_requests
 from dualrec.schemas import RECOMMENDATIONS, TRACES
 from dualrec.scoring import load_models, score, scoring_version
@@ -29,22 +32,26 @@ def recommend(settings: Settings, force: bool = False) -> Summary:
     Raises:
         WorkspaceError: there are no histories or no sequence model, or the workspace cannot be written.
         AssetError: a model cannot be had.
+        SettingsError: a setting does not suit the model, or the variable of the traces' salt holds none.
         DualrecError: not every user got a list.
     """
     workspace = Workspace(settings.workspace)
-    run_date = night_of(settings)
+    run_date, salt = night_of(settings), salt_of(settings.recommend.trace_salt_env)
     data = prepared(workspace, settings)
-    run_id = version_of(scoring_version(data, settings), settings.ranking, settings.recommend.split)
+    hashed = () if salt is None else ("hashed users",)  # a run without them must not pass for one with them
+    run_id = version_of(scoring_version(data, settings), settings.ranking, settings.recommend.split, *hashed)
     place = f"run_date={run_date}/run_id={run_id}"
     state = "already there"
     if not workspace.has(f"recommendations/{place}") or force:
         with ray_session(settings.cluster):
-            _write(workspace, data, settings, run_date, place)
+            _write(workspace, data, settings, run_date, place, salt)
         state = "written"
     return _summary(workspace, place, state)
 
 
-def _write(workspace: Workspace, data: Prepared, settings: Settings, run_date: date, place: str) -> None:
+def _write(
+    workspace: Workspace, data: Prepared, settings: Settings, run_date: date, place: str, salt: bytes | None
+) -> None:
     models = load_models(workspace, data, settings)
     histories = data.read_histories(workspace, settings.recommend.split)
     users = histories.count()
@@ -69,7 +76,7 @@ def _write(workspace: Workspace, data: Prepared, settings: Settings, run_date: d
         traces = ray.data.read_parquet(scored, filesystem=workspace.filesystem, partitioning=None)
         weight = fused_weight(traces, workspace, data, settings)
         night = traces_for(traces, "night", settings).materialize()
-        night.write_parquet(traces_folder, filesystem=workspace.filesystem)
+        with_pseudonyms(night, salt).write_parquet(traces_folder, filesystem=workspace.filesystem)
         lists_of(night, models, settings, run_date, weight).write_parquet(lists_folder, filesystem=workspace.filesystem)
         workspace.filesystem.delete_dir(scored)
         made |= {"weight": weight, "users": users, **_verify(workspace, lists_folder, traces_folder, users)}
@@ -119,5 +126,6 @@ def _example(workspace: Workspace, place: str) -> Table:
     for name in ("rank", "title", "genres", "score", "source"):
         table.add_column(name)
     for row in first.filter(pc.equal(first.column("user_id"), user)).sort_by("rank").to_pylist()[:5]:
-        table.add_row(str(row["rank"]), row["title"], ", ".join(row["genres"]), f"{row['score']:.3f}", row["source"])
+        told = (str(row["rank"]), row["title"], ", ".join(row["genres"]), f"{row['score']:.3f}", row["source"])
+        table.add_row(*(Text(one_line(cell)) for cell in told))  # no markup, no control codes: the titles are others'
     return table

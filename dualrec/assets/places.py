@@ -89,7 +89,7 @@ def _hash(*parts: object) -> str:
 def _listed(uri: str) -> "tuple[pafs.FileSystem, str, list[pafs.FileInfo]]":
     import pyarrow.fs as pafs
 
-    from dualrec.storage import file_system
+    from dualrec.storage import file_system, plain
 
     try:
         filesystem, root = file_system(uri)
@@ -97,11 +97,13 @@ def _listed(uri: str) -> "tuple[pafs.FileSystem, str, list[pafs.FileInfo]]":
         listed = [info]
         if info.type == pafs.FileType.Directory:
             listed = filesystem.get_file_info(pafs.FileSelector(root, recursive=True))
-    except (OSError, WorkspaceError) as error:
+    except WorkspaceError as error:  # of the URI, which may hold a key: it says what it can
+        raise AssetError(str(error)) from None
+    except OSError as error:
         raise AssetError(
-            f"{uri}: cannot be read: {error}; check the bucket, the credentials (AWS_ACCESS_KEY_ID and the like) "
+            f"{uri}: cannot be read: {plain(error)}; check the bucket, the credentials (AWS_ACCESS_KEY_ID and the like) "
             "and AWS_ENDPOINT_URL"
-        ) from error
+        ) from None
     files = [info for info in listed if info.type == pafs.FileType.File]
     if not files:
         raise AssetError(f"{uri}: there is no file there; check the bucket and the path")
@@ -116,10 +118,12 @@ def _inside(uri: str, staging: Path, root: str, path: str) -> Path:
 
 
 def _copy(uri: str, filesystem: "pafs.FileSystem", destinations: dict[str, Path]) -> None:
+    from dualrec.storage import plain
+
     for path, destination in destinations.items():
         destination.parent.mkdir(parents=True, exist_ok=True)
         try:
             with filesystem.open_input_stream(path) as source, destination.open("wb") as stream:
                 shutil.copyfileobj(source, stream, 1 << 22)
         except OSError as error:
-            raise AssetError(f"{uri}: copying '{path}' to {destination} failed: {error}") from error
+            raise AssetError(f"{uri}: copying '{path}' to {destination} failed: {plain(error)}") from None

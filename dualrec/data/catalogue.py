@@ -52,6 +52,12 @@ def titles_of(catalogue: pa.Table) -> dict[int, str]:
     return dict(zip(*(catalogue.column(name).to_pylist() for name in ("item_id", "title")), strict=True))
 
 
+def with_titles(catalogue: pa.Table, titles: dict[int, str]) -> pa.Table:
+    """The catalogue with other titles in place of the published ones."""
+    named = pa.array([titles[item] for item in catalogue.column("item_id").to_pylist()], pa.string())
+    return catalogue.set_column(catalogue.column_names.index("title"), "title", named)
+
+
 def without_year(catalogue: pa.Table) -> int:
     """How many items carry no year."""
     return int(pc.sum(pc.is_null(catalogue.column("year"))).as_py() or 0)

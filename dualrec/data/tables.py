@@ -1,6 +1,7 @@
 """Users' own tables: interactions and items in Parquet or CSV, with columns of any name. Knows no MovieLens."""
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -69,7 +70,7 @@ def read_item_table(path: Path, columns: Columns) -> pa.Table:
     """Read a user's own item table into the columns item_id, title, year and genres.
 
     Raises:
-        InputError: a column is missing, a value cannot be cast, or an id comes twice.
+        InputError: a column is missing or of a kind that is not read, a value cannot be cast, or an id comes twice.
     """
     _require_columns(path, {"item_id": columns.item_id, "title": columns.title})
     table = pq.read_table(path) if path.suffix == ".parquet" else pacsv.read_csv(path)
@@ -80,8 +81,8 @@ def read_item_table(path: Path, columns: Columns) -> pa.Table:
         {
             "item_id": ids,
             "title": titles,
-            "year": pa.array(_years(table, columns, titles), pa.int16()),
-            "genres": pa.array(_genre_lists(table, columns), pa.list_(pa.string())),
+            "year": pa.array(_years(table, columns, titles, path), pa.int16()),
+            "genres": pa.array(_genre_lists(table, columns, path), pa.list_(pa.string())),
         }
     )
 
@@ -116,19 +117,35 @@ def _check_unique(ids: list[int], path: Path) -> None:
         seen.add(item_id)
 
 
-def _years(table: pa.Table, columns: Columns, titles: pa.ChunkedArray) -> list[int | None]:
+def _values(table: pa.Table, name: str, path: Path) -> list[Any]:
+    """The values of a column as Python's. Ray's column of pickled objects, among others, is not read: that runs code."""
+    column = table.column(name)
+    if _is_extended(column.type):
+        raise InputError(f"{path}: the column '{name}' is of the type {column.type}, which is not read; make it plain")
+    return column.to_pylist()
+
+
+def _is_extended(kind: pa.DataType) -> bool:
+    """Whether a type, or one within it, has its values made by code that somebody registered with Arrow."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return True
+    within = [kind.value_type] if pa.types.is_dictionary(kind) else []
+    within += [kind.field(place).type for place in range(kind.num_fields)]
+    return any(map(_is_extended, within))
+
+
+def _years(table: pa.Table, columns: Columns, titles: pa.ChunkedArray, path: Path) -> list[int | None]:
     if columns.year is None:
         return [year_of(title) for title in titles.to_pylist()]
     if columns.year not in table.column_names:
         raise InputError(f"the item table has no column '{columns.year}'; name yours with --set data.columns.year=NAME")
-    return [None if year is None else int(year) for year in table.column(columns.year).to_pylist()]
+    return [None if year is None else int(year) for year in _values(table, columns.year, path)]
 
 
-def _genre_lists(table: pa.Table, columns: Columns) -> list[list[str]]:
+def _genre_lists(table: pa.Table, columns: Columns, path: Path) -> list[list[str]]:
     if columns.genres is None or columns.genres not in table.column_names:
         return [[] for _ in range(len(table))]
-    values = table.column(columns.genres).to_pylist()
-    return [_genres_of(value) for value in values]
+    return [_genres_of(value) for value in _values(table, columns.genres, path)]
 
 
 def _genres_of(value: object) -> list[str]:

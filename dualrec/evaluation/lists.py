@@ -17,7 +17,7 @@ from dualrec.evaluation.metrics import LENGTH
 from dualrec.evaluation.protocols import Cases
 from dualrec.evaluation.scorers import Asked
 from dualrec.schemas import conform
-from dualrec.storage import file_system
+from dualrec.storage import file_system, plain
 
 LISTS = pa.schema(
     [
@@ -58,7 +58,7 @@ def read_lists(path: str, asked: Asked, item_ids: np.ndarray, data_version: str)
     try:
         table = conform(pq.read_table(place, filesystem=filesystem, partitioning=None), LISTS, path)
     except (OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"{path}: no Parquet file of lists can be read there: {error}") from error
+        raise InputError(f"{path}: no Parquet file of lists can be read there: {plain(error)}") from None
     _check_version(table, path, data_version)
     found = {}
     for protocol in pc.unique(table.column("protocol")).to_pylist():

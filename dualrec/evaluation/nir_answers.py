@@ -90,10 +90,14 @@ def _with_candidates(workspace: Workspace, data: Prepared, settings: Settings, a
 def _ask(
     rows: pa.Table, model: ServedModel, settings: LanguageSettings, catalogue: "ray.ObjectRef[pa.Table]", step: int
 ) -> pa.Table:
+    from dualrec.language.marks import unmarked_titles
     from dualrec.language.prompts import fitting_prompt, prompt_text
+    from dualrec.language.titles import one_line
     from dualrec.language.tokens import prompt_tokens, tokenizer_of
 
-    titles, tokenizer = titles_of(ray.get(catalogue)), tokenizer_of(str(model.folder))
+    tokenizer = tokenizer_of(str(model.folder))
+    published = unmarked_titles(titles_of(ray.get(catalogue)), tokenizer)
+    titles = {item: one_line(title) for item, title in published.items()}
     tokens_of = partial(prompt_tokens, tokenizer, model.preset)
     prompts: list[str] = []
     tokens: list[list[int]] = []

@@ -18,6 +18,7 @@ from dualrec.errors import EndpointError
 from dualrec.settings import EndpointSettings
 
 BACKOFF_S, LONGEST_WAIT_S = 1.0, 60.0
+SHORTEST_KEY = 8  # characters; what is shorter guards nothing, and is likely a word of an answer
 MOST_BYTES = 1 << 20  # of an answer: what is longer is no list of titles
 HOPELESS = {
     401: "the key is refused: check what is in the environment variable that language.endpoint.api_key_env names ({key})",
@@ -92,9 +93,11 @@ class ChatSession:
                 problem = self._without_key(str(error)) or f"no answer in {self.settings.timeout_s:g} s"
                 continue  # it may have been answered, and paid for, without reaching us: its tokens stay set aside
             if status == 200:
-                answer = read_answer(text)
+                answer = read_answer(
+                    self._without_key(text)
+                )  # before anything is cut: half a key is no key to look for
                 await self.settle(tokens, _used(answer, tokens))
-                return {**answer, "error": self._without_key(answer["error"])}
+                return answer
             await self.settle(tokens, 0)
             problem = f"HTTP {status}: {self._without_key(text)[:200]}"
             if status in HOPELESS:
@@ -117,7 +120,10 @@ class ChatSession:
         return min(max(own, asked_s), LONGEST_WAIT_S)
 
     def _without_key(self, text: str) -> str:
-        return text.replace(self._key, "[key]") if self._key else text
+        """A text that an endpoint sent, as it may be kept: also as JSON writes the key. Keys for show stay ("none")."""
+        if len(self._key) < SHORTEST_KEY:
+            return text
+        return text.replace(self._key, "[key]").replace(json.dumps(self._key)[1:-1], "[key]")
 
     def _give_up(self, status: int, url: str) -> None:
         why = HOPELESS[status].format(url=self.settings.url, key=self.settings.api_key_env)

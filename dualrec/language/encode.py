@@ -56,7 +56,7 @@ class ExampleEncoder:
                 f"{folder}: its tokenizer has no chat template, so a prompt cannot be made; take an instruction-tuned "
                 "model, or put chat_template.jinja into the folder"
             )
-        self.titles, self.as_published = titles, finetune.examples == "published"
+        self.titles, self.as_published = self.prompts.titles, finetune.examples == "published"
         self.labels = label_tokens(tokenizer, language.rank_candidates) if language.mode == "rank" else None
         longest = 1 if self.labels else self._longest_answer(language.titles)
         budget = min(language.max_prompt_tokens, finetune.max_tokens - longest)

@@ -144,6 +144,8 @@ def engine_options(model: ServedModel, settings: LanguageSettings) -> dict[str, 
         "max_model_len": settings.max_prompt_tokens + max(settings.max_new_tokens, longest_answer(settings.titles)),
         "config_format": "hf",  # not what Mistral's folders hold beside it: the prompts are made by that tokenizer
         "tokenizer_mode": "hf",
+        "load_format": "safetensors",  # no pickle
+        "trust_remote_code": False,
         # xgrammar takes seconds for what this builds in milliseconds
         "structured_outputs_config": {"backend": "guidance"},
         "max_num_seqs": engine.max_sequences,

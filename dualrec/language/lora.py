@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from dualrec.assets.trust import NO_CODE, NO_CODE_NO_PICKLE, loading
 from dualrec.errors import SettingsError
 from dualrec.language.batches import IGNORED
 from dualrec.settings import FinetuneSettings
@@ -24,9 +25,11 @@ def adapted_model(folder: str, targets: tuple[str, ...], settings: FinetuneSetti
 
     Raises:
         SettingsError: a target names no layer of the model.
+        AssetError: the model needs code that comes with it.
     """
     os.environ["HF_HUB_OFFLINE"] = "1"  # everything is in the folder; never ask a hub about it
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, settings.dtype))
+    with loading(folder):
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, settings.dtype), **NO_CODE_NO_PICKLE)
     check_targets(model, targets, folder)
     model.config.use_cache = False
     if settings.gradient_checkpointing:
@@ -49,9 +52,11 @@ def check_model(folder: str, targets: tuple[str, ...]) -> None:
 
     Raises:
         SettingsError: a target names no layer of the model.
+        AssetError: the model needs code that comes with it.
     """
-    with torch.device("meta"):
-        check_targets(AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder)), targets, folder)
+    with torch.device("meta"), loading(folder):
+        config = AutoConfig.from_pretrained(folder, **NO_CODE)
+        check_targets(AutoModelForCausalLM.from_config(config, trust_remote_code=False), targets, folder)
 
 
 def check_targets(model: nn.Module, targets: tuple[str, ...], folder: str) -> None:

@@ -3,6 +3,8 @@
 import shutil
 from pathlib import Path
 
+from dualrec.assets.trust import NO_CODE, NO_CODE_NO_PICKLE, loading
+
 _TOKENIZER = (
     "tokenizer.json", "tokenizer.model", "tokenizer.model.v3", "tekken.json", "tokenizer_config.json", "vocab.json",
     "merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "chat_template.json",
@@ -20,8 +22,9 @@ def merge(base: Path, adapter: Path, target: Path) -> None:
     from peft import PeftModel
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    kept = getattr(AutoConfig.from_pretrained(base), "dtype", None) or torch.float32
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    with loading(base):
+        kept = getattr(AutoConfig.from_pretrained(base, **NO_CODE), "dtype", None) or torch.float32
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, **NO_CODE_NO_PICKLE)
     merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload(safe_merge=True)
     merged.to(kept).save_pretrained(target, safe_serialization=True)
     for name in _TOKENIZER:

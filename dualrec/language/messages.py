@@ -2,6 +2,7 @@
 
 import pyarrow as pa
 
+from dualrec.language.marks import unmarked_titles
 from dualrec.language.prompts import Messages, prompt_text, user_prompt
 from dualrec.settings import LanguageSettings
 
@@ -17,7 +18,7 @@ class MessagesBuilder:
     """
 
     def __init__(self, settings: LanguageSettings, titles: dict[int, str]) -> None:
-        self.settings, self.titles = settings, titles
+        self.settings, self.titles = settings, unmarked_titles(titles)
 
     def __call__(self, requests: pa.Table) -> pa.Table:
         """Append the messages of a batch."""

@@ -13,6 +13,8 @@ from dualrec.settings import LanguageSettings
 
 Messages = list[dict[str, str]]
 
+LONG = 60  # characters; nine in ten titles of MovieLens are shorter
+
 
 def titles_prompt(watched: list[str], hint: str | None, titles: int, newest_first: bool = False) -> Messages:
     """Ask for titles with years only: genres come from the catalogue, which saves most of the output.
@@ -97,6 +99,13 @@ def user_prompt(
     recent = [_written(titles[item]) for item in item_ids[-settings.history_length :]]
     suggested = [_written(titles[item]) for item in choices[: settings.rank_candidates]]
     write = partial(_prompt, suggested=suggested, settings=settings)
+    try:
+        return fitting_prompt(write, recent, tokens_of, settings.max_prompt_tokens)
+    except ValueError:
+        if max(map(len, suggested), default=0) <= LONG:
+            raise
+    # One catalogue entry as long as a plot must not end a night; a title that long is cut where it does not fit.
+    write = partial(_prompt, suggested=[title[:LONG] for title in suggested], settings=settings)
     return fitting_prompt(write, recent, tokens_of, settings.max_prompt_tokens)
 
 

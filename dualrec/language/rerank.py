@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from dualrec.assets.trust import NO_CODE, loading
 from dualrec.language.titles import Resolved, TitleIndex, display_title, written_titles
 from dualrec.schemas import TRACES, conform
 
@@ -77,7 +78,8 @@ class Reranker:
 def _encoder(model_folder: str) -> Any:
     from sentence_transformers import SentenceTransformer
 
-    return SentenceTransformer(model_folder, device="cpu")
+    with loading(model_folder):
+        return SentenceTransformer(model_folder, device="cpu", **NO_CODE)
 
 
 def _encode(encoder: Any, titles: list[str]) -> np.ndarray:

@@ -137,7 +137,7 @@ class TitleIndex:
 
 def aliases(title: str) -> set[str]:
     """The keys under which a published title can be found: the whole name, without its a.k.a., and each a.k.a."""
-    name = without_year(title)
+    name = without_year(one_line(title))
     keys = {key_of(name)}
     while match := _ALIAS.search(name):
         name = name[: match.start()].strip()

@@ -3,7 +3,11 @@
 from typing import Any
 
 import pyarrow as pa
+from jinja2 import TemplateError
 
+from dualrec.assets.trust import NO_CODE, loading
+from dualrec.errors import AssetError
+from dualrec.language.marks import unmarked_titles
 from dualrec.language.models import LanguageModel
 from dualrec.language.prompts import Messages, prompt_text, user_prompt
 from dualrec.settings import LanguageSettings
@@ -17,6 +21,9 @@ class PromptBuilder:
         preset: what the chat template is given.
         titles: the published title of each item id.
 
+    Attributes:
+        titles: the same without marks that the tokenizer would take for control tokens.
+
     Raises:
         ValueError: the tokenizer has no chat template.
     """
@@ -25,7 +32,8 @@ class PromptBuilder:
         self, model_folder: str, preset: LanguageModel, settings: LanguageSettings, titles: dict[int, str]
     ) -> None:
         self.tokenizer = tokenizer_of(model_folder)
-        self.settings, self.preset, self.titles = settings, preset, titles
+        self.settings, self.preset = settings, preset
+        self.titles = unmarked_titles(titles, self.tokenizer)
 
     def __call__(self, requests: pa.Table) -> pa.Table:
         """Append the prompts of a batch."""
@@ -44,19 +52,36 @@ class PromptBuilder:
 
 
 def tokenizer_of(model_folder: str) -> Any:
-    """The tokenizer of a Hugging Face folder."""
+    """The tokenizer of a Hugging Face folder.
+
+    Raises:
+        AssetError: it needs code that comes with it.
+    """
     from transformers import AutoTokenizer
 
     # Mistral's own tokenizer class, which stands in for it where tekken.json is there, has no chat template.
-    return AutoTokenizer.from_pretrained(model_folder, mistral_format=False)
+    with loading(model_folder):
+        return AutoTokenizer.from_pretrained(model_folder, mistral_format=False, **NO_CODE)
 
 
 def prompt_tokens(tokenizer: Any, preset: LanguageModel, messages: Messages) -> list[int]:
-    """The token ids of a prompt, up to where the model's answer begins."""
+    """The token ids of a prompt, up to where the model's answer begins.
+
+    Raises:
+        AssetError: the chat template refuses the messages, or does what transformers' sandbox does not let it do.
+    """
     options = {**preset.chat_options, "add_generation_prompt": True}
-    if not preset.thinks:
-        return list(tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **options)["input_ids"])
-    text = tokenizer.apply_chat_template(messages, tokenize=False, **options)
+    try:
+        if not preset.thinks:
+            return list(
+                tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **options)["input_ids"]
+            )
+        text = tokenizer.apply_chat_template(messages, tokenize=False, **options)
+    except (TemplateError, TypeError, ArithmeticError) as error:  # what a template's own arithmetic may raise
+        raise AssetError(
+            f"{tokenizer.name_or_path}: its chat template makes no prompt ({error}): put another into the folder, as "
+            "chat_template.jinja, or take another model"
+        ) from error
     return list(tokenizer(thinking_closed(text), add_special_tokens=False)["input_ids"])
 
 

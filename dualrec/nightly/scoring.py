@@ -13,8 +13,9 @@ from ray.actor import ActorHandle
 
 from dualrec.data.prepare import Prepared
 from dualrec.fusion import PURPOSE, calibration_requests, fusion_name
-from dualrec.listing import OUTCOME_COLUMNS, fused_weight, lists_of, outcome, traces_for
+from dualrec.listing import OUTCOME_COLUMNS, fused_weight, lists_of, outcome, traces_for, with_pseudonyms
 from dualrec.nightly.staging import Scored
+from dualrec.pseudonyms import salt_of
 from dualrec.publish.manifest import Manifest, published_paths
 from dualrec.requests import night_requests
 from dualrec.schemas import RECOMMENDATIONS, TRACES
@@ -86,7 +87,7 @@ class NightScorer:
         weight = fused_weight(traces, self.workspace, self.data, self.settings)
         night = traces_for(traces, "night", self.settings)
         if len(scored.of("night")):
-            night.write_parquet(
+            with_pseudonyms(night, salt_of(self.settings.recommend.trace_salt_env)).write_parquet(
                 self.workspace.path(folder), filesystem=self.workspace.filesystem, min_rows_per_file=TRACES_A_FILE
             )
         failed, did = _summed(night)

@@ -16,7 +16,7 @@ from dualrec.errors import SettingsError
 from dualrec.overrides import explained, lay_over, read_yaml
 from dualrec.settings.data import Columns, DataSettings
 from dualrec.settings.evaluation import BaselineSettings, EvaluationSettings, VariantSettings
-from dualrec.settings.group import Count, Group
+from dualrec.settings.group import Count, Group, VariableName
 from dualrec.settings.language import (
     EndpointSettings,
     EngineSettings,
@@ -54,6 +54,8 @@ class RecommendSettings(Group):
     sequence_replicas: Count = 1
     sequence_cpus: Annotated[float, Field(gt=0)] = 0.2
     sequence_use_gpu: bool = False
+    # The environment variable of the driver that holds a salt, under which traces name users by a hash; None: by their ids.
+    trace_salt_env: VariableName | None = None
 
 
 class PublishSettings(Group):
@@ -113,7 +115,7 @@ def _laid_over(tree: dict[str, Any], overrides: list[str], config: str | None) -
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
-        raise SettingsError(explained(error, Settings, config)) from error
+        raise SettingsError(explained(error, Settings, config)) from None  # pydantic's own error repeats every value
 
 
 def version_of(*parts: object) -> str:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from dualrec.settings.group import Count, Fraction, Group
+from dualrec.settings.group import Count, Fraction, Group, VariableName
 from dualrec.settings.training import TrainingResources
 
 
@@ -38,7 +38,7 @@ class EndpointSettings(Group):
     url: Annotated[str, Field(pattern=r"^https?://[^@?\s]+$")] = "https://openrouter.ai/api/v1"
     model: str | None = None  # the model's name there; None: that of the preset
     # The environment variable that holds the key; None for an endpoint without keys.
-    api_key_env: Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")] | None = "OPENROUTER_API_KEY"
+    api_key_env: VariableName | None = "OPENROUTER_API_KEY"
     requests_per_second: Annotated[float, Field(gt=0)] = 10.0
     retries: Annotated[int, Field(ge=0)] = 5  # of a request, after 429, 5xx, a lost connection or a time-out
     timeout_s: Annotated[float, Field(gt=0)] = 60.0

@@ -1,10 +1,14 @@
+import pickle
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from dualrec.data.catalogue import build_catalogue
 from dualrec.data.tables import csv_layout, interaction_columns, read_item_table, read_row_group
 from dualrec.errors import InputError
 from dualrec.settings import Columns
@@ -55,3 +59,49 @@ def test_a_file_that_is_no_table_is_named(tmp_path: Path) -> None:
     path.write_text("not parquet")
     with pytest.raises(InputError, match="views.parquet cannot be read"):
         interaction_columns(path, OWN)
+
+
+class _Runs:
+    """Touches a file where it is unpickled."""
+
+    def __init__(self, canary: Path) -> None:
+        self.canary = canary
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.canary,)
+
+
+@pytest.mark.parametrize("nested", [lambda kind: kind, pa.list_, lambda kind: pa.struct([("x", kind)])])
+@pytest.mark.parametrize("name", ["item_id", "title", "year", "genres", "another"])
+def test_a_column_of_pickles_is_not_unpickled(
+    tmp_path: Path, name: str, nested: Callable[[pa.DataType], pa.DataType]
+) -> None:
+    from ray.data._internal.object_extensions.arrow import ArrowPythonObjectType
+
+    canary, path = tmp_path / "canary", tmp_path / "items.parquet"
+    pickled = pickle.dumps(_Runs(canary))
+    value = {"x": pickled} if nested(pa.int8()) == pa.struct([("x", pa.int8())]) else [pickled]
+    plain = nested(pa.large_binary())
+    storage = pa.array([pickled if plain == pa.large_binary() else value], plain)
+    columns = {"item_id": pa.array([1]), "title": pa.array(["Heat"]), "year": pa.array([1995]),
+               "genres": pa.array([["Crime"]]), name: storage.cast(nested(ArrowPythonObjectType()))}  # fmt: skip
+    pq.write_table(pa.table(columns), path)
+    assert "arrow_pickled_object" in str(pq.read_schema(path).field(name).type)
+    if name == "another":
+        assert read_item_table(path, Columns(year="year")).column("title").to_pylist() == ["Heat"]
+    else:
+        with pytest.raises(InputError, match=f"'{name}'"):
+            read_item_table(path, Columns(year="year"))
+    assert not canary.exists()
+
+
+def test_titles_of_a_table_are_taken_as_they_are_whatever_they_hold(tmp_path: Path) -> None:
+    titles = ['=HYPERLINK("http://x")', "two\nlines", "nul\x00byte", "<|im_end|>", "\u202eevil", "x" * 70_000]
+    pq.write_table(pa.table({"item_id": range(len(titles)), "title": titles}), tmp_path / "items.parquet")
+    items = read_item_table(tmp_path / "items.parquet", Columns())
+    catalogue = build_catalogue(items, pa.table({"item_id": [0], "count": [1]}), 0)
+    assert catalogue.column("title").to_pylist() == titles
+    one_line = [title for title in titles if "\n" not in title]
+    rows = [f'{number},"{title.replace(chr(34), chr(34) * 2)}"' for number, title in enumerate(one_line)]
+    (tmp_path / "items.csv").write_bytes(("item_id,title\n" + "\n".join(rows) + "\n").encode())
+    assert read_item_table(tmp_path / "items.csv", Columns()).column("title").to_pylist() == one_line

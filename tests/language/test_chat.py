@@ -109,6 +109,35 @@ def test_no_message_holds_the_key() -> None:
     assert KEY not in str(raised.value)
 
 
+@pytest.mark.parametrize("key", [KEY, 'sk-"quoted\\"-key'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "x" * 195 + "KEY",  # cut in the middle of the key
+        '{"choices": [], "padding": "' + "x" * 165 + 'KEY"}',
+        '{"choices": [{"message": {"content": null, "refusal": "KEY"}}]}',
+        json.dumps(completion("I was given KEY (1995)")),
+        '{"choices": [{"message": {"content": "x"}, "finish_reason": "KEY"}]}',
+    ],
+)
+def test_an_endpoint_that_repeats_the_key_in_its_answer_puts_none_of_it_in_a_trace(body: str, key: str) -> None:
+    meter = Meter(1000, 0)
+    session = ChatSession(EndpointSettings(retries=0), key, meter.admit, meter.settle)
+
+    async def answered(*_: object) -> tuple[int, str, float]:
+        return 200, body.replace("KEY", json.dumps(key)[1:-1]), 0.0
+
+    session._post = answered  # type: ignore[method-assign]
+    answer = asyncio.run(session.ask("http://x", BODY, 100))
+    assert key[:4] not in str(answer)
+
+
+def test_a_key_for_show_changes_no_answer() -> None:
+    with fake_endpoint(key="Heat") as server:
+        (answer,), _ = ask(server, key="Heat")
+    assert answer["generated_text"] == "Heat (1995)"
+
+
 def test_the_spending_cap_refuses_what_would_exceed_it() -> None:
     with fake_endpoint() as server:
         answers, meter = ask(server, requests=5, max_total_tokens=250)
