@@ -116,20 +116,24 @@ def random() -> np.random.Generator:
 
 @pytest.fixture(scope="module")
 def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An S3 server in a process of its own, for the tests of one file."""
+    """An S3 server in a process of its own, for the tests of one file; or the store that DUALREC_TEST_S3 names."""
+    if named := os.environ.get("DUALREC_TEST_S3"):
+        yield named
+        return
     with s3_server(tmp_path_factory.mktemp("s3") / "server.log") as url:
         yield url
 
 
 @pytest.fixture
 def s3_workspace(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A workspace in a fresh bucket of that server; the environment leads to it."""
+    """A workspace in a fresh bucket of that server; the environment leads to it, with the keys of a store that was named."""
     import boto3
 
+    keys = {name: os.environ[name] for name in KEYS} if os.environ.get("DUALREC_TEST_S3") else KEYS
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     environment = {"AWS_ENDPOINT_URL": s3_endpoint, "AWS_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true"}
-    for name, value in (environment | KEYS).items():
+    for name, value in (environment | keys).items():
         monkeypatch.setenv(name, value)
     bucket = f"bucket-{uuid.uuid4().hex[:12]}"
     boto3.client("s3", endpoint_url=s3_endpoint, region_name="us-east-1").create_bucket(Bucket=bucket)
