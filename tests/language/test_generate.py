@@ -76,7 +76,7 @@ def test_a_failed_row_keeps_what_it_carried_and_gets_its_error() -> None:
         "num_input_tokens": [5, None],
         "num_generated_tokens": [9, None],
     }
-    rows = generate._tidy(pa.table(carried | answered | {"__inference_error__": ["", "boom"]})).to_pylist()
+    rows = generate._tidy(pa.table(carried | answered | {"__inference_error__": ["", "boom"]}), None).to_pylist()
     assert (rows[0]["finish_reason"], rows[0]["generated_tokens"], rows[0]["error"]) == ("length", 9, None)
     assert (rows[1]["finish_reason"], rows[1]["generated_text"], rows[1]["error"]) == ("error", None, "boom")
     assert rows[1]["sequence_item_ids"] == [4]
