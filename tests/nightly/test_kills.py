@@ -20,7 +20,7 @@ from tests.nightly.killed import AFTER_FILES, POINTS
 from tests.nightly.site import ROOT, SECOND, Site
 from tests.readers import through_delta, through_manifest
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.chaos, pytest.mark.timeout(600)]
 
 SLOW = ("language.endpoint.requests_per_second=15",)  # so that a night takes some seconds
 SHORT = ("scored-a-few", "after-the-commit")
@@ -108,7 +108,6 @@ def test_a_killed_driver_of_a_night_on_s3_is_followed_by_the_same_command(
     _killed_and_run_again(published_site.copied(s3_workspace), point)
 
 
-@pytest.mark.chaos
 @pytest.mark.parametrize("point", [point for point in (*LONG, *SHORT) if point != "scored-a-few"])
 def test_a_driver_of_a_night_on_s3_killed_anywhere_is_followed_by_the_same_command(
     published_site: Site, s3_workspace: str, point: str
@@ -116,7 +115,6 @@ def test_a_driver_of_a_night_on_s3_killed_anywhere_is_followed_by_the_same_comma
     _killed_and_run_again(published_site.copied(s3_workspace), point)
 
 
-@pytest.mark.chaos
 @pytest.mark.parametrize("point", LONG)
 def test_a_driver_killed_anywhere_is_followed_by_the_same_command(site: Site, point: str) -> None:
     _killed_and_run_again(site, point)

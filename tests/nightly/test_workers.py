@@ -16,6 +16,7 @@ from tests.language.tiny_models import write_model
 from tests.nightly.site import ROOT, SECOND, Site
 from tests.readers import through_delta, through_manifest
 
+pytestmark = [pytest.mark.ray, pytest.mark.chaos]
 RUN_DATE = date.fromisoformat(SECOND)
 SLOW = "language.endpoint.requests_per_second=15"  # so that a night takes some seconds
 LENGTH = 5
@@ -36,7 +37,6 @@ def assert_published_once(site: Site) -> None:
     ]
 
 
-@pytest.mark.ray
 @pytest.mark.parametrize("actor", ["_SequenceActor", "_TraceActor"])
 def test_a_killed_worker_is_replaced(site: Site, ray_cluster: None, actor: str) -> None:
     site.watch(*site.lengths)
@@ -45,7 +45,6 @@ def test_a_killed_worker_is_replaced(site: Site, ray_cluster: None, actor: str) 
     assert_published_once(site)
 
 
-@pytest.mark.end_to_end
 @pytest.mark.timeout(900)
 def test_a_killed_engine_is_replaced(site: Site, ray_cluster: None, tmp_path: Path) -> None:
     model = write_model(tmp_path / "tiny", "qwen2")
@@ -64,7 +63,6 @@ def test_a_killed_engine_is_replaced(site: Site, ray_cluster: None, tmp_path: Pa
     assert manifest.cost["engine_seconds"] > 0
 
 
-@pytest.mark.ray
 @pytest.mark.timeout(600)
 def test_a_lost_node_is_done_without(site: Site, tmp_path: Path) -> None:
     site.watch(*site.lengths)
