@@ -54,7 +54,7 @@ def test_a_missing_settings_file_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ["[1, 2", "{a: b: c}"])
 def test_a_value_that_is_no_yaml_is_named(tmp_path: Path, value: str) -> None:
-    assert_one_clear_error(run("prepare", settings=own(tmp_path, f"data.source={value}")), f"data.source={value}")
+    assert_one_clear_error(run("prepare", settings=own(tmp_path, f"data.source={value}")), "--set data.source=…")
 
 
 def test_an_unknown_data_set_is_named_with_the_known_ones(tmp_path: Path) -> None:
