@@ -148,7 +148,9 @@ def test_a_key_in_the_uri_of_data_or_a_model_is_refused_and_not_repeated(tmp_pat
 
 @pytest.mark.usefixtures("keys")
 def test_data_that_the_store_refuses_is_told_without_any_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with answering(lambda _: (403, REFUSAL.format(code="InvalidAccessKeyId"))) as (url, _):
+    refusal = REFUSAL.replace("No.", f"There is no key {KEYS['AWS_ACCESS_KEY_ID']}").format(code="InvalidAccessKeyId")
+    listing_is_refused = (404, ""), (403, refusal)
+    with answering(lambda number: listing_is_refused[number > 1]) as (url, _):
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
         with pytest.raises(AssetError, match="cannot be read") as caught:
             resolve_dataset("s3://bucket/data", tmp_path)
