@@ -25,7 +25,7 @@ run: install ## Run all jobs on this machine; CONFIG=jobs/configs/NAME.yaml take
 test: lint ## Check the code, then run every test
 	$(BIN)/python -m pytest
 
-chaos: install ## Kill the nightly job at every point, and see that the next run mends it: a quarter of an hour
+chaos: install ## Kill the nightly job at every point, and see that the next run mends it: a minute or two for each
 	$(BIN)/python -m pytest -m chaos
 
 lint: install ## Check style, layout and types

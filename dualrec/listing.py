@@ -9,7 +9,7 @@ import ray
 import ray.data
 
 from dualrec.data.prepare import Prepared
-from dualrec.fusion import PURPOSE, fit_weight
+from dualrec.fusion import PURPOSE, fit_weight, fusion_name
 from dualrec.pseudonyms import with_hashed_users
 from dualrec.ranking import ListWriter
 from dualrec.requests import made_for
@@ -31,8 +31,10 @@ def fused_weight(traces: ray.data.Dataset, workspace: Workspace, data: Prepared,
     """The weight of the language model in the lists, from the calibration requests among the traces, or as it is kept."""
     if settings.ranking.preset != "fused":
         return 0.0
-    rows = traces_for(traces, PURPOSE, settings)
-    tables = [batch for batch in rows.iter_batches(batch_format="pyarrow", batch_size=None) if len(batch)]
+    tables: list[pa.Table] = []
+    if not workspace.has(fusion_name(data, settings)):  # else the traces are not needed, and are many
+        rows = traces_for(traces, PURPOSE, settings)
+        tables = [batch for batch in rows.iter_batches(batch_format="pyarrow", batch_size=None) if len(batch)]
     found = pa.concat_tables(tables) if tables else TRACES.empty_table()
     return float(fit_weight(found, workspace, data, settings)["weight"])
 

@@ -30,6 +30,7 @@ from rich.table import Table
 from dualrec.data.prepare import prepare, prepared
 from dualrec.nightly import nightly as job
 from dualrec.nightly.plan import last_plan
+from dualrec.nightly.report import report_name
 from dualrec.nightly.staging import scored_so_far
 from dualrec.publish.manifest import standing_manifest
 from dualrec.recommend import night_of
@@ -80,7 +81,7 @@ def run_night(words: list[str], night: str, *more: str) -> dict[str, Any]:
     workspace = Workspace(settings.workspace)
     manifest = standing_manifest(workspace, night_of(settings))
     assert manifest is not None
-    report = workspace.read_bytes(f"reports/nightly/run_date={night}/{manifest.run_id}.json")
+    report = workspace.read_bytes(report_name(manifest.run_date, manifest.run_id))
     return dict(json.loads(report))
 
 

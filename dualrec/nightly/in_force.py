@@ -11,7 +11,7 @@ from dualrec.language.artefact import tuned_name
 from dualrec.language.finetune import finetune_language
 from dualrec.sequence.artefact import sequence_name
 from dualrec.sequence.train import train_sequence
-from dualrec.settings import Settings, version_of
+from dualrec.settings import Settings
 from dualrec.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,5 @@ def _serves(workspace: Workspace, settings: Settings, name: str, data_version: s
     return sequence_name(data, settings) == name and (tuned is None or workspace.has(tuned))
 
 
-def _but_the_moment(data_settings: dict[str, object]) -> str:
-    return version_of(
-        {key: value for key, value in data_settings.items() if key not in ("until", "shards", "block_mib")}
-    )
+def _but_the_moment(data_settings: dict[str, object]) -> dict[str, object]:
+    return {key: value for key, value in data_settings.items() if key not in ("until", "shards", "block_mib")}

@@ -17,7 +17,7 @@ from dualrec.listing import OUTCOME_COLUMNS, fused_weight, lists_of, outcome, tr
 from dualrec.nightly.staging import Scored
 from dualrec.pseudonyms import salt_of
 from dualrec.publish.manifest import Manifest, published_paths
-from dualrec.requests import night_requests
+from dualrec.requests import Decoding, made_for, night_requests
 from dualrec.schemas import RECOMMENDATIONS, TRACES
 from dualrec.scoring import Models, load_models, score
 from dualrec.settings import Settings
@@ -69,8 +69,9 @@ class NightScorer:
         asked = calibration_requests(self.workspace, self.data, self.settings)
         requests = self._night_requests(left) if len(left) else None
         if asked is not None:
+            finished = {"users": [ray.put(scored.of(PURPOSE))], "among": False}
             calibration = asked.map_batches(
-                _without, fn_kwargs={"users": [ray.put(scored.of(PURPOSE))]}, batch_format="pyarrow", batch_size=None
+                _of_users, fn_kwargs=finished, batch_format="pyarrow", batch_size=None
             ).materialize()
             if calibration.count():
                 return calibration if requests is None else requests.union(calibration)
@@ -90,11 +91,7 @@ class NightScorer:
             with_pseudonyms(night, salt_of(self.settings.recommend.trace_salt_env)).write_parquet(
                 self.workspace.path(folder), filesystem=self.workspace.filesystem, min_rows_per_file=TRACES_A_FILE
             )
-        failed, did = _summed(night)
-        _, calibrated = _summed(traces_for(traces, PURPOSE, self.settings))
-        for tokens in ("prompt_tokens", "generated_tokens"):
-            did[tokens] += calibrated[tokens]
-        return Outcome(failed, did, weight)
+        return Outcome(*_summed(traces, self.settings.language.decoding), weight)
 
     def write_lists(
         self, scored: Scored, weight: float, carried: np.ndarray, before: Manifest | None, folder: str
@@ -143,7 +140,7 @@ class NightScorer:
 
     def _night_requests(self, users: np.ndarray) -> ray.data.Dataset:
         chosen = self.histories.map_batches(
-            _only, fn_kwargs={"users": [ray.put(users)]}, batch_format="pyarrow", batch_size=None
+            _of_users, fn_kwargs={"users": [ray.put(users)]}, batch_format="pyarrow", batch_size=None
         )
         decoding = {"decoding": self.settings.language.decoding}
         return chosen.map_batches(night_requests, fn_kwargs=decoding, batch_format="pyarrow", batch_size=None)
@@ -169,34 +166,35 @@ def engine_work(counter: ActorHandle) -> dict[str, float]:
     return {"answered": answered, "engine_seconds": seconds}
 
 
-def _only(table: pa.Table, users: list["ray.ObjectRef[np.ndarray]"]) -> pa.Table:
-    return table.filter(pa.array(np.isin(table.column("user_id").to_numpy(), ray.get(users[0]))))
-
-
-def _without(table: pa.Table, users: list["ray.ObjectRef[np.ndarray]"]) -> pa.Table:
-    return table.filter(pa.array(~np.isin(table.column("user_id").to_numpy(), ray.get(users[0]))))
+def _of_users(table: pa.Table, users: list["ray.ObjectRef[np.ndarray]"], among: bool = True) -> pa.Table:
+    """The rows of some users (ids, int64), or of all others."""
+    return table.filter(pa.array(np.isin(table.column("user_id").to_numpy(), ray.get(users[0]), invert=not among)))
 
 
 def _carried(lists: pa.Table, users: list["ray.ObjectRef[np.ndarray]"], run_date: date) -> pa.Table:
-    kept = _only(lists, users).select(RECOMMENDATIONS.names)
+    kept = _of_users(lists, users).select(RECOMMENDATIONS.names)
     return kept.set_column(0, RECOMMENDATIONS.field(0), pa.array([run_date] * len(kept), pa.date32()))
 
 
 def _pairs(lists: ray.data.Dataset, users: np.ndarray) -> pl.DataFrame:
     pairs = lists.select_columns(["user_id", "item_id"]).map_batches(
-        _only, fn_kwargs={"users": [ray.put(users)]}, batch_format="pyarrow", batch_size=None
+        _of_users, fn_kwargs={"users": [ray.put(users)]}, batch_format="pyarrow", batch_size=None
     )
     batches = pairs.iter_batches(batch_format="pyarrow", batch_size=None)
     none = RECOMMENDATIONS.empty_table().select(["user_id", "item_id"])
     return pl.DataFrame(pa.concat_tables([none, *batches]))
 
 
-def _summed(traces: ray.data.Dataset) -> tuple[np.ndarray, dict[str, Any]]:
-    """The users with an error, and `outcome` over all batches."""
+def _summed(traces: ray.data.Dataset, decoding: Decoding) -> tuple[np.ndarray, dict[str, Any]]:
+    """The night's users with an error, and `outcome` over all of the night; its tokens with those of the calibration."""
     failed, total = [np.empty(0, np.int64)], outcome(TRACES.empty_table())
-    for batch in traces.select_columns(OUTCOME_COLUMNS).iter_batches(batch_format="pyarrow", batch_size=None):
-        failed.append(batch.filter(pc.is_valid(batch.column("error"))).column("user_id").to_numpy())
-        total = _added(total, outcome(batch))
+    read = traces.select_columns([*OUTCOME_COLUMNS, "purpose", "decoding"])
+    for batch in read.iter_batches(batch_format="pyarrow", batch_size=None):
+        night, calibration = (made_for(batch, purpose, decoding) for purpose in ("night", PURPOSE))
+        failed.append(night.filter(pc.is_valid(night.column("error"))).column("user_id").to_numpy())
+        total = _added(total, outcome(night))
+        for tokens in ("prompt_tokens", "generated_tokens"):
+            total[tokens] += outcome(calibration)[tokens]
     return np.concatenate(failed), total
 
 

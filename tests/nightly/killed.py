@@ -11,7 +11,7 @@ from typing import Any
 from dualrec.cli import run_job
 from dualrec.nightly import nightly, planning
 from dualrec.publish import publish
-from dualrec.workspace import Workspace
+from tests.nightly.site import scored_files
 
 # Point to the module, the function, and whether the driver dies when it begins or when it has ended.
 POINTS: dict[str, tuple[Any, str, str]] = {
@@ -45,8 +45,8 @@ def _deadly(function: Callable[..., Any], when: str) -> Callable[..., Any]:
     return called
 
 
-def _die_after(files: int, workspace: Workspace) -> None:
-    while len(workspace.parquet_files("nightly")) < files:
+def _die_after(files: int, workspace: str) -> None:
+    while scored_files(workspace) < files:
         time.sleep(0.02)
     die()
 
@@ -59,7 +59,7 @@ def main() -> None:
         setattr(place, name, _deadly(getattr(place, name), when))
     else:
         workspace = next(word for word in sys.argv if word.startswith("workspace=")).removeprefix("workspace=")
-        threading.Thread(target=_die_after, args=(AFTER_FILES[point], Workspace(workspace)), daemon=True).start()
+        threading.Thread(target=_die_after, args=(AFTER_FILES[point], workspace), daemon=True).start()
     run_job("nightly")
 
 

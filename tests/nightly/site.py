@@ -15,6 +15,8 @@ from tests.fake_endpoint import FakeEndpoint, Request
 
 ROOT = Path(__file__).parent.parent.parent
 USERS, ITEMS = 61, 97
+LENGTH = 5  # of a list
+SLOW = "language.endpoint.requests_per_second=15"  # so that a night takes some seconds
 FIRST, SECOND = "2026-11-01", "2026-11-02"
 
 
@@ -35,7 +37,7 @@ class Site:
         self.settings = [
             f"workspace={workspace}", f"cache={folder / 'cache'}", f"data.source={self.source}", "data.top_items=0",
             "data.shards=2", "sequence.preset=paper", "sequence.hidden=[8,8]", "sequence.dense=8", "sequence.epochs=1",
-            f"rerank.model={encoder}", "ranking.calibration_users=5", "ranking.length=5", "recommend.split=all",
+            f"rerank.model={encoder}", "ranking.calibration_users=5", f"ranking.length={LENGTH}", "recommend.split=all",
             "recommend.batch_size=8", "language.model=deepseek-v3", f"language.endpoint.url={endpoint.url}",
             "language.endpoint.api_key_env=null", "language.endpoint.requests_per_second=1000",
             "language.engine.batch_size=8", "nightly.lease_seconds=5", "cluster.cpus=4",
@@ -88,6 +90,11 @@ class Site:
         with self.endpoint.lock:
             seen, self.endpoint.seen = self.endpoint.seen, []
         return Counter(map(_prompt, seen))
+
+
+def scored_files(workspace: str) -> int:
+    """How many files of scored users there are in a workspace, whole or not."""
+    return len(Workspace(workspace).parquet_files("nightly"))
 
 
 def _prompt(request: Request) -> str:

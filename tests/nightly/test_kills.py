@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,12 +16,11 @@ from dualrec.nightly.plan import last_plan
 from dualrec.nightly.staging import scored_so_far
 from dualrec.workspace import Workspace
 from tests.nightly.killed import AFTER_FILES, POINTS
-from tests.nightly.site import ROOT, SECOND, Site
+from tests.nightly.site import LENGTH, ROOT, SECOND, SLOW, Site, scored_files
 from tests.readers import through_delta, through_manifest
 
 pytestmark = [pytest.mark.ray, pytest.mark.chaos, pytest.mark.timeout(600)]
 
-SLOW = ("language.endpoint.requests_per_second=15",)  # so that a night takes some seconds
 SHORT = ("scored-a-few", "after-the-commit")
 LONG = [point for point in (*POINTS, *AFTER_FILES) if point not in SHORT]
 RUN_DATE = date.fromisoformat(SECOND)
@@ -40,7 +38,7 @@ class Reader:
         for read in (through_manifest, through_delta):
             rows = read(self.workspace, RUN_DATE)
             self.looks[len(rows)] += 1
-            whole = sorted({user for user, _, _ in rows}) == self.users and len(rows) == 5 * len(self.users)
+            whole = sorted({user for user, _, _ in rows}) == self.users and len(rows) == LENGTH * len(self.users)
             if rows and not whole:
                 self.partial.append(rows)
 
@@ -63,7 +61,7 @@ def polled(site: Site) -> Iterator[Reader]:
         thread.join()
     reader.look()
     assert not reader.partial
-    assert set(reader.looks) <= {0, 5 * len(site.lengths)}
+    assert set(reader.looks) <= {0, LENGTH * len(site.lengths)}
 
 
 def _finished(site: Site) -> int:
@@ -76,24 +74,20 @@ def _finished(site: Site) -> int:
 def _killed_and_run_again(site: Site, point: str) -> None:
     site.watch(*site.lengths)
     with polled(site) as reader:
-        killed = site.run(SECOND, *_set(SLOW), module="tests.nightly.killed", before=(point,))
+        killed = site.run(SECOND, "--set", SLOW, module="tests.nightly.killed", before=(point,))
         assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
         first, finished = site.asked(), _finished(site)
-        again = site.run(SECOND, *_set(SLOW))
+        again = site.run(SECOND, "--set", SLOW)
         assert again.returncode == 0, again.stdout + again.stderr
-    assert reader.looks[5 * len(site.lengths)] > 0
+    assert reader.looks[LENGTH * len(site.lengths)] > 0
     second = site.asked()
     assert set(first | second) == set(second) | set(first)
     assert len(first | second) == len(site.lengths), "every user was asked for"
     twice = sum((first + second).values()) - len(site.lengths)
     assert twice <= sum(first.values()) - finished, "nobody who was finished was scored twice"
-    done = site.run(SECOND, *_set(SLOW))
+    done = site.run(SECOND, "--set", SLOW)
     assert "already published" in done.stdout, done.stdout + done.stderr
     assert not site.asked()
-
-
-def _set(settings: tuple[str, ...]) -> list[str]:
-    return [word for one in settings for word in ("--set", one)]
 
 
 @pytest.mark.parametrize("point", SHORT)
@@ -137,7 +131,7 @@ def test_a_driver_that_was_thought_dead_and_comes_back_changes_nothing(site: Sit
         first = _started(site)
         _wait_for_files(site, 2)
         first.send_signal(signal.SIGSTOP)  # its actors work on
-        second = site.run(SECOND, *_set(SLOW))
+        second = site.run(SECOND, "--set", SLOW)
         assert second.returncode == 0, second.stdout + second.stderr
         standing = through_manifest(Workspace(site.workspace), RUN_DATE)
         first.send_signal(signal.SIGCONT)
@@ -145,17 +139,17 @@ def test_a_driver_that_was_thought_dead_and_comes_back_changes_nothing(site: Sit
     assert first.returncode == 4, output + errors
     assert "another driver took this night over" in errors
     assert through_manifest(Workspace(site.workspace), RUN_DATE) == standing
-    assert len(standing) == 5 * len(site.lengths)
+    assert len(standing) == LENGTH * len(site.lengths)
 
 
 def _started(site: Site) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        site.command(SECOND, *_set(SLOW)), cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        site.command(SECOND, "--set", SLOW), cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
 
 
 def _wait_for_files(site: Site, files: int) -> None:
     until = time.monotonic() + 240
-    while len(list(Path(site.workspace).glob("nightly/run_date=*/scored-*/attempt-*/*.parquet"))) < files:
+    while scored_files(site.workspace) < files:
         assert time.monotonic() < until, "nothing was scored"
         time.sleep(0.05)

@@ -12,11 +12,10 @@ from dualrec.nightly.nightly import nightly
 from dualrec.publish.manifest import standing_manifest
 from dualrec.publish.publish import roll_back
 from dualrec.workspace import Workspace
-from tests.nightly.site import FIRST, SECOND, Site
+from tests.nightly.site import FIRST, LENGTH, SECOND, Site
 from tests.readers import through_delta, through_manifest
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
-LENGTH = 5
 
 
 def _lists(site: Site, night: str) -> Mapping[int, list[str]]:

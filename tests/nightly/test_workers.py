@@ -13,18 +13,11 @@ from dualrec.publish.manifest import standing_manifest
 from dualrec.workspace import Workspace
 from tests.killing import killed_once
 from tests.language.tiny_models import write_model
-from tests.nightly.site import ROOT, SECOND, Site
+from tests.nightly.site import LENGTH, ROOT, SECOND, SLOW, Site, scored_files
 from tests.readers import through_delta, through_manifest
 
 pytestmark = [pytest.mark.ray, pytest.mark.chaos]
 RUN_DATE = date.fromisoformat(SECOND)
-SLOW = "language.endpoint.requests_per_second=15"  # so that a night takes some seconds
-LENGTH = 5
-
-
-def scored_some(site: Site) -> bool:
-    """Whether some users are scored, in files."""
-    return bool(list(Path(site.workspace).glob("nightly/run_date=*/scored-*/attempt-*/*.parquet")))
 
 
 def assert_published_once(site: Site) -> None:
@@ -40,7 +33,7 @@ def assert_published_once(site: Site) -> None:
 @pytest.mark.parametrize("actor", ["_SequenceActor", "_TraceActor"])
 def test_a_killed_worker_is_replaced(site: Site, ray_cluster: None, actor: str) -> None:
     site.watch(*site.lengths)
-    with killed_once(lambda: scored_some(site), f"MapWorker(MapBatches({actor}"):
+    with killed_once(lambda: scored_files(site.workspace) > 0, f"MapWorker(MapBatches({actor}"):
         nightly(site.settings_of(SECOND, SLOW))
     assert_published_once(site)
 
@@ -54,7 +47,7 @@ def test_a_killed_engine_is_replaced(site: Site, ray_cluster: None, tmp_path: Pa
         "language.engine.batch_size=4", "language.engine.concurrent_batches=1", "language.dtype=float32",
         "nightly.gates.min_titles_resolved=null", "nightly.gates.max_metric_drop=null", "ranking.preset=fused",
     ]  # fmt: skip
-    with killed_once(lambda: scored_some(site), "VLLM::EngineCore"):
+    with killed_once(lambda: scored_files(site.workspace) > 0, "VLLM::EngineCore"):
         nightly(site.settings_of(SECOND, *serving))
     assert_published_once(site)
     manifest = standing_manifest(Workspace(site.workspace), RUN_DATE)

@@ -7,7 +7,6 @@ import json
 import sys
 import threading
 import time
-from pathlib import Path
 
 import ray
 from ray.cluster_utils import Cluster
@@ -15,6 +14,7 @@ from ray.util.state import list_actors
 
 from dualrec.nightly.nightly import nightly
 from dualrec.settings import load_settings
+from tests.nightly.site import scored_files
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
     lost: list[str] = []
 
     def lose() -> None:
-        while not list(Path(workspace).glob("nightly/run_date=*/scored-*/attempt-*/*.parquet")):
+        while not scored_files(workspace):
             time.sleep(0.05)
         alive = [
             actor for actor in list_actors(limit=1000) if actor.state == "ALIVE" and "MapWorker" in actor.class_name
