@@ -17,26 +17,33 @@ from urllib.parse import urlparse
 import pyarrow.fs as pafs
 
 from dualrec.errors import WorkspaceError
+from dualrec.keys import without_key
 
 ATTEMPTS = 7  # with the growing pauses of the AWS clients, 10 to 30 s: longer, and a wrong endpoint is told too late
+ANSWER_S = 10  # that a connection may be silent before the request is sent anew
 PRECONDITION_FAILED, CONFLICT = 412, 409
 
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-_SHORTEST_KEY = 8  # characters; "test" and the like guard nothing, and are words of messages
 _COLOURS = re.compile("\x1b\\[[0-9;]*m")
 _TREE = re.compile("[↳│└├─]")
+_TRY_LATER = (
+    "the object store did not answer in time; see that it can be reached (AWS_ENDPOINT_URL), then run the job again"
+)
 _ADVICE = [
     (
         r"NO_SUCH_BUCKET|NoSuchBucket|Bucket '.*' not found",
         "create the bucket, or name another with --set workspace=s3://BUCKET/PREFIX",
     ),
     (
-        r"(?i)access.?denied|forbidden|expired|signature|invalid.?access.?key|credential|UNRECOGNIZED_CLIENT|InvalidToken",
+        # The answer to a HEAD has no body that says why; with 400, S3 refuses a token that has expired.
+        r"(?i)access.?denied|forbidden|expired|signature|invalid.?access.?key|credential|UNRECOGNIZED_CLIENT|InvalidToken"
+        r"|HTTP status 400\b",
         "look at the AWS credentials of this process: they are missing, expired, or not allowed to do this",
     ),
     (
-        r"(?i)network|connect|timeout|timed out|slow.?down|service.?unavailable|internal.?(server.?)?error",
-        "the object store did not answer in time; see that it can be reached (AWS_ENDPOINT_URL), then run the job again",
+        r"(?i)network|connect|timeout|timed out|slow.?down|service.?unavailable|internal.?(server.?)?error"
+        r"|HTTP status 5\d\d",
+        _TRY_LATER,
     ),
     (r"(?i)no space left", "make room on the disk, then run the job again"),
     (r"", "name another with --set workspace=FOLDER, or mend its permissions"),
@@ -47,7 +54,10 @@ class PatientS3(pafs.S3FileSystem):
     """pyarrow's S3 file system, as patient in a Ray worker as in the driver: pickled, pyarrow's own forgets its retries."""
 
     def __init__(self, endpoint: str | None, region: str | None = None) -> None:
-        options: dict[str, Any] = {"retry_strategy": pafs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS)}
+        options: dict[str, Any] = {
+            "retry_strategy": pafs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
+            "request_timeout": ANSWER_S,
+        }
         if endpoint:
             options |= {"endpoint_override": urlparse(endpoint).netloc, "scheme": urlparse(endpoint).scheme}
         if region:
@@ -89,7 +99,8 @@ def s3_endpoint() -> str | None:
 def delta_options() -> dict[str, str]:
     """What delta-rs must be told to reach the same S3 store. It looks for credentials itself."""
     endpoint = s3_endpoint()
-    options = {"aws_conditional_put": "etag", "max_retries": str(ATTEMPTS - 1)}
+    # delta-rs counts the whole request, where the others count silence.
+    options = {"aws_conditional_put": "etag", "max_retries": str(ATTEMPTS - 1), "timeout": f"{3 * ANSWER_S}s"}
     if endpoint:
         options |= {"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": str(endpoint.startswith("http:")).lower()}
     return options
@@ -137,6 +148,7 @@ def _put_s3(path: str, content: bytes) -> bool:
     endpoint = s3_endpoint()
     config = Config(
         retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        read_timeout=ANSWER_S,
         s3={"addressing_style": "path" if endpoint else "auto"},  # as pyarrow and delta-rs do
     )
     bucket, _, key = path.partition("/")
@@ -153,15 +165,15 @@ def _put_s3(path: str, content: bytes) -> bool:
 
 
 @contextmanager
-def told(what: str) -> Iterator[None]:
+def told(what: str, errors: tuple[type[Exception], ...] = (OSError,)) -> Iterator[None]:
     """Turn an error of the store into one message with what to do.
 
     Raises:
-        WorkspaceError: in place of any OSError.
+        WorkspaceError: in place of any of `errors`.
     """
     try:
         yield
-    except OSError as error:
+    except errors as error:
         raise WorkspaceError(f"{what}: {plain(error)}: {advice(error)}") from None
 
 
@@ -174,11 +186,15 @@ def plain(error: Exception) -> str:
     said = _TREE.sub(" ", _COLOURS.sub("", str(error)))
     said = re.split(r"<\?xml|<Error", said)[0]
     for name in _KEYS:
-        if len(key := os.environ.get(name, "")) >= _SHORTEST_KEY:
-            said = said.replace(key, f"[{name}]")
+        said = without_key(said, os.environ.get(name, ""), name)
     return " ".join(said.split()).rstrip(" -:.")
 
 
 def advice(error: Exception) -> str:
     """What to do about a store's error."""
     return next(way_out for pattern, way_out in _ADVICE if re.search(pattern, str(error)))
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether the same request may succeed a moment later."""
+    return advice(error) == _TRY_LATER

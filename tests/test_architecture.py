@@ -12,7 +12,7 @@ PACKAGE = ROOT / "dualrec"
 
 # Each part may import those before it, and itself.
 ORDER = [
-    "errors", "schemas", "overrides", "settings", "pseudonyms", "storage", "workspace", "journal", "training", "session", "summary", "progress", "accuracy", "requests", "publish", "assets",
+    "errors", "keys", "schemas", "overrides", "settings", "pseudonyms", "storage", "workspace", "journal", "training", "session", "summary", "progress", "accuracy", "requests", "publish", "assets",
     "data", "sequence", "language", "scoring", "ranking", "fusion", "listing", "recommend", "nightly", "evaluation", "pipeline", "benchmark", "cli",
 ]  # fmt: skip
 

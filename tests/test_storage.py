@@ -12,7 +12,7 @@ import pytest
 from dualrec.assets.fetch import resolve_dataset, resolve_model
 from dualrec.errors import AssetError, WorkspaceError
 from dualrec.publish.table import open_table
-from dualrec.storage import ATTEMPTS, PatientS3, delta_options, file_system, plain, put_once
+from dualrec.storage import ANSWER_S, ATTEMPTS, PatientS3, delta_options, file_system, plain, put_once
 from dualrec.workspace import Workspace
 from tests.object_store import KEYS, answering
 
@@ -121,6 +121,7 @@ def test_the_options_of_delta_hold_no_key(monkeypatch: pytest.MonkeyPatch) -> No
     assert delta_options() == {
         "aws_conditional_put": "etag",
         "max_retries": str(ATTEMPTS - 1),
+        "timeout": f"{3 * ANSWER_S}s",
         "AWS_ENDPOINT_URL": "http://store:9000",
         "AWS_ALLOW_HTTP": "true",
     }

@@ -15,10 +15,10 @@ from typing import Any, TypedDict
 import aiohttp
 
 from dualrec.errors import EndpointError
+from dualrec.keys import without_key
 from dualrec.settings import EndpointSettings
 
 BACKOFF_S, LONGEST_WAIT_S = 1.0, 60.0
-SHORTEST_KEY = 8  # characters; what is shorter guards nothing, and is likely a word of an answer
 MOST_BYTES = 1 << 20  # of an answer: what is longer is no list of titles
 HOPELESS = {
     401: "the key is refused: check what is in the environment variable that language.endpoint.api_key_env names ({key})",
@@ -90,16 +90,16 @@ class ChatSession:
             try:
                 status, text, asked_to_wait_s = await self._post(url, body)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                problem = self._without_key(str(error)) or f"no answer in {self.settings.timeout_s:g} s"
+                problem = without_key(str(error), self._key, "key") or f"no answer in {self.settings.timeout_s:g} s"
                 continue  # it may have been answered, and paid for, without reaching us: its tokens stay set aside
             if status == 200:
                 answer = read_answer(
-                    self._without_key(text)
+                    without_key(text, self._key, "key")
                 )  # before anything is cut: half a key is no key to look for
                 await self.settle(tokens, _used(answer, tokens))
                 return answer
             await self.settle(tokens, 0)
-            problem = f"HTTP {status}: {self._without_key(text)[:200]}"
+            problem = f"HTTP {status}: {without_key(text, self._key, 'key')[:200]}"
             if status in HOPELESS:
                 self._give_up(status, url)
             if status not in (408, 429) and status < 500:
@@ -118,12 +118,6 @@ class ChatSession:
         """Twice as long each time and never in step with other requests, but at least what the endpoint asked for."""
         own = self.backoff_s * 2 ** (attempt - 1) * random.uniform(0.5, 1.0)
         return min(max(own, asked_s), LONGEST_WAIT_S)
-
-    def _without_key(self, text: str) -> str:
-        """A text that an endpoint sent, as it may be kept: also as JSON writes the key. Keys for show stay ("none")."""
-        if len(self._key) < SHORTEST_KEY:
-            return text
-        return text.replace(self._key, "[key]").replace(json.dumps(self._key)[1:-1], "[key]")
 
     def _give_up(self, status: int, url: str) -> None:
         why = HOPELESS[status].format(url=self.settings.url, key=self.settings.api_key_env)

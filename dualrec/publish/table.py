@@ -10,15 +10,15 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from dualrec.errors import PublishError, WorkspaceError
+from dualrec.errors import PublishError
 from dualrec.publish.manifest import LISTS, Manifest, Night
 from dualrec.schemas import RECOMMENDATIONS
-from dualrec.storage import advice, delta_options, plain
+from dualrec.storage import delta_options, may_pass, told
 from dualrec.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 DESCRIPTION = "dualrec"  # the key of the description in a commit's metadata
 LOOK_BACK = 200  # commits to look through for a publication, the last ones first; it is nearly always the last
 
+# Before asking again what delta-rs did not: a put whose answer does not come, an answer that breaks off.
+PAUSES_S = (1.0, 4.0)
+
 _COMMIT = re.compile(r"\d{20}\.json")
+_WAS_PATIENT = re.compile(r"after \d+ retries")
+_Answer = TypeVar("_Answer")
 
 
 def table_uri(workspace: Workspace) -> str:
@@ -46,11 +51,13 @@ def open_table(workspace: Workspace) -> "DeltaTable | None":
     from deltalake import DeltaTable
     from deltalake.exceptions import TableNotFoundError
 
-    with _told(table_uri(workspace)):
+    def opened() -> "DeltaTable | None":
         try:
             return DeltaTable(table_uri(workspace), storage_options=_options(workspace))
         except TableNotFoundError:
             return None
+
+    return _asked(table_uri(workspace), opened)
 
 
 def open_or_make_table(workspace: Workspace, retention_days: int) -> "DeltaTable":
@@ -66,37 +73,46 @@ def open_or_make_table(workspace: Workspace, retention_days: int) -> "DeltaTable
     from deltalake import DeltaTable, Schema
     from deltalake.exceptions import DeltaError
 
-    schema = Schema.from_arrow(RECOMMENDATIONS)
-    table = open_table(workspace)
-    if table is None:
-        with _told(table_uri(workspace)):
-            with suppress(DeltaError):  # another job made it at this moment: if not, opening it says so
-                DeltaTable.create(
-                    table_uri(workspace),
-                    schema,
-                    mode="error",
-                    partition_by=["run_date"],
-                    name="recommendations",
-                    configuration={"delta.deletedFileRetentionDuration": f"interval {retention_days} days"},
-                    storage_options=_options(workspace),
-                )
-            table = DeltaTable(table_uri(workspace), storage_options=_options(workspace))
-    if table.schema() != schema:
+    schema, uri = Schema.from_arrow(RECOMMENDATIONS), table_uri(workspace)
+
+    def made() -> DeltaTable:
+        with suppress(DeltaError):  # another job made it at this moment: if not, opening it says so
+            DeltaTable.create(
+                uri,
+                schema,
+                mode="error",
+                partition_by=["run_date"],
+                name="recommendations",
+                configuration={"delta.deletedFileRetentionDuration": f"interval {retention_days} days"},
+                storage_options=_options(workspace),
+            )
+        return DeltaTable(uri, storage_options=_options(workspace))
+
+    table = open_table(workspace) or _asked(uri, made)
+    if _asked(uri, table.schema) != schema:
         raise PublishError(
-            f"{table_uri(workspace)} has other columns than this version of dualrec writes: "
+            f"{uri} has other columns than this version of dualrec writes: "
             "publish to another workspace, or move that table away"
         )
     return table
 
 
 def standing_number(table: "DeltaTable | None", run_date: date) -> int:
-    """The number of the publication that stands for a date; 0 where that night was never published."""
-    return (table and table.transaction_version(_of_date(run_date))) or 0
+    """The number of the publication that stands for a date; 0 where that night was never published.
+
+    Raises:
+        WorkspaceError: the store cannot be read.
+    """
+    return (table and _transaction(table, _of_date(run_date))) or 0
 
 
 def is_committed(table: "DeltaTable", run_date: date, run_id: str) -> bool:
-    """Whether this run was ever published, if only to be replaced or rolled back later."""
-    return table.transaction_version(_of_run(run_date, run_id)) is not None
+    """Whether this run was ever published, if only to be replaced or rolled back later.
+
+    Raises:
+        WorkspaceError: the store cannot be read.
+    """
+    return _transaction(table, _of_run(run_date, run_id)) is not None
 
 
 def commit(workspace: Workspace, table: "DeltaTable", night: Night, number: int, restores: int | None) -> bool:
@@ -124,24 +140,28 @@ def commit(workspace: Workspace, table: "DeltaTable", night: Night, number: int,
     properties = CommitProperties(
         app_transactions=transactions, custom_metadata={DESCRIPTION: json.dumps(described, allow_nan=False)}
     )
-    try:
-        table.create_write_transaction(
-            actions=[*_added(night)],
-            mode="overwrite",
-            schema=Schema.from_arrow(RECOMMENDATIONS),
-            partition_by=["run_date"],
-            partition_filters=[("run_date", "=", str(night.run_date))],
-            commit_properties=properties,
-        )
-    except (OSError, DeltaError) as error:
-        # An answer may be lost after the commit was made; tried again, it finds its own first try in the way.
-        entry = _entry(workspace, night.run_date, number)
-        if entry is not None and entry[2]["attempt"] == attempt:
-            return True
-        if isinstance(error, CommitFailedError):
-            return False
-        raise WorkspaceError(f"{table_uri(workspace)}: {plain(error)}: {advice(error)}") from None
-    return True
+
+    def committed() -> bool:
+        try:
+            table.create_write_transaction(
+                actions=[*_added(night)],
+                mode="overwrite",
+                schema=Schema.from_arrow(RECOMMENDATIONS),
+                partition_by=["run_date"],
+                partition_filters=[("run_date", "=", str(night.run_date))],
+                commit_properties=properties,
+            )
+        except (OSError, DeltaError) as error:
+            # An answer may be lost after the commit was made; tried again, it finds its own first try in the way.
+            entry = _entry(workspace, night.run_date, number)
+            if entry is not None and entry[2]["attempt"] == attempt:
+                return True
+            if isinstance(error, CommitFailedError):
+                return False
+            raise
+        return True
+
+    return _asked(table_uri(workspace), committed)
 
 
 def committed_manifest(workspace: Workspace, run_date: date, number: int) -> Manifest | None:
@@ -155,8 +175,13 @@ def committed_manifest(workspace: Workspace, run_date: date, number: int) -> Man
 
 
 def standing_paths(table: "DeltaTable") -> set[str]:
-    """The files of all nights that stand, as paths in the recommendations folder."""
-    return set(table.get_add_actions(flatten=True).column("path").to_pylist())
+    """The files of all nights that stand, as paths in the recommendations folder.
+
+    Raises:
+        WorkspaceError: the store cannot be read.
+    """
+    actions = _asked(table.table_uri, lambda: table.get_add_actions(flatten=True))
+    return set(actions.column("path").to_pylist())
 
 
 def _entry(workspace: Workspace, run_date: date, number: int) -> tuple[int, int, dict[str, Any]] | None:
@@ -204,11 +229,25 @@ def _options(workspace: Workspace) -> dict[str, str] | None:
     return None if workspace.is_local else delta_options()
 
 
-@contextmanager
-def _told(uri: str) -> Iterator[None]:
+def _transaction(table: "DeltaTable", application: str) -> int | None:
+    return _asked(table.table_uri, lambda: table.transaction_version(application))
+
+
+def _asked(uri: str, ask: Callable[[], _Answer]) -> _Answer:
+    """Ask delta-rs, and again where the store failed it in a way that may pass.
+
+    Raises:
+        WorkspaceError: the store goes on failing.
+    """
     from deltalake.exceptions import DeltaError
 
-    try:
-        yield
-    except (OSError, DeltaError) as error:
-        raise WorkspaceError(f"{uri}: {plain(error)}: {advice(error)}") from None
+    errors = (OSError, DeltaError)
+    with told(uri, errors):
+        for pause_s in PAUSES_S:
+            try:
+                return ask()
+            except errors as error:
+                if not may_pass(error) or _WAS_PATIENT.search(str(error)):
+                    raise
+                time.sleep(pause_s)
+        return ask()

@@ -1,0 +1,110 @@
+"""Nights on a store that fails: for a while, by refusing credentials, and by being full. The same command ends well."""
+
+import subprocess
+import time
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from dualrec.workspace import Workspace
+from tests.fault_proxy import PASSING, FaultProxy, fault_proxy
+from tests.nightly.site import LENGTH, ROOT, SECOND, SLOW, Site
+from tests.readers import through_delta, through_manifest
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+RUN_DATE = date.fromisoformat(SECOND)
+PAGE = 4096  # bytes: what a file takes on a disk in memory is a multiple of it
+
+
+@pytest.fixture
+def proxy(s3_endpoint: str, tmp_path: Path) -> Iterator[FaultProxy]:
+    """A proxy in front of the store."""
+    with fault_proxy(s3_endpoint, tmp_path / "proxy.log") as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def faulty_site(published_site: Site, s3_workspace: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """A site with a published night on the store behind the proxy; everybody watched one more movie since."""
+    site = published_site.copied(s3_workspace)
+    site.watch(*site.lengths)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+    return site
+
+
+def _assert_published(site: Site) -> None:
+    workspace = Workspace(site.workspace)
+    rows = through_manifest(workspace, RUN_DATE)
+    assert rows == through_delta(workspace, RUN_DATE)
+    assert len(rows) == LENGTH * len(site.lengths)
+    assert {user for user, _, _ in rows} == set(site.lengths)
+
+
+def test_a_store_that_fails_for_a_while_does_not_stop_a_night(faulty_site: Site, proxy: FaultProxy) -> None:
+    proxy.meet(*PASSING, every=20)
+    done = faulty_site.run(SECOND)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert set(proxy.heal()) == set(PASSING)
+    _assert_published(faulty_site)
+    assert set(faulty_site.asked().values()) == {1}, "nobody was scored twice"
+
+
+def test_credentials_that_expire_in_a_night_are_told_and_with_new_ones_it_goes_on(
+    faulty_site: Site, proxy: FaultProxy
+) -> None:
+    driver = subprocess.Popen(
+        faulty_site.command(SECOND, "--set", SLOW), cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    _wait_for_requests(faulty_site, len(faulty_site.lengths) // 2)
+    proxy.meet("expired")
+    output, errors = driver.communicate(timeout=240)
+    assert driver.returncode == 1, output + errors
+    assert "look at the AWS credentials" in errors
+    assert proxy.heal()
+    first = faulty_site.asked()
+    again = faulty_site.run(SECOND)
+    assert again.returncode == 0, again.stdout + again.stderr
+    _assert_published(faulty_site)
+    assert len(first | faulty_site.asked()) == len(faulty_site.lengths)
+
+
+def _wait_for_requests(site: Site, count: int) -> None:
+    until = time.monotonic() + 240
+    while len(site.endpoint.seen) < count:
+        assert time.monotonic() < until, "nothing was scored"
+        time.sleep(0.05)
+
+
+# A disk in memory with little room; then the same disk with much, and the same command.
+FULL_DISK = """
+set -e
+size=$1 kept=$2 workspace=$3 end=$4; shift 4
+mount -t tmpfs -o size=$size tmpfs "$workspace"
+cp -r "$kept/." "$workspace"
+set +e
+"$@"; first=$?
+mount -o remount,size=1g "$workspace"
+"$@" > "$end/again.log" 2>&1; echo "exited with $first, $?"
+cp -r "$workspace/." "$end"
+"""
+
+
+@pytest.mark.parametrize("room", [20])
+def test_a_full_disk_is_told_and_with_room_the_night_goes_on(site: Site, tmp_path: Path, room: int) -> None:
+    small, end = tmp_path / "small", tmp_path / "end"
+    small.mkdir()
+    end.mkdir()
+    on_small = site.copied(str(small))
+    on_small.watch(*site.lengths)
+    pages = sum(-(-file.stat().st_size // PAGE) for file in Path(site.workspace).rglob("*") if file.is_file())
+    places = [str((pages + room) * PAGE), site.workspace, str(small), str(end)]
+    done = subprocess.run(
+        ["unshare", "--user", "--mount", "--map-root-user", "sh", "-c", FULL_DISK, "sh", *places, *on_small.command(SECOND)],
+        cwd=ROOT, timeout=500, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "exited with 1, 0" in done.stdout, done.stdout + done.stderr
+    assert "make room on the disk, then run the job again" in done.stderr
+    on_small.workspace = str(end)
+    _assert_published(on_small)
