@@ -31,6 +31,10 @@ _TRY_LATER = (
 )
 _ADVICE = [
     (
+        r"NotImplemented|not implemented|HTTP status 501\b",
+        "this object store lacks what a workspace needs (puts with If-None-Match, for one): take one that has it",
+    ),
+    (
         r"NO_SUCH_BUCKET|NoSuchBucket|Bucket '.*' not found",
         "create the bucket, or name another with --set workspace=s3://BUCKET/PREFIX",
     ),

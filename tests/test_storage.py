@@ -93,6 +93,17 @@ def test_all_clients_follow_the_endpoint_of_the_environment(monkeypatch: pytest.
 
 
 @pytest.mark.usefixtures("keys")
+def test_a_store_that_cannot_put_once_is_told_apart_from_one_that_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What OpenStack Swift 2.30 answers to a put with If-None-Match.
+    said = "<Error><Code>NotImplemented</Code><Message>Conditional object PUTs are not supported.</Message></Error>"
+    with answering(lambda _: (501, said)) as (url, asked):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        with pytest.raises(WorkspaceError, match="this object store lacks what a workspace needs"):
+            Workspace("s3://bucket/prefix").put_once("x", b"")
+    assert len(asked) == 1
+
+
+@pytest.mark.usefixtures("keys")
 @pytest.mark.parametrize("code", ["AccessDenied", "ExpiredToken", "SignatureDoesNotMatch", "InvalidAccessKeyId"])
 def test_refused_credentials_are_told_without_any_key(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, code: str
