@@ -79,7 +79,7 @@ class Site:
     ) -> subprocess.CompletedProcess[str]:
         """Run the job in a process of its own, with a Ray cluster of its own."""
         command = self.command(night, *more, module=module, before=before)
-        return subprocess.run(command, cwd=ROOT, timeout=240, capture_output=True, text=True)
+        return subprocess.run(command, cwd=ROOT, timeout=400, capture_output=True, text=True)
 
     def settings_of(self, night: str, *more: str) -> Settings:
         """The settings of a night."""

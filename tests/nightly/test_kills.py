@@ -19,7 +19,7 @@ from tests.nightly.killed import AFTER_FILES, POINTS
 from tests.nightly.site import LENGTH, ROOT, SECOND, SLOW, Site, scored_files
 from tests.readers import through_delta, through_manifest
 
-pytestmark = [pytest.mark.ray, pytest.mark.chaos, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.chaos, pytest.mark.timeout(900)]
 
 SHORT = ("scored-a-few", "after-the-commit")
 LONG = [point for point in (*POINTS, *AFTER_FILES) if point not in SHORT]
@@ -81,7 +81,6 @@ def _killed_and_run_again(site: Site, point: str) -> None:
         assert again.returncode == 0, again.stdout + again.stderr
     assert reader.looks[LENGTH * len(site.lengths)] > 0
     second = site.asked()
-    assert set(first | second) == set(second) | set(first)
     assert len(first | second) == len(site.lengths), "every user was asked for"
     twice = sum((first + second).values()) - len(site.lengths)
     assert twice <= sum(first.values()) - finished, "nobody who was finished was scored twice"

@@ -13,7 +13,7 @@ from tests.fault_proxy import PASSING, FaultProxy, fault_proxy
 from tests.nightly.site import LENGTH, ROOT, SECOND, SLOW, Site
 from tests.readers import through_delta, through_manifest
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 RUN_DATE = date.fromisoformat(SECOND)
 PAGE = 4096  # bytes: what a file takes on a disk in memory is a multiple of it
 
@@ -43,7 +43,7 @@ def _assert_published(site: Site) -> None:
 
 
 def test_a_store_that_fails_for_a_while_does_not_stop_a_night(faulty_site: Site, proxy: FaultProxy) -> None:
-    proxy.meet(*PASSING, every=20)
+    proxy.meet(*PASSING, every=100)
     done = faulty_site.run(SECOND)
     assert done.returncode == 0, done.stdout + done.stderr
     assert set(proxy.heal()) == set(PASSING)
