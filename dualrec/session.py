@@ -13,8 +13,10 @@ from dualrec import errors
 from dualrec.errors import DualrecError
 from dualrec.journal import workers_heard
 from dualrec.settings import ClusterSettings
+from dualrec.storage import advice, plain
 
 _RAISED = re.compile(r"^dualrec\.errors\.(\w+): (.*?)(?=\n\n|\Z)", re.DOTALL | re.MULTILINE)
+_STORE_FAILED = re.compile(r"^OSError: (.*(?:AWS Error|No space left on device).*)$", re.MULTILINE)
 
 
 @contextmanager
@@ -67,9 +69,15 @@ def user_errors() -> Iterator[None]:
 
 
 def _raised_in_worker(error: ray.exceptions.RayTaskError) -> DualrecError | None:
-    """The DualrecError at the root of a task's error. Ray Data keeps no cause of it but the text of its traceback."""
+    """The DualrecError at the root of a task's error, or what a store's error there means. Ray Data keeps no cause of it but the text of its traceback."""
     if isinstance(error.cause, DualrecError):
         return error.cause
     match = _RAISED.search(str(error))
     kind = getattr(errors, match.group(1), None) if match else None
-    return kind(match.group(2)) if match and kind is not None else None
+    if match and kind is not None:
+        return kind(match.group(2))
+    store = _STORE_FAILED.search(str(error))
+    if store is None:
+        return None
+    failure = OSError(store.group(1))
+    return errors.WorkspaceError(f"a worker could not read or write: {plain(failure)}: {advice(failure)}")
