@@ -19,10 +19,10 @@ from tests.nightly.killed import AFTER_FILES, POINTS
 from tests.nightly.site import LENGTH, ROOT, SECOND, SLOW, Site, scored_files
 from tests.readers import through_delta, through_manifest
 
-pytestmark = [pytest.mark.ray, pytest.mark.chaos, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
-SHORT = ("scored-a-few", "after-the-commit")
-LONG = [point for point in (*POINTS, *AFTER_FILES) if point not in SHORT]
+IN_THE_MIDDLE = "scored-a-few"
+ELSEWHERE = [point for point in (*POINTS, *AFTER_FILES) if point != IN_THE_MIDDLE]
 RUN_DATE = date.fromisoformat(SECOND)
 
 
@@ -89,28 +89,22 @@ def _killed_and_run_again(site: Site, point: str) -> None:
     assert not site.asked()
 
 
-@pytest.mark.parametrize("point", SHORT)
-def test_a_killed_driver_is_followed_by_the_same_command(site: Site, point: str) -> None:
+def test_a_driver_killed_in_the_middle_is_followed_by_the_same_command(site: Site) -> None:
+    _killed_and_run_again(site, IN_THE_MIDDLE)
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("point", ELSEWHERE)
+def test_a_driver_killed_anywhere_is_followed_by_the_same_command(site: Site, point: str) -> None:
     _killed_and_run_again(site, point)
 
 
-@pytest.mark.parametrize("point", ["scored-a-few"])
-def test_a_killed_driver_of_a_night_on_s3_is_followed_by_the_same_command(
-    published_site: Site, s3_workspace: str, point: str
-) -> None:
-    _killed_and_run_again(published_site.copied(s3_workspace), point)
-
-
-@pytest.mark.parametrize("point", [point for point in (*LONG, *SHORT) if point != "scored-a-few"])
+@pytest.mark.chaos
+@pytest.mark.parametrize("point", [IN_THE_MIDDLE, *ELSEWHERE])
 def test_a_driver_of_a_night_on_s3_killed_anywhere_is_followed_by_the_same_command(
     published_site: Site, s3_workspace: str, point: str
 ) -> None:
     _killed_and_run_again(published_site.copied(s3_workspace), point)
-
-
-@pytest.mark.parametrize("point", LONG)
-def test_a_driver_killed_anywhere_is_followed_by_the_same_command(site: Site, point: str) -> None:
-    _killed_and_run_again(site, point)
 
 
 def test_of_two_drivers_one_works_and_the_other_stops(site: Site) -> None:
@@ -124,6 +118,7 @@ def test_of_two_drivers_one_works_and_the_other_stops(site: Site) -> None:
     assert set(site.asked().values()) == {1}, "nobody was scored twice"
 
 
+@pytest.mark.chaos
 def test_a_driver_that_was_thought_dead_and_comes_back_changes_nothing(site: Site) -> None:
     site.watch(*site.lengths)
     with polled(site):

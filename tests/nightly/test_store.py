@@ -16,6 +16,7 @@ from tests.readers import through_delta, through_manifest
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 RUN_DATE = date.fromisoformat(SECOND)
 PAGE = 4096  # bytes: what a file takes on a disk in memory is a multiple of it
+ROOM = 20  # pages: the night begins, and cannot be written whole
 
 
 @pytest.fixture
@@ -51,6 +52,7 @@ def test_a_store_that_fails_for_a_while_does_not_stop_a_night(faulty_site: Site,
     assert set(faulty_site.asked().values()) == {1}, "nobody was scored twice"
 
 
+@pytest.mark.chaos
 def test_credentials_that_expire_in_a_night_are_told_and_with_new_ones_it_goes_on(
     faulty_site: Site, proxy: FaultProxy
 ) -> None:
@@ -91,15 +93,15 @@ cp -r "$workspace/." "$end"
 """
 
 
-@pytest.mark.parametrize("room", [20])
-def test_a_full_disk_is_told_and_with_room_the_night_goes_on(site: Site, tmp_path: Path, room: int) -> None:
+@pytest.mark.chaos
+def test_a_full_disk_is_told_and_with_room_the_night_goes_on(site: Site, tmp_path: Path) -> None:
     small, end = tmp_path / "small", tmp_path / "end"
     small.mkdir()
     end.mkdir()
     on_small = site.copied(str(small))
     on_small.watch(*site.lengths)
     pages = sum(-(-file.stat().st_size // PAGE) for file in Path(site.workspace).rglob("*") if file.is_file())
-    places = [str((pages + room) * PAGE), site.workspace, str(small), str(end)]
+    places = [str((pages + ROOM) * PAGE), site.workspace, str(small), str(end)]
     done = subprocess.run(
         ["unshare", "--user", "--mount", "--map-root-user", "sh", "-c", FULL_DISK, "sh", *places, *on_small.command(SECOND)],
         cwd=ROOT, timeout=500, capture_output=True, text=True,

@@ -16,7 +16,7 @@ from tests.language.tiny_models import write_model
 from tests.nightly.site import LENGTH, ROOT, SECOND, SLOW, Site, scored_files
 from tests.readers import through_delta, through_manifest
 
-pytestmark = [pytest.mark.ray, pytest.mark.chaos]
+pytestmark = pytest.mark.ray
 RUN_DATE = date.fromisoformat(SECOND)
 
 
@@ -31,7 +31,9 @@ def assert_published_once(site: Site) -> None:
 
 
 # An actor of the sequence model is done with so few users before the first of them is scored.
-@pytest.mark.parametrize(("actor", "scored"), [("_SequenceActor", 0), ("_TraceActor", 1)])
+@pytest.mark.parametrize(
+    ("actor", "scored"), [pytest.param("_SequenceActor", 0, marks=pytest.mark.chaos), ("_TraceActor", 1)]
+)
 def test_a_killed_worker_is_replaced(site: Site, ray_cluster: None, actor: str, scored: int) -> None:
     site.watch(*site.lengths)
     with killed_once(lambda: scored_files(site.workspace) >= scored, f"MapWorker(MapBatches({actor}"):
@@ -39,6 +41,7 @@ def test_a_killed_worker_is_replaced(site: Site, ray_cluster: None, actor: str, 
     assert_published_once(site)
 
 
+@pytest.mark.chaos
 @pytest.mark.timeout(900)
 def test_a_killed_engine_is_replaced(site: Site, ray_cluster: None, tmp_path: Path) -> None:
     model = write_model(tmp_path / "tiny", "qwen2")
