@@ -5,7 +5,7 @@ Runs nights on a copy of the data set of the settings, in a workspace of its own
     1. everybody is scored;
     2. 1 % of the users watched one more movie: its engine seconds against those of the first;
     3. everybody is scored again (--force), and the driver dies by SIGKILL half-way: the same command goes on. Users whom
-       the engines had answered and no file held are answered again.
+       the engines had answered, as whole batches, and no file held are answered again; so are those who were under way.
 
     python scripts/bench_nightly.py --config jobs/configs/local.yaml --set language.tuned=null
 
@@ -21,9 +21,12 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import ray
 from rich.console import Console
 from rich.table import Table
 
@@ -32,6 +35,7 @@ from dualrec.nightly import nightly as job
 from dualrec.nightly.plan import last_plan
 from dualrec.nightly.report import report_name
 from dualrec.nightly.staging import scored_so_far
+from dualrec.progress import logged_progress
 from dualrec.publish.manifest import standing_manifest
 from dualrec.recommend import night_of
 from dualrec.schemas import HISTORIES
@@ -88,11 +92,26 @@ def run_night(words: list[str], night: str, *more: str) -> dict[str, Any]:
 def one_night(settings: Settings, force: bool, die: bool) -> None:
     """What a process of its own does: the job, and where asked for, death as soon as half of the users are in files."""
     if die:
-        threading.Thread(target=_die_half_way, args=(settings,), daemon=True).start()
+        counters = _hear_of_counters()
+        threading.Thread(target=_die_half_way, args=(settings, counters), daemon=True).start()
     job.nightly(settings, force).show(Console())
 
 
-def _die_half_way(settings: Settings) -> None:
+def _hear_of_counters() -> list[Any]:
+    """A list to which the job adds the counter of its requests."""
+    counters: list[Any] = []
+
+    @contextmanager
+    def heard(total: int, what: str) -> Iterator[Any]:
+        with logged_progress(total, what) as counter:
+            counters.append(counter)
+            yield counter
+
+    job.logged_progress = heard
+    return counters
+
+
+def _die_half_way(settings: Settings, counters: list[Any]) -> None:
     workspace, run_date = Workspace(settings.workspace), night_of(settings)
     begun = last_plan(workspace, run_date)
     while True:
@@ -102,6 +121,9 @@ def _die_half_way(settings: Settings) -> None:
             continue
         finished = len(scored_so_far(workspace, plan, 99).of("night"))
         if finished >= _users(workspace, plan.histories, plan.split) / 2:
+            answered, _ = ray.get(counters[-1].engine.remote())
+            sys.stdout.write(f"dies with {answered} users answered, {finished} in files\n")
+            sys.stdout.flush()
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -163,9 +185,6 @@ def show(full: dict[str, Any], little: dict[str, Any], resumed: dict[str, Any], 
     added = (full["seconds"]["staging"] + full["seconds"]["publishing"]) / full["seconds"]["scoring"]
     console.print(f"engine time where {changed} users changed, of that of everybody: {engine:.1%}")
     console.print(f"staging and publishing, of the seconds of scoring: {added:.1%}")
-    console.print(
-        f"users answered twice by the run that was killed: {resumed['cost']['answered'] - resumed['metrics']['scored']}"
-    )
 
 
 if __name__ == "__main__":
