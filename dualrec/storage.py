@@ -46,7 +46,7 @@ _ADVICE = [
     ),
     (
         r"(?i)network|connect|timeout|timed out|slow.?down|service.?unavailable|internal.?(server.?)?error"
-        r"|HTTP status 5\d\d",
+        r"|HTTP status 5\d\d|response body error",
         _TRY_LATER,
     ),
     (r"(?i)no space left", "make room on the disk, then run the job again"),

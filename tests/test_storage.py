@@ -12,7 +12,7 @@ import pytest
 from dualrec.assets.fetch import resolve_dataset, resolve_model
 from dualrec.errors import AssetError, WorkspaceError
 from dualrec.publish.table import open_table
-from dualrec.storage import ANSWER_S, ATTEMPTS, PatientS3, delta_options, file_system, plain, put_once
+from dualrec.storage import ANSWER_S, ATTEMPTS, PatientS3, delta_options, file_system, may_pass, plain, put_once
 from dualrec.workspace import Workspace
 from tests.object_store import KEYS, answering
 
@@ -178,6 +178,21 @@ def test_a_key_that_a_store_repeats_in_its_own_words_is_taken_out() -> None:
     assert (
         said == "AWS Error: the key id [AWS_ACCESS_KEY_ID] is not in our records; signed with [AWS_SECRET_ACCESS_KEY]"
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "passes"),
+    [
+        ("Generic S3 error: Error getting list response body: HTTP error: request or response body error", True),
+        ("HTTP error: error reading a body from connection: end of file before message length reached", True),
+        ("AWS Error UNKNOWN (HTTP status 500) during HeadObject operation: No response body", True),
+        ("AWS Error UNKNOWN (HTTP status 400) during HeadObject operation: No response body", False),
+        ("AWS Error ACCESS_DENIED during HeadObject operation: No response body", False),
+        ("Generic DeltaTable error: the table was changed by others", False),
+    ],
+)
+def test_what_may_pass_is_known_from_what_the_clients_say(said: str, passes: bool) -> None:
+    assert may_pass(OSError(said)) is passes
 
 
 def test_an_error_of_delta_becomes_one_plain_line() -> None:
