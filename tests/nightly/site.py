@@ -3,7 +3,10 @@
 import copy
 import subprocess
 import sys
+import time
 from collections import Counter
+from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import pyarrow.fs as pafs
@@ -12,6 +15,7 @@ from dualrec.settings import Settings, load_settings
 from dualrec.workspace import Workspace
 from tests.conftest import numbered_movies, write_movielens_1m
 from tests.fake_endpoint import FakeEndpoint, Request
+from tests.readers import through_delta, through_manifest
 
 ROOT = Path(__file__).parent.parent.parent
 USERS, ITEMS = 61, 97
@@ -81,6 +85,11 @@ class Site:
         command = self.command(night, *more, module=module, before=before)
         return subprocess.run(command, cwd=ROOT, timeout=400, capture_output=True, text=True)
 
+    def start(self, night: str, *more: str) -> "subprocess.Popen[str]":
+        """Start the same without waiting for its end."""
+        command = self.command(night, *more)
+        return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
     def settings_of(self, night: str, *more: str) -> Settings:
         """The settings of a night."""
         return load_settings(None, [*self.settings, f"recommend.run_date={night}", *more])
@@ -95,6 +104,24 @@ class Site:
 def scored_files(workspace: str) -> int:
     """How many files of scored users there are in a workspace, whole or not."""
     return len(Workspace(workspace).parquet_files("nightly"))
+
+
+def wait_until(ready: Callable[[], bool], seconds: float = 240) -> None:
+    """Wait for a moment in the work of a night."""
+    until = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < until, "nothing was scored"
+        time.sleep(0.05)
+
+
+def assert_published_once(site: Site, night: str) -> None:
+    """The night is there, for both kinds of readers, with every user once."""
+    workspace, run_date = Workspace(site.workspace), date.fromisoformat(night)
+    rows = through_manifest(workspace, run_date)
+    assert rows == through_delta(workspace, run_date)
+    assert [(user, rank) for user, rank, _ in rows] == [
+        (user, rank) for user in sorted(site.lengths) for rank in range(1, LENGTH + 1)
+    ]
 
 
 def _prompt(request: Request) -> str:

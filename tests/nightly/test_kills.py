@@ -1,9 +1,7 @@
 """Drivers that are killed, stopped or doubled: the same command again publishes every user once, and scores nobody twice."""
 
 import signal
-import subprocess
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +14,7 @@ from dualrec.nightly.plan import last_plan
 from dualrec.nightly.staging import scored_so_far
 from dualrec.workspace import Workspace
 from tests.nightly.killed import AFTER_FILES, POINTS
-from tests.nightly.site import LENGTH, ROOT, SECOND, SLOW, Site, scored_files
+from tests.nightly.site import LENGTH, SECOND, SLOW, Site, scored_files, wait_until
 from tests.readers import through_delta, through_manifest
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
@@ -110,7 +108,7 @@ def test_a_driver_of_a_night_on_s3_killed_anywhere_is_followed_by_the_same_comma
 def test_of_two_drivers_one_works_and_the_other_stops(site: Site) -> None:
     site.watch(*site.lengths)
     with polled(site):
-        drivers = [_started(site) for _ in range(2)]
+        drivers = [site.start(SECOND, "--set", SLOW) for _ in range(2)]
         ended = [driver.communicate(timeout=300) for driver in drivers]
     codes = sorted(driver.returncode for driver in drivers)
     assert codes == [0, 4], ended
@@ -122,8 +120,8 @@ def test_of_two_drivers_one_works_and_the_other_stops(site: Site) -> None:
 def test_a_driver_that_was_thought_dead_and_comes_back_changes_nothing(site: Site) -> None:
     site.watch(*site.lengths)
     with polled(site):
-        first = _started(site)
-        _wait_for_files(site, 2)
+        first = site.start(SECOND, "--set", SLOW)
+        wait_until(lambda: scored_files(site.workspace) >= 2)
         first.send_signal(signal.SIGSTOP)  # its actors work on
         second = site.run(SECOND, "--set", SLOW)
         assert second.returncode == 0, second.stdout + second.stderr
@@ -134,16 +132,3 @@ def test_a_driver_that_was_thought_dead_and_comes_back_changes_nothing(site: Sit
     assert "another driver took this night over" in errors
     assert through_manifest(Workspace(site.workspace), RUN_DATE) == standing
     assert len(standing) == LENGTH * len(site.lengths)
-
-
-def _started(site: Site) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        site.command(SECOND, "--set", SLOW), cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-
-
-def _wait_for_files(site: Site, files: int) -> None:
-    until = time.monotonic() + 240
-    while scored_files(site.workspace) < files:
-        assert time.monotonic() < until, "nothing was scored"
-        time.sleep(0.05)

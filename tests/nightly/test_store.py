@@ -1,20 +1,15 @@
 """Nights on a store that fails: for a while, by refusing credentials, and by being full. The same command ends well."""
 
 import subprocess
-import time
 from collections.abc import Iterator
-from datetime import date
 from pathlib import Path
 
 import pytest
 
-from dualrec.workspace import Workspace
 from tests.fault_proxy import PASSING, FaultProxy, fault_proxy
-from tests.nightly.site import LENGTH, ROOT, SECOND, SLOW, Site
-from tests.readers import through_delta, through_manifest
+from tests.nightly.site import ROOT, SECOND, SLOW, Site, assert_published_once, wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
-RUN_DATE = date.fromisoformat(SECOND)
 PAGE = 4096  # bytes: what a file takes on a disk in memory is a multiple of it
 ROOM = 20  # pages: the night begins, and cannot be written whole
 
@@ -35,20 +30,12 @@ def faulty_site(published_site: Site, s3_workspace: str, proxy: FaultProxy, monk
     return site
 
 
-def _assert_published(site: Site) -> None:
-    workspace = Workspace(site.workspace)
-    rows = through_manifest(workspace, RUN_DATE)
-    assert rows == through_delta(workspace, RUN_DATE)
-    assert len(rows) == LENGTH * len(site.lengths)
-    assert {user for user, _, _ in rows} == set(site.lengths)
-
-
 def test_a_store_that_fails_for_a_while_does_not_stop_a_night(faulty_site: Site, proxy: FaultProxy) -> None:
     proxy.meet(*PASSING, every=100)
     done = faulty_site.run(SECOND)
     assert done.returncode == 0, done.stdout + done.stderr
     assert set(proxy.heal()) == set(PASSING)
-    _assert_published(faulty_site)
+    assert_published_once(faulty_site, SECOND)
     assert set(faulty_site.asked().values()) == {1}, "nobody was scored twice"
 
 
@@ -56,10 +43,8 @@ def test_a_store_that_fails_for_a_while_does_not_stop_a_night(faulty_site: Site,
 def test_credentials_that_expire_in_a_night_are_told_and_with_new_ones_it_goes_on(
     faulty_site: Site, proxy: FaultProxy
 ) -> None:
-    driver = subprocess.Popen(
-        faulty_site.command(SECOND, "--set", SLOW), cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    _wait_for_requests(faulty_site, len(faulty_site.lengths) // 2)
+    driver = faulty_site.start(SECOND, "--set", SLOW)
+    wait_until(lambda: len(faulty_site.endpoint.seen) >= len(faulty_site.lengths) // 2)
     proxy.meet("expired")
     output, errors = driver.communicate(timeout=240)
     assert driver.returncode == 1, output + errors
@@ -68,15 +53,8 @@ def test_credentials_that_expire_in_a_night_are_told_and_with_new_ones_it_goes_o
     first = faulty_site.asked()
     again = faulty_site.run(SECOND)
     assert again.returncode == 0, again.stdout + again.stderr
-    _assert_published(faulty_site)
+    assert_published_once(faulty_site, SECOND)
     assert len(first | faulty_site.asked()) == len(faulty_site.lengths)
-
-
-def _wait_for_requests(site: Site, count: int) -> None:
-    until = time.monotonic() + 240
-    while len(site.endpoint.seen) < count:
-        assert time.monotonic() < until, "nothing was scored"
-        time.sleep(0.05)
 
 
 # A disk in memory with little room; then the same disk with much, and the same command.
@@ -109,4 +87,4 @@ def test_a_full_disk_is_told_and_with_room_the_night_goes_on(site: Site, tmp_pat
     assert "exited with 1, 0" in done.stdout, done.stdout + done.stderr
     assert "make room on the disk, then run the job again" in done.stderr
     on_small.workspace = str(end)
-    _assert_published(on_small)
+    assert_published_once(on_small, SECOND)

@@ -13,21 +13,10 @@ from dualrec.publish.manifest import standing_manifest
 from dualrec.workspace import Workspace
 from tests.killing import killed_once
 from tests.language.tiny_models import write_model
-from tests.nightly.site import LENGTH, ROOT, SECOND, SLOW, Site, scored_files
-from tests.readers import through_delta, through_manifest
+from tests.nightly.site import ROOT, SECOND, SLOW, Site, assert_published_once, scored_files
 
 pytestmark = pytest.mark.ray
 RUN_DATE = date.fromisoformat(SECOND)
-
-
-def assert_published_once(site: Site) -> None:
-    """The night is there, for both kinds of readers, with every user once."""
-    workspace = Workspace(site.workspace)
-    rows = through_manifest(workspace, RUN_DATE)
-    assert rows == through_delta(workspace, RUN_DATE)
-    assert [(user, rank) for user, rank, _ in rows] == [
-        (user, rank) for user in sorted(site.lengths) for rank in range(1, LENGTH + 1)
-    ]
 
 
 # An actor of the sequence model is done with so few users before the first of them is scored.
@@ -38,7 +27,7 @@ def test_a_killed_worker_is_replaced(site: Site, ray_cluster: None, actor: str, 
     site.watch(*site.lengths)
     with killed_once(lambda: scored_files(site.workspace) >= scored, f"MapWorker(MapBatches({actor}"):
         nightly(site.settings_of(SECOND, SLOW))
-    assert_published_once(site)
+    assert_published_once(site, SECOND)
 
 
 @pytest.mark.chaos
@@ -53,7 +42,7 @@ def test_a_killed_engine_is_replaced(site: Site, ray_cluster: None, tmp_path: Pa
     ]  # fmt: skip
     with killed_once(lambda: scored_files(site.workspace) > 0, "VLLM::EngineCore"):
         nightly(site.settings_of(SECOND, *serving))
-    assert_published_once(site)
+    assert_published_once(site, SECOND)
     manifest = standing_manifest(Workspace(site.workspace), RUN_DATE)
     assert manifest is not None
     assert manifest.metrics["errors"] == 0
@@ -69,4 +58,4 @@ def test_a_lost_node_is_done_without(site: Site, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     lost = json.loads(done.stdout.splitlines()[-1])
     assert lost["actors"], "the node that was lost held actors of the job"
-    assert_published_once(site)
+    assert_published_once(site, SECOND)
