@@ -18,6 +18,7 @@ from dualrec.scoring import Models
 from dualrec.settings import Settings
 from dualrec.workspace import Workspace
 
+USERS_A_BATCH = 1024  # whose lists are made together
 OUTCOME_COLUMNS = ["user_id", "prompt_tokens", "generated_tokens", "error", "title_matches"]  # of traces, for `outcome`
 
 
@@ -47,9 +48,7 @@ def lists_of(
         models.catalogue, models.embeddings, settings.ranking.preset, weight, settings.ranking.length, run_date
     )
     shared = ray.put(writer)
-    return traces.map_batches(
-        _lists, fn_kwargs={"writer": [shared]}, batch_format="pyarrow", batch_size=settings.recommend.batch_size
-    )
+    return traces.map_batches(_lists, fn_kwargs={"writer": [shared]}, batch_format="pyarrow", batch_size=USERS_A_BATCH)
 
 
 def with_pseudonyms(traces: ray.data.Dataset, salt: bytes | None) -> ray.data.Dataset:

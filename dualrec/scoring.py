@@ -145,7 +145,6 @@ def score(
         answered,
         _TraceActor,
         {"folder": str(models.encoder_folder), **models.stored, "settings": settings, "counter": counter},
-        settings.recommend.batch_size,
         settings.rerank.replicas,
         num_cpus=settings.rerank.cpus,
     )  # fmt: skip
@@ -157,11 +156,10 @@ def prompted(requests: ray.data.Dataset, models: Models, settings: Settings) -> 
     See PromptBuilder, and AnswerLimits, or LabelLimits where items are ranked.
     """
     sequenced = _through(
-        requests.repartition(target_num_rows_per_block=settings.recommend.batch_size),
+        requests.repartition(target_num_rows_per_block=settings.language.engine.batch_size),
         _SequenceActor,
         {"weights": ray.put(models.sequence_weights), "settings": settings.sequence,
          "use_gpu": settings.recommend.sequence_use_gpu},
-        settings.recommend.batch_size,
         settings.recommend.sequence_replicas,
         num_cpus=settings.recommend.sequence_cpus,
         **({"num_gpus": 0.1} if settings.recommend.sequence_use_gpu else {}),
@@ -170,7 +168,6 @@ def prompted(requests: ray.data.Dataset, models: Models, settings: Settings) -> 
         sequenced,
         _PromptActor,
         {"model": models.language, "settings": settings.language, **models.stored},
-        settings.recommend.batch_size,
         1,
         num_cpus=0.1,
     )  # fmt: skip
@@ -188,14 +185,13 @@ def _through(
     dataset: ray.data.Dataset,
     actor: type,
     arguments: dict[str, Any],
-    batch_size: int,
     replicas: int,
     **resources: float,
 ) -> ray.data.Dataset:
     return dataset.map_batches(
         actor,
         fn_constructor_kwargs=arguments,
-        batch_size=batch_size,
+        batch_size=None,  # a block as it comes: nothing waits for others to fill a batch
         batch_format="pyarrow",
         compute=ActorPoolStrategy(size=replicas),
         **resources,

@@ -50,7 +50,6 @@ class RecommendSettings(Group):
 
     split: Literal["train", "validation", "test", "all"] = "test"
     run_date: date | None = None  # YYYY-MM-DD; None: today, UTC
-    batch_size: Count = 64  # users a block holds on its way through the models
     sequence_replicas: Count = 1
     sequence_cpus: Annotated[float, Field(gt=0)] = 0.2
     sequence_use_gpu: bool = False

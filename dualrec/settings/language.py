@@ -19,7 +19,9 @@ class EngineSettings(Group):
     kv_cache_gib: Count = 1  # on CPUs, where it would otherwise take much of the memory
     gpu_memory_fraction: Fraction = 0.90
     enforce_eager: bool = False  # True skips compilation: starts minutes sooner, runs slower on GPUs
-    batch_size: Count = 32  # small batches, many at once: a large one has a long tail
+    # Users that go through all models together, and into a file: small batches, many at once. A large one has a long
+    # tail, and a killed run answers anew what was on its way.
+    batch_size: Count = 32
     concurrent_batches: Count = 8
     max_sequences: Count = 128  # in the engine at once
 
