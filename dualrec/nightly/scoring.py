@@ -80,13 +80,9 @@ class NightScorer:
     def score(self, requests: ray.data.Dataset, folder: str, counter: ActorHandle) -> None:
         """Answer the requests; traces are written to a folder of the workspace as they come, a few in each file."""
         traces = score(requests, self.models, self.settings, counter)
-        traces.write_parquet(
-            self.workspace.path(folder),
-            filesystem=self.workspace.filesystem,
-            ray_remote_args={
-                "num_cpus": 0.1
-            },  # a whole core is seldom free, and what waits for one is lost with the driver
-        )
+        # A whole core is seldom free, and what waits for one is lost with the driver.
+        light = {"num_cpus": 0.1}
+        traces.write_parquet(self.workspace.path(folder), filesystem=self.workspace.filesystem, ray_remote_args=light)
 
     def write_traces(self, scored: Scored, folder: str) -> Outcome:
         """Write the night's traces, and sum up what the language model did for them."""
