@@ -31,6 +31,46 @@ def test_ray_accepts_the_cluster():
     validate_config(prepared())
 
 
+def test_the_aws_provider_launches_every_kind_of_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """What `ray up` does before it logs in to a node, on a stand-in for EC2 and IAM: key pair, subnets, group, launch."""
+    import boto3
+    from moto import mock_aws
+    from ray.autoscaler._private.aws.config import bootstrap_aws
+    from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
+
+    for name, value in (("ACCESS_KEY_ID", "none"), ("SECRET_ACCESS_KEY", "none"), ("DEFAULT_REGION", "us-west-2")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("HOME", str(tmp_path))  # it writes the key pair's key there
+    launched = {}
+    with mock_aws():
+        boto3.client("iam").create_instance_profile(InstanceProfileName="YOUR-INSTANCE-PROFILE")
+        machines = boto3.client("ec2")
+        image = machines.describe_images()["Images"][0]["ImageId"]
+        cluster = prepared()
+        for node_type in cluster["available_node_types"].values():
+            node_type["node_config"]["ImageId"] = image
+        cluster = bootstrap_aws(cluster)
+        provider = AWSNodeProvider(cluster["provider"], cluster["cluster_name"])
+        for name, node_type in cluster["available_node_types"].items():
+            (node,) = provider.create_node(dict(node_type["node_config"]), {"ray-node-name": name}, 1)
+            (reservation,) = machines.describe_instances(InstanceIds=[node])["Reservations"]
+            launched[name] = reservation["Instances"][0]
+    assert {name: node["InstanceType"] for name, node in launched.items()} == {
+        "head": "m7i.xlarge", "cpu": "m7i.4xlarge", "gpu": "g6e.4xlarge",
+    }  # fmt: skip
+    assert {name for name, node in launched.items() if node.get("InstanceLifecycle") == "spot"} == {"cpu", "gpu"}
+    assert all(node["IamInstanceProfile"]["Arn"].endswith("YOUR-INSTANCE-PROFILE") for node in launched.values())
+
+
+def test_nodes_share_no_disk():
+    cluster = read("cluster.yaml")
+    assert not any(" -v" in f" {option}" for option in cluster["docker"]["run_options"])
+    assert not cluster.get("initialization_commands")
+    settings = load_settings(str(ROOT / "jobs/configs/ml-32m-cluster.yaml"))
+    assert settings.workspace.startswith("s3://")
+    assert settings.cache.startswith("~/"), "a cache in each node's own home"
+
+
 def test_every_node_of_the_cluster_installs_the_gpu_lock_and_nothing_else():
     cluster = prepared()
     for node_type in cluster["available_node_types"].values():
