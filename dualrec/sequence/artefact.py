@@ -5,6 +5,7 @@ from dualrec.settings import Settings, version_of
 
 WEIGHTS = "model.safetensors"
 METRICS = "metrics.json"
+TENSORBOARD = "tensorboard"
 
 
 def sequence_version(data: Prepared, settings: Settings) -> str:

@@ -42,6 +42,11 @@ def chunk_histories(histories: pa.Table, features: ItemFeatures, length: int) ->
     return {"inputs": inputs, "targets": targets, "size": size}
 
 
+def target_counts(chunks: dict[str, np.ndarray], items: int) -> dict[str, np.ndarray]:
+    """How often each item is a target: counts int64 (1, items) of what `chunk_histories` gave."""
+    return {"counts": np.bincount(chunks["targets"].ravel(), minlength=items + 1)[None, 1:]}
+
+
 def last_inputs(item_ids: list[np.ndarray], features: ItemFeatures, length: int) -> tuple[np.ndarray, np.ndarray]:
     """The inputs from which the next movie of each history is predicted.
 

@@ -29,8 +29,13 @@ class SequenceEnsemble(nn.Module):
 
     def next_logits(self, numbers: Tensor, last: Tensor) -> Tensor:
         """Logits float32 (members, batch, N) after the place `last`, int64 (batch,), of each row of item numbers."""
+        states = self.last_states(numbers, last)
+        return torch.stack([member.score(state) for member, state in zip(self.members, states, strict=True)])
+
+    def last_states(self, numbers: Tensor, last: Tensor) -> Tensor:
+        """States float32 (members, batch, hidden[1]) after the place `last`, int64 (batch,), of each row of numbers."""
         rows = torch.arange(len(last), device=last.device)
-        return torch.stack([member.score(member.encode(numbers)[rows, last]) for member in self.members])
+        return torch.stack([member.encode(numbers)[rows, last] for member in self.members])
 
     @property
     def features(self) -> ItemFeatures:

@@ -7,9 +7,12 @@ dense layer and a softmax over the items follow. Unlike the paper's, it predicts
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from dualrec.sequence.features import ItemFeatures
 from dualrec.settings import MemberSettings, SequenceSettings
+
+ITEMS_AT_A_TIME = 8192  # whose titles' words are held at once, 20 MiB
 
 
 class SequenceNetwork(nn.Module):
@@ -54,16 +57,43 @@ class SequenceNetwork(nn.Module):
         states, _ = self.second_lstm(self.dropout(states))
         return torch.as_tensor(states)
 
-    def score(self, states: Tensor) -> Tensor:
+    def score(self, states: Tensor, items: Tensor | None = None) -> Tensor:
         """Logits float32 (..., N) of states float32 (..., hidden[1]).
 
         Where weights are tied, an item is scored by the same vector that stands for it in a history (Press and Wolf
         2017), so that what its title and genres tell counts for the choice too.
+
+        Args:
+            items: what `scored_by` gave since the weights were last changed; None to have it computed.
+        """
+        queries = self.queries(states)
+        if self.tied:
+            vectors = self.scored_by() if items is None else items
+            return queries @ torch.as_tensor(vectors).T + self.bias
+        return torch.as_tensor(self.output(queries))
+
+    def queries(self, states: Tensor) -> Tensor:
+        """What is compared with each item, float32 (..., width), after states float32 (..., hidden[1])."""
+        dense = self.dense(states)
+        return torch.as_tensor(self.dropout(dense if self.tied else torch.relu(dense)))
+
+    def scorer(self, places: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The vectors float32 (m, width) and the biases float32 (m,): an item's logit is query x vector + bias.
+
+        Args:
+            places: the columns of logits that are wanted, int64 (m,) from 0; None for all.
         """
         if self.tied:
-            items = self._item_vectors(torch.arange(1, len(self.bias) + 1, device=states.device))
-            return self.dropout(self.dense(states)) @ items.T + self.bias
-        return torch.as_tensor(self.output(self.dropout(torch.relu(self.dense(states)))))
+            numbers = torch.arange(len(self.bias), device=self.bias.device) if places is None else places
+            vectors = torch.cat([self._item_vectors(some + 1) for some in numbers.split(ITEMS_AT_A_TIME)])
+            return vectors, self.bias if places is None else self.bias[places]
+        if places is None:
+            return self.output.weight, self.output.bias
+        return functional.embedding(places, self.output.weight), self.output.bias[places]
+
+    def scored_by(self) -> Tensor | None:
+        """The vectors float32 (N, width) that score the items, where weights are tied: the same for every history."""
+        return self.scorer()[0] if self.tied else None
 
     def _item_vectors(self, numbers: Tensor) -> Tensor:
         """The joined features of items: float32 (n, item + title + genre dimension). Each item is looked up once."""

@@ -1,14 +1,22 @@
-"""The sequence model's best items for each request, in a Ray actor. Knows requests; not prompts."""
+"""The sequence model's best items for each request, in a Ray actor. Knows requests; not prompts.
 
+What is computed of every item is bounded whatever the batch and the catalogue: a few histories at a time are scored.
+"""
+
+from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
 import torch
 
 from dualrec.sequence.chunks import last_inputs
-from dualrec.sequence.ensemble import averaged, load_ensemble
+from dualrec.sequence.ensemble import load_ensemble
+from dualrec.sequence.network import SequenceNetwork
 from dualrec.settings import SequenceSettings
+
+MOST_LOGITS = 2**24  # computed at a time, 64 MiB: 47 histories of four networks over 87,585 items
 
 
 class SequencePredictor:
@@ -30,6 +38,9 @@ class SequencePredictor:
             file.flush()
             self.ensemble = load_ensemble(Path(file.name), settings).to(self.device).eval()
         self.features = self.ensemble.features
+        self.members = [cast(SequenceNetwork, member) for member in self.ensemble.members]
+        with torch.no_grad():
+            self.item_vectors = [member.scored_by() for member in self.members]
 
     def __call__(self, requests: pa.Table) -> pa.Table:
         """Append sequence_item_ids and sequence_scores to requests (schema REQUESTS)."""
@@ -44,17 +55,33 @@ class SequencePredictor:
 
         At most `top_k`; fewer where a user has watched nearly everything.
         """
-        return self.best(self.probabilities(item_ids))
+        items: list[np.ndarray] = []
+        scores: list[np.ndarray] = []
+        for probabilities in self.in_slices(item_ids):
+            for found, more in zip((items, scores), self.best(probabilities), strict=True):
+                found += more
+        return items, scores
 
-    @torch.no_grad()
     def probabilities(self, item_ids: list[np.ndarray]) -> torch.Tensor:
         """How likely each item is to come next in each history, float32 (n, N); 0 for what was watched."""
+        return torch.cat(list(self.in_slices(item_ids)))
+
+    @torch.no_grad()
+    def in_slices(self, item_ids: list[np.ndarray]) -> Iterator[torch.Tensor]:
+        """The same for a few histories after others, in order: as many at a time as MOST_LOGITS allows."""
         inputs, last = last_inputs(item_ids, self.features, self.settings.chunk_length)
-        logits = self.ensemble.next_logits(*(torch.from_numpy(array).to(self.device) for array in (inputs, last)))
+        states = self.ensemble.last_states(*(torch.from_numpy(array).to(self.device) for array in (inputs, last)))
+        size = max(MOST_LOGITS // (len(self.members) * len(self.features.item_ids)), 1)
+        for start in range(0, max(len(item_ids), 1), size):
+            yield self._probabilities(states[:, start : start + size], item_ids[start : start + size])
+
+    def _probabilities(self, states: torch.Tensor, item_ids: list[np.ndarray]) -> torch.Tensor:
+        each = zip(self.members, states, self.item_vectors, strict=True)
+        logits = torch.stack([member.score(own, vectors) for member, own, vectors in each])
         for row, ids in enumerate(item_ids):
             numbers = self.features.numbers_of(ids)
             logits[:, row, torch.from_numpy(numbers[numbers > 0] - 1).to(self.device)] = -torch.inf
-        return averaged(logits).exp()
+        return logits.softmax(-1).mean(0)
 
     def probabilities_of(self, probabilities: torch.Tensor, item_ids: list[np.ndarray]) -> list[np.ndarray]:
         """Those of certain items in each row: float32, as many as the row names items."""

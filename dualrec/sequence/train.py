@@ -5,23 +5,32 @@ import logging
 import math
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.fs as pafs
 import ray.data
 from ray.train import Checkpoint, get_checkpoint, get_dataset_shard, report
 
 from dualrec.data.prepare import Prepared, prepared
-from dualrec.sequence.artefact import METRICS, WEIGHTS, sequence_name
-from dualrec.sequence.chunks import chunk_histories
+from dualrec.data.sample import at_most
+from dualrec.model_card import CARD
+from dualrec.progress import INTERVAL_S, Progress
+from dualrec.sequence.artefact import METRICS, TENSORBOARD, WEIGHTS, sequence_name
+from dualrec.sequence.card import sequence_card
+from dualrec.sequence.chunks import chunk_histories, target_counts
 from dualrec.sequence.features import ItemFeatures, item_features
 from dualrec.session import ray_session
 from dualrec.settings import SequenceSettings, Settings
 from dualrec.summary import Summary
+from dualrec.tracking import check_tracking, track, write_tensorboard
 from dualrec.training import begin_worker, fit, keep_files
 from dualrec.workspace import Workspace
+
+PREFETCHED = 4  # batches that are made ready while one is learned from
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +40,10 @@ def train_sequence(settings: Settings, force: bool = False) -> Summary:
 
     Raises:
         WorkspaceError: there are no histories, or the workspace cannot be written.
+        SettingsError: an MLflow server is set, and MLflow is not installed.
         DualrecError: more workers died than `sequence.resources.max_failures`.
     """
+    check_tracking(settings.tracking)
     workspace = Workspace(settings.workspace)
     data = prepared(workspace, settings)
     name = sequence_name(data, settings)
@@ -40,6 +51,8 @@ def train_sequence(settings: Settings, force: bool = False) -> Summary:
     if not workspace.has(name) or force:
         with ray_session(settings.cluster):
             _train(workspace, data, settings, name)
+        metrics = json.loads(workspace.read_bytes(f"{name}/{METRICS}"))
+        track(settings.tracking, name, {"sequence": settings.sequence.model_dump(mode="json")}, metrics)
         state = "written"
     return _summary(workspace, name, state)
 
@@ -60,12 +73,14 @@ def fit_sequence_model(
     Raises:
         DualrecError: more workers died than `resources.max_failures`.
     """
+    judging = at_most(validation, settings.validation_users, settings.seed)
     cut = partial(chunk_histories, features=features, length=settings.chunk_length)
     datasets = {
         name: dataset.map_batches(cut, batch_format="pyarrow", batch_size=None).materialize()
-        for name, dataset in (("training", training), ("validation", validation))
+        for name, dataset in (("training", training), ("validation", judging))
     }
-    config = {"settings": settings, "features": features}
+    counts = _counts(datasets["training"], len(features.item_ids)) if settings.negatives else None
+    config = {"settings": settings, "features": features, "counts": counts, "targets": datasets["training"].sum("size")}
     return fit("train-sequence", train_loop, config, datasets, settings.resources, storage, filesystem)
 
 
@@ -76,6 +91,7 @@ def train_loop(config: dict[str, Any]) -> None:
 
     from dualrec.sequence.ensemble import SequenceEnsemble
     from dualrec.sequence.epoch import evaluate_epoch, train_epoch
+    from dualrec.sequence.loss import SummedLoss
 
     settings: SequenceSettings = config["settings"]
     rank, workers = begin_worker(settings.resources)
@@ -84,7 +100,9 @@ def train_loop(config: dict[str, Any]) -> None:
     network = SequenceEnsemble(config["features"], settings)
     optimizer_of = partial(torch.optim.AdamW, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     progress = _Progress.resume(network)
-    model = prepare_model(network)
+    summed_loss = SummedLoss(network, settings, config["counts"])
+    # What is known of the items never changes, so that no worker need hear of it at every step.
+    model = prepare_model(summed_loss, parallel_strategy_kwargs={"broadcast_buffers": False})
     optimizer = optimizer_of(model.parameters())
     if progress.optimizer:
         optimizer.load_state_dict(progress.optimizer)
@@ -99,23 +117,46 @@ def train_loop(config: dict[str, Any]) -> None:
         started = time.perf_counter()
         batches = training.iter_batches(
             batch_size=batch_size,
+            prefetch_batches=PREFETCHED,
             local_shuffle_buffer_size=max(batch_size * 64, 4096),
             local_shuffle_seed=settings.seed + epoch,
         )
-        trained = train_epoch(model, batches, optimizer, device, workers, settings.ahead).share()
+        told = (
+            told_batches(batches, f"epoch {epoch}/{settings.epochs}", config["targets"], workers)
+            if rank == 0
+            else batches
+        )
+        trained = train_epoch(model, told, optimizer, device, workers).share()
         seconds = time.perf_counter() - started
         held_out = (
             batch
             for number, batch in enumerate(validation.iter_batches(batch_size=settings.batch_size))
             if number % workers == rank
         )
-        validated = evaluate_epoch(network, held_out, device, settings.ahead).share()
+        validated = evaluate_epoch(summed_loss, held_out, device).share()
         metrics = {"epoch": epoch, **trained.means("train"), **validated.means("validation")}
         metrics |= {"seconds": seconds, "targets_per_second": trained.targets / seconds}
+        metrics["waited_for_input"] = trained.waited_s / workers / seconds  # the workers' mean share of the time
         progress.add(metrics, network, optimizer)
         if rank == 0:
             logger.info(_line(metrics, settings.epochs))
         _report(progress, metrics, rank)
+
+
+def told_batches(
+    batches: Iterable[dict[str, np.ndarray]], epoch: str, targets: int, workers: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """Hand batches on, and log every half minute how far the epoch is: all workers are about as far as this one."""
+    started = last = time.monotonic()
+    done = 0
+    for batch in batches:
+        yield batch
+        done += int(batch["size"].sum()) * workers
+        now = time.monotonic()
+        if now - last >= INTERVAL_S:
+            progress = Progress(done, done, now - started)
+            logger.info(f"{epoch}: {progress.line(targets, 'targets')}")
+            last = now
 
 
 def learning_rate(settings: SequenceSettings, epoch: int) -> float:
@@ -182,6 +223,12 @@ class _Progress:
         (folder / METRICS).write_text(json.dumps({"best": best, "epochs": self.history}, indent=2))
 
 
+def _counts(chunks: ray.data.Dataset, items: int) -> np.ndarray:
+    """How often each item is a target, int64 (items,)."""
+    counted = chunks.map_batches(partial(target_counts, items=items), batch_format="numpy", batch_size=None)
+    return np.sum([batch["counts"].sum(0) for batch in counted.iter_batches(batch_size=None)], axis=0)
+
+
 def _report(progress: _Progress, metrics: dict[str, float], rank: int) -> None:
     if rank != 0:
         report(metrics)
@@ -196,8 +243,8 @@ def _line(metrics: dict[str, float], epochs: int) -> str:
     return (
         f"epoch {metrics['epoch']:.0f}/{epochs}: loss {metrics['train_loss']:.3f}, validation loss "
         f"{metrics['validation_loss']:.3f}, accuracy {metrics['validation_accuracy']:.2%}, top-5 "
-        f"{metrics['validation_top5_accuracy']:.2%}, {metrics['targets_per_second']:,.0f} targets/s, at most "
-        f"{left / 60:.1f} min left"
+        f"{metrics['validation_top5_accuracy']:.2%}, {metrics['targets_per_second']:,.0f} targets/s, waited for "
+        f"input {metrics['waited_for_input']:.0%}, at most {left / 60:.1f} min left"
     )
 
 
@@ -216,6 +263,11 @@ def _train(workspace: Workspace, data: Prepared, settings: Settings, name: str) 
         )
         keep_files(checkpoint, {file: f"{folder}/{file}" for file in (WEIGHTS, METRICS)}, workspace.filesystem)
         workspace.filesystem.delete_dir(running)
+        metrics = json.loads(workspace.read_bytes(workspace.name_of(f"{folder}/{METRICS}")))
+        with tempfile.TemporaryDirectory() as local:
+            Path(local, CARD).write_text(sequence_card(name, data, settings, metrics))
+            write_tensorboard(metrics, Path(local, TENSORBOARD))
+            pafs.copy_files(local, folder, destination_filesystem=workspace.filesystem)
 
 
 def _summary(workspace: Workspace, name: str, state: str) -> Summary:
@@ -229,5 +281,12 @@ def _summary(workspace: Workspace, name: str, state: str) -> Summary:
         "validation top-5 accuracy": f"{best['validation_top5_accuracy']:.2%}",
         "training time": f"{sum(epoch['seconds'] for epoch in epochs):.0f} s",
         "targets a second": f"{sum(epoch['targets_per_second'] for epoch in epochs) / len(epochs):,.0f}",
+        "waited for input": _waited(epochs),
     }
     return Summary("train-sequence", lines, {"model": f"{workspace.uri}/{name}"})
+
+
+def _waited(epochs: list[dict[str, float]]) -> str:
+    """The share of the training time in which there was no batch."""
+    seconds = sum(epoch["waited_for_input"] * epoch["seconds"] for epoch in epochs)
+    return f"{seconds / sum(epoch['seconds'] for epoch in epochs):.1%} of it"

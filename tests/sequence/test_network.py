@@ -6,11 +6,15 @@ import pyarrow as pa
 import pytest
 import torch
 
-from dualrec.sequence.chunks import chunk_histories
+from dualrec.sequence import predict
+from dualrec.sequence.chunks import chunk_histories, last_inputs
 from dualrec.sequence.ensemble import SequenceEnsemble, averaged, load_ensemble, save_ensemble
 from dualrec.sequence.epoch import evaluate_epoch, train_epoch
 from dualrec.sequence.features import item_features
+from dualrec.sequence.loss import SummedLoss
+from dualrec.sequence.network import SequenceNetwork
 from dualrec.sequence.predict import SequencePredictor
+from dualrec.sequence.softmax import Scored, full_softmax, losses_and_probabilities
 from dualrec.sequence.train import learning_rate
 from dualrec.settings import SequenceSettings, load_settings
 from tests.conftest import histories_table
@@ -63,10 +67,11 @@ def test_a_rule_is_learned_and_noise_is_not(catalogue: pa.Table, random: np.rand
     accuracies = []
     for seen, unseen in ((cycle, cycle), (noise, unseen_noise)):
         network = _network(catalogue, settings)
+        summed_loss = SummedLoss(network, settings)
         optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
         for _ in range(60):
-            train_epoch(network, _batches(catalogue, settings, seen), optimizer, CPU, 1, settings.ahead)
-        totals = evaluate_epoch(network, _batches(catalogue, settings, unseen), CPU, settings.ahead)
+            train_epoch(summed_loss, _batches(catalogue, settings, seen), optimizer, CPU, 1)
+        totals = evaluate_epoch(summed_loss, _batches(catalogue, settings, unseen), CPU)
         accuracies.append(totals.means("validation")["validation_accuracy"])
     assert accuracies[0] > 0.85
     assert accuracies[1] < 0.35
@@ -78,15 +83,18 @@ def test_a_rule_is_learned_and_noise_is_not(catalogue: pa.Table, random: np.rand
         ["members=[{tied: true}]"],
         ["members=[{ahead: 1}, {ahead: 3}]"],
         ["members=[{tied: true, ahead: 2}]"],
+        ["members=[{ahead: 1}, {ahead: 3}]", "negatives=4"],
+        ["members=[{ahead: 1}, {tied: true, ahead: 3}]", "dtype=bfloat16"],
     ],
 )
 def test_the_rule_is_learned_beyond_the_paper_too(catalogue: pa.Table, changes: list[str]) -> None:
     settings = _small("learning_rate=0.01", *changes)
     cycle = {user: [(user + step) % 6 + 1 for step in range(12)] for user in range(32)}
     network = _network(catalogue, settings)
+    summed_loss = SummedLoss(network, settings, np.full(6, 64))
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate)
     for _ in range(60):
-        train_epoch(network, _batches(catalogue, settings, cycle), optimizer, CPU, 1, settings.ahead)
+        train_epoch(summed_loss, _batches(catalogue, settings, cycle), optimizer, CPU, 1)
     network.eval()
     probabilities = averaged(network.next_logits(torch.tensor([[0, 1, 2, 3]]), torch.tensor([3])))[0].exp()
     foreseen = max(settings.ahead)
@@ -95,15 +103,14 @@ def test_the_rule_is_learned_beyond_the_paper_too(catalogue: pa.Table, changes: 
         assert probabilities[3] > 0.5 > 0.1 < probabilities[4], "one member foresees the next, the other all three"
 
 
-def test_a_member_that_looks_ahead_shares_its_loss_over_the_movies_that_come() -> None:
-    logits = torch.log(torch.tensor([[[[0.5, 0.25, 0.25], [0.2, 0.2, 0.6], [0.1, 0.8, 0.1]]]]))
-    targets = torch.tensor([[1, 2, 0]])
+@pytest.mark.parametrize("ahead", [1, 2])
+def test_a_member_that_looks_ahead_shares_its_loss_over_the_movies_that_come(ahead: int) -> None:
+    chances = torch.tensor([[0.5, 0.25, 0.25], [0.2, 0.2, 0.6]])
+    member = Scored(torch.eye(2), chances.log().T, torch.zeros(3), ahead)
+    loss, hits = full_softmax([member], torch.tensor([[1, 2], [2, 0]])[:, :ahead], losses_and_probabilities)
     expected = {1: -log(0.5) - log(0.2), 2: -(log(0.5) + log(0.25)) / 2 - log(0.2)}
-    for ahead, loss in expected.items():
-        totals = evaluate_epoch(_Fixed(logits), [{"inputs": np.ones((1, 3), np.int64), "targets": targets.numpy(),
-                                "size": np.array([3])}], CPU, (ahead,))  # fmt: skip
-        assert totals.loss == pytest.approx(loss)
-        assert (totals.targets, totals.correct) == (2, 1)
+    assert float(loss) == pytest.approx(expected[ahead])
+    assert hits.tolist() == [1, 2]
 
 
 def test_members_share_their_probabilities_equally() -> None:
@@ -112,21 +119,12 @@ def test_members_share_their_probabilities_equally() -> None:
     assert torch.allclose(averaged(logits[:1]).exp(), torch.tensor([[0.9, 0.1]]))
 
 
-class _Fixed(torch.nn.Module):
-    """Gives the same logits whatever it is shown."""
-
-    def __init__(self, logits: torch.Tensor) -> None:
-        super().__init__()
-        self.logits = logits
-
-    def forward(self, numbers: torch.Tensor) -> torch.Tensor:
-        return self.logits
-
-
 def test_the_sums_count_real_targets_only(catalogue: pa.Table) -> None:
     settings = _small()
     totals = evaluate_epoch(
-        _network(catalogue, settings), _batches(catalogue, settings, {1: [1, 2, 3], 2: [4]}), CPU, settings.ahead
+        SummedLoss(_network(catalogue, settings), settings),
+        _batches(catalogue, settings, {1: [1, 2, 3], 2: [4]}),
+        CPU,
     )
     assert totals.targets == 4
     assert 0 <= totals.correct <= totals.among_five <= 4
@@ -151,3 +149,45 @@ def test_a_saved_network_predicts_the_same_and_never_what_was_watched(catalogue:
     watched_and_not, best, none = predictor.probabilities_of(probabilities, asked)
     assert watched_and_not[0] == 0.0 < watched_and_not[1] <= scores[0].max()
     assert np.array_equal(best, scores[1]) and len(none) == 0
+
+
+@pytest.mark.parametrize("preset", ["preset=paper", "preset=improved"])
+def test_few_histories_are_scored_at_a_time_and_as_the_networks_score_them_all(
+    catalogue: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preset: str
+) -> None:
+    settings = _small("top_k=4", preset)
+    network, path = _network(catalogue, settings).eval(), tmp_path / "model.safetensors"
+    save_ensemble(network, path)
+    predictor = SequencePredictor(path.read_bytes(), settings)
+    histories = [np.arange(1, 1 + watched, dtype=np.int64) for watched in (2, 0, 5, 1, 3, 6, 2)]
+    numbers, last = last_inputs(histories, predictor.features, settings.chunk_length)
+    with torch.no_grad():
+        logits = network.next_logits(torch.from_numpy(numbers), torch.from_numpy(last))
+    for row, watched in enumerate(histories):
+        logits[:, row, watched - 1] = -torch.inf
+    expected = torch.nan_to_num(averaged(logits).exp())  # the sixth has watched everything
+
+    computed: list[torch.Tensor] = []
+    score = SequenceNetwork.score
+
+    def counted(self: SequenceNetwork, *given: torch.Tensor) -> torch.Tensor:
+        computed.append(found := score(self, *given))
+        return found
+
+    monkeypatch.setattr(SequenceNetwork, "score", counted)
+    monkeypatch.setattr(predict, "MOST_LOGITS", 3 * len(settings.members) * 6)
+    assert torch.allclose(torch.nan_to_num(predictor.probabilities(histories)), expected, atol=1e-7)
+    items, scores = predictor.top_items(histories)
+    assert [len(row) for row in items] == [4, 4, 1, 4, 3, 0, 4]
+    for row, ids, of_row in zip(expected, items, scores, strict=True):
+        assert np.allclose(row.sort(descending=True).values[: len(ids)], of_row, atol=1e-7)
+        assert np.allclose(row[ids - 1], of_row, atol=1e-7)
+    assert {len(found) for found in computed} == {3, 1}, "seven histories, three at a time"
+
+
+def test_without_histories_there_are_no_predictions(catalogue: pa.Table, tmp_path: Path) -> None:
+    settings, path = _small(), tmp_path / "model.safetensors"
+    save_ensemble(_network(catalogue, settings), path)
+    predictor = SequencePredictor(path.read_bytes(), settings)
+    assert predictor.top_items([]) == ([], [])
+    assert predictor.probabilities([]).shape == (0, 6)

@@ -1,16 +1,18 @@
 """Training under Ray Train on a local cluster: several workers, and one that is killed."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 import ray.data
 
+from dualrec.data.prepare import prepare
 from dualrec.sequence.artefact import METRICS
 from dualrec.sequence.features import item_features
-from dualrec.sequence.train import fit_sequence_model
-from dualrec.settings import SequenceSettings, load_settings
+from dualrec.sequence.train import fit_sequence_model, train_sequence
+from dualrec.settings import SequenceSettings, Settings, load_settings
 from tests.conftest import histories_table
 from tests.killing import killed_once
 
@@ -51,3 +53,24 @@ def test_a_killed_worker_costs_at_most_an_epoch(catalogue: pa.Table, tmp_path: P
     with killed_once(lambda: bool(list((tmp_path).rglob("checkpoint_*"))), "ray::RayTrainWorker"):
         epochs = _fit(catalogue, _settings("epochs=10", "patience=100"), tmp_path)
     assert [metrics["epoch"] for metrics in epochs] == list(range(1, 11))
+
+
+def test_the_job_leaves_a_model_with_its_card_and_curves_and_tells_the_server_once(
+    movielens: Path, settings_for: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(
+        "dualrec.sequence.train.track", lambda settings, artefact, parameters, history: told.append(artefact)
+    )
+    settings = settings_for(f"data.source={movielens}", "sequence.epochs=2", *(f"sequence.{one}" for one in SMALL))
+    prepare(settings)
+    for _ in range(2):
+        train_sequence(settings)
+    (folder,) = Path(settings.workspace, "models/sequence").iterdir()
+    assert told == [f"models/sequence/{folder.name}"]
+    assert {path.name for path in folder.iterdir()} == {
+        "model.safetensors", "metrics.json", "README.md", "tensorboard", "artefact.json",
+    }  # fmt: skip
+    best = json.loads((folder / METRICS).read_text())["best"]
+    assert f"| best epoch | {best['epoch']} of 2 |" in (folder / "README.md").read_text()
+    assert list((folder / "tensorboard").glob("events.out.tfevents.*"))
