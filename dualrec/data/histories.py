@@ -6,7 +6,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dualrec.data.splits import split_of
-from dualrec.errors import InputError
 from dualrec.schemas import HISTORIES, conform
 from dualrec.settings import DataSettings
 
@@ -62,12 +61,3 @@ def item_counts(histories: pa.Table) -> pa.Table:
     training = histories.filter(pc.equal(histories.column("split"), "train"))
     item_ids, counts = np.unique(pc.list_flatten(training.column("item_ids")).to_numpy(), return_counts=True)
     return pa.table({"item_id": pa.array(item_ids, pa.int64()), "count": pa.array(counts, pa.int64())})
-
-
-def check_unique_users(user_ids: pa.ChunkedArray, where: str) -> None:
-    """Raise an InputError that names users who stand in more than one row."""
-    counts = pc.value_counts(user_ids.combine_chunks())
-    repeated = [row["values"] for row in counts.filter(pc.greater(counts.field("counts"), 1)).to_pylist()]
-    if repeated:
-        names = ", ".join(map(str, sorted(repeated)[:5]))
-        raise InputError(f"{where}: {len(repeated)} user ids stand in several rows ({names}): expected one row a user")

@@ -1,20 +1,25 @@
 """Interactions as a Ray dataset, read from any accepted source in parallel pieces of bounded size."""
 
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.fs as pafs
-import pyarrow.parquet as pq
 import ray
 import ray.data
 
 from dualrec.data import movielens, tables, text
+from dualrec.data.files import DataFile, DataPlace, within_reach
 from dualrec.errors import InputError
 from dualrec.schemas import INTERACTIONS, conform
 from dualrec.settings import DataSettings
+from dualrec.storage import side_by_side
+from dualrec.workspace import Workspace
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -25,91 +30,167 @@ class Source:
         interactions: the files of interactions, in the order that breaks ties.
         items: item_id, title, year and genres of every item described, in file order.
         layout: how the text files are written; None for Parquet.
+        skipped: names of files that are left out, since they are corrupt.
     """
 
-    interactions: tuple[Path, ...]
+    interactions: tuple[DataFile, ...]
     items: pa.Table
     layout: text.TextLayout | None
+    skipped: tuple[str, ...] = ()
 
 
-def open_source(place: Path, settings: DataSettings, items: Path | None) -> Source:
+def open_source(place: DataPlace, items: DataPlace | None, settings: DataSettings, cache: str) -> Source:
     """Recognise what lies at `place`, a MovieLens folder or a table of the user's own, and read its items.
 
     Raises:
         InputError: nothing is there that can be read, or the item file is faulty.
+        AssetError: the item file cannot be brought here.
     """
-    if not place.exists():
-        raise InputError(f"{place} does not exist: data.source should name a data set, a folder, a zip or a table")
-    if place.is_dir() and items is None:
+    if place.is_folder and items is None:
         shape, ratings, item_file = movielens.find_shape(place)
         if shape.layout.header:
-            text.check_header(pafs.LocalFileSystem(), str(ratings), shape.layout)
-        return Source((ratings,), movielens.read_item_table(shape, item_file), shape.layout)
+            text.check_header(ratings, shape.layout)
+        return Source((ratings,), movielens.read_item_table(shape, item_file.here(cache)), shape.layout)
     if items is None:
-        raise InputError(f"{place} is a table of interactions: name the table of its items with --set data.items=FILE")
-    files = tuple(sorted(place.glob("*.parquet")) or sorted(place.glob("*.csv"))) if place.is_dir() else (place,)
-    if not files:
-        raise InputError(f"{place} holds no .parquet and no .csv file")
+        raise InputError(
+            f"{place.name} is a table of interactions: name the table of its items with --set data.items=FILE"
+        )
+    if items.is_folder:
+        raise InputError(f"{items.name} is a folder: data.items should be a single .parquet or .csv file")
+    files = _of_one_kind(place)
     layout = tables.csv_layout(files[0], settings.columns) if files[0].suffix == ".csv" else None
     tables.interaction_columns(files[0], settings.columns)
-    return Source(files, tables.read_item_table(items, settings.columns), layout)
+    return Source(files, tables.read_item_table(items.files[0].here(cache), settings.columns), layout)
+
+
+def _of_one_kind(place: DataPlace) -> tuple[DataFile, ...]:
+    for ending in (".parquet", ".csv"):
+        files = tuple(file for file in place.files if file.suffix == ending)
+        if files:
+            return files
+    raise InputError(f"{place.name} holds no .parquet and no .csv file")
+
+
+@contextmanager
+def readable(source: Source, settings: DataSettings, workspace: Workspace) -> Iterator[Source]:
+    """The source where every node can read it, until the block is left; without corrupt files, if they are to be skipped.
+
+    Raises:
+        InputError: every file is corrupt.
+        WorkspaceError: the store failed.
+    """
+    with within_reach(source.interactions, workspace) as files:
+        source = replace(source, interactions=files)
+        yield _without_corrupt_files(source, settings) if settings.corrupt_files == "skip" else source
 
 
 def read_interactions(source: Source, settings: DataSettings) -> ray.data.Dataset:
     """A dataset of schema INTERACTIONS, one block a piece of file. Nothing is read before it is consumed.
 
     Raises:
-        InputError: a file is empty; when consumed, also a line that cannot be read or an item that is not described.
+        InputError: a file is empty or corrupt; when consumed, also a line that cannot be read or an item that is not
+            described.
     """
-    known = ray.put(np.unique(source.items.column("item_id").to_numpy()))
-    pieces = [
-        {"file": number, "path": str(path), "start": start, "end": end}
-        for number, path in enumerate(source.interactions)
-        for start, end in _pieces(path, source.layout, settings.block_mib << 20)
-    ]
-    read = partial(_read_piece, layout=source.layout, settings=settings, known=known)
-    return ray.data.from_items(pieces, override_num_blocks=len(pieces)).map_batches(
-        read, batch_format="pyarrow", batch_size=1
+    pieces = [piece for some in _pieces_of_files(source, settings) for piece in _or_raise(some)]
+    return _pieces(pieces).map_batches(_reader(source, settings), batch_format="pyarrow", batch_size=1)
+
+
+def _without_corrupt_files(source: Source, settings: DataSettings) -> Source:
+    """Reads everything once, only to see which files can be read to their ends."""
+    found = _pieces_of_files(source, settings)
+    corrupt = {number: str(some) for number, some in enumerate(found) if isinstance(some, InputError)}
+    pieces = [piece for some in found if not isinstance(some, InputError) for piece in some]
+    if pieces:
+        check = partial(_problem, read=_reader(source, settings))
+        for row in _pieces(pieces).map_batches(check, batch_format="pyarrow", batch_size=1).take_all():
+            corrupt.setdefault(row["file"], row["problem"])
+    for problem in corrupt.values():
+        logger.warning(f"skipped, the whole file: {problem}")
+    kept = tuple(file for number, file in enumerate(source.interactions) if number not in corrupt)
+    if not kept:
+        raise InputError(f"every file of interactions is corrupt, such as: {next(iter(corrupt.values()))}")
+    return replace(
+        source, interactions=kept, skipped=tuple(str(source.interactions[number]) for number in sorted(corrupt))
     )
 
 
-def _pieces(path: Path, layout: text.TextLayout | None, block_bytes: int) -> list[tuple[int, int]]:
+def _pieces_of_files(source: Source, settings: DataSettings) -> list[list[dict[str, int]] | InputError]:
+    """Number of the file, start and end of each piece, in row groups or bytes; or why a file has none."""
+
+    def cut(number: int) -> list[dict[str, int]] | InputError:
+        try:
+            ends = _ends(source.interactions[number], source.layout, settings.block_mib << 20)
+        except InputError as error:
+            return error
+        return [{"file": number, "start": start, "end": end} for start, end in ends]
+
+    return list(side_by_side(cut, range(len(source.interactions))))
+
+
+def _ends(file: DataFile, layout: text.TextLayout | None, block_bytes: int) -> list[tuple[int, int]]:
     if layout is None:
-        return [(group, group + 1) for group in range(pq.ParquetFile(path).num_row_groups)]
-    return text.byte_ranges(str(path), path.stat().st_size, block_bytes)
+        return [(group, group + 1) for group in range(tables.row_groups(file))]
+    return text.byte_ranges(str(file), file.size(), block_bytes)
+
+
+def _or_raise(pieces: list[dict[str, int]] | InputError) -> list[dict[str, int]]:
+    if isinstance(pieces, InputError):
+        raise pieces
+    return pieces
+
+
+def _pieces(pieces: list[dict[str, int]]) -> ray.data.Dataset:
+    return ray.data.from_items(pieces, override_num_blocks=len(pieces))
+
+
+def _reader(source: Source, settings: DataSettings) -> Callable[[pa.Table], pa.Table]:
+    known = ray.put(np.unique(source.items.column("item_id").to_numpy()))
+    return partial(_read_piece, files=source.interactions, layout=source.layout, settings=settings, known=known)
+
+
+def _problem(piece: pa.Table, read: Callable[[pa.Table], pa.Table]) -> pa.Table:
+    """The file of a piece that cannot be read, and why: columns file and problem, one row or none."""
+    try:
+        read(piece)
+    except InputError as error:
+        return pa.table({"file": piece.column("file"), "problem": [str(error)]})
+    return pa.table({"file": pa.array([], pa.int64()), "problem": pa.array([], pa.string())})
 
 
 def _read_piece(
-    piece: pa.Table, layout: text.TextLayout | None, settings: DataSettings, known: "ray.ObjectRef[np.ndarray]"
+    piece: pa.Table,
+    files: tuple[DataFile, ...],
+    layout: text.TextLayout | None,
+    settings: DataSettings,
+    known: "ray.ObjectRef[np.ndarray]",
 ) -> pa.Table:
-    row = piece.to_pylist()[0]
-    path, start, end = Path(row["path"]), row["start"], row["end"]
+    (row,) = piece.to_pylist()
+    file, start = files[row["file"]], row["start"]
     if layout is None:
-        table = tables.read_row_group(path, settings.columns, start)
+        table = tables.read_row_group(file, settings.columns, start)
     else:
-        table = _read_text(path, layout, start, end)
+        table = _read_text(file, layout, start, row["end"])
     if "rating" not in table.column_names:
         table = table.append_column("rating", pa.array(np.ones(len(table), np.float32)))
     timestamps = np.floor(table.column("timestamp").to_numpy()).astype(np.int64)
     table = table.set_column(table.column_names.index("timestamp"), "timestamp", pa.array(timestamps))
     position = pa.array(table.column("line_offset").to_numpy() + row["file"] * text.FILE_STRIDE)
-    table = conform(table.append_column("position", position), INTERACTIONS, str(path))
-    _check_described(table, ray.get(known), path, layout, start)
+    table = conform(table.append_column("position", position), INTERACTIONS, str(file))
+    _check_described(table, ray.get(known), file, layout, start)
     return table
 
 
-def _read_text(path: Path, layout: text.TextLayout, start: int, end: int) -> pa.Table:
-    filesystem = pafs.LocalFileSystem()
-    data, offset = text.read_range(filesystem, str(path), start, end)
+def _read_text(file: DataFile, layout: text.TextLayout, start: int, end: int) -> pa.Table:
+    data, offset = text.read_range(file, start, end)
     try:
         return text.parse_range(layout, data, offset)
     except text.LineError as error:
-        line = text.line_number(filesystem, str(path), offset) + error.line
-        raise InputError(f"{path}, line {line}: {error.problem}") from error
+        line = text.line_number(file, offset) + error.line
+        raise InputError(f"{file}, line {line}: {error.problem}") from error
 
 
 def _check_described(
-    table: pa.Table, known: np.ndarray, path: Path, layout: text.TextLayout | None, start: int
+    table: pa.Table, known: np.ndarray, file: DataFile, layout: text.TextLayout | None, start: int
 ) -> None:
     item_ids = table.column("item_id").to_numpy()
     row = int(np.argmin(np.isin(item_ids, known))) if len(table) else 0
@@ -117,11 +198,10 @@ def _check_described(
         return
     place = f"row {row + 1} of row group {start}"
     if layout is not None:
-        filesystem = pafs.LocalFileSystem()
-        _, offset = text.read_range(filesystem, str(path), start, start + 1)
-        line = text.line_number(filesystem, str(path), offset) + text.lines_before(layout, offset) + row
+        _, offset = text.read_range(file, start, start + 1)
+        line = text.line_number(file, offset) + text.lines_before(layout, offset) + row
         place = f"line {line}"
     raise InputError(
-        f"{path}, {place}: item {item_ids[row]} is described nowhere in the item file; add it there, or leave out its "
+        f"{file}, {place}: item {item_ids[row]} is described nowhere in the item file; add it there, or leave out its "
         "interactions"
     )

@@ -7,10 +7,12 @@ Three shapes: 100K (`u.data`, `u.item`, or the typed, tab-separated `.inter` and
 import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pyarrow as pa
 
+from dualrec.data.files import DataFile, DataPlace
 from dualrec.data.text import TextLayout
 from dualrec.data.titles import year_of
 from dualrec.errors import InputError
@@ -42,22 +44,25 @@ class Shape:
     read_items: Callable[[Path], Iterator[Item]]
 
 
-def find_shape(folder: Path) -> tuple[Shape, Path, Path]:
+def find_shape(folder: DataPlace) -> tuple[Shape, DataFile, DataFile]:
     """Return the shape of a folder and its rating and item files.
 
     Raises:
         InputError: no shape is there, or one of its two files is missing.
     """
     for shape in SHAPES:
-        ratings, items = sorted(folder.glob(shape.ratings)), sorted(folder.glob(shape.items))
+        ratings, items = (
+            [file for file in folder.files if fnmatch(file.last_name, pattern)]
+            for pattern in (shape.ratings, shape.items)
+        )
         if ratings and items:
             return shape, ratings[0], items[0]
         if ratings or items:
             there, missing = (ratings[0], shape.items) if ratings else (items[0], shape.ratings)
-            raise InputError(f"{folder} holds {there.name} but no {missing}: the data set is not complete")
+            raise InputError(f"{folder.name} holds {there.last_name} but no {missing}: the data set is not complete")
     names = ", ".join(f"{shape.ratings} and {shape.items}" for shape in SHAPES)
     raise InputError(
-        f"{folder} is no MovieLens folder: expected {names}. For a table of your own, name the Parquet or CSV file "
+        f"{folder.name} is no MovieLens folder: expected {names}. For a table of your own, name the Parquet or CSV file "
         "itself in data.source, its item table in data.items, and its columns in data.columns"
     )
 

@@ -2,25 +2,38 @@
 
 from dataclasses import dataclass, replace
 from functools import partial
-from hashlib import sha256
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import ray.data
 
-from dualrec.assets.fetch import dataset_name, resolve_dataset
+from dualrec.assets.fetch import dataset_name
 from dualrec.data.catalogue import build_catalogue, without_year
-from dualrec.data.histories import build_histories, check_unique_users, item_counts, keep_items
-from dualrec.data.interactions import Source, open_source, read_interactions
+from dualrec.data.files import DataPlace, Fingerprint, data_place
+from dualrec.data.histories import build_histories, item_counts, keep_items
+from dualrec.data.interactions import Source, open_source, read_interactions, readable
 from dualrec.data.splits import SPLITS
 from dualrec.errors import InputError, WorkspaceError
 from dualrec.schemas import CATALOGUE
 from dualrec.session import ray_session
 from dualrec.settings import Settings, version_of
+from dualrec.storage import side_by_side, told
 from dualrec.summary import Summary
 from dualrec.workspace import Workspace
+
+SHUFFLE_BATCH_BYTES = 64 << 20  # a task's; of Ray's default, 1 GiB, two cores sort 32 million rows on one of them
+
+
+class _Raw(NamedTuple):
+    """Where the raw data lies: the interactions, with their items or without."""
+
+    data: DataPlace
+    items: DataPlace | None
+
+    def fingerprints(self) -> tuple[list[Fingerprint], list[Fingerprint] | None]:
+        return self.data.fingerprints(), self.items.fingerprints() if self.items else None
 
 
 @dataclass(frozen=True)
@@ -36,16 +49,16 @@ class Prepared:
         """A dataset of schema HISTORIES: the users of one split, or of "all".
 
         Raises:
-            InputError: a user id stands in several rows.
+            InputError: the files hold other rows than those that `prepare` wrote, one a user.
         """
         names = SPLITS if split == "all" else (split,)
-        files = [file for name in names for file in workspace.parquet_files(f"{self.histories}/split={name}")]
-        dataset = ray.data.read_parquet(files, filesystem=workspace.filesystem, partitioning=None)
-        ids = [batch.column("user_id") for batch in _tables(dataset.select_columns(["user_id"]))]
-        check_unique_users(
-            pa.chunked_array([chunk for column in ids for chunk in column.chunks], pa.int64()), self.histories
+        files = {name: workspace.parquet_files(f"{self.histories}/split={name}") for name in names}
+        written = workspace.description(self.histories)["users"]
+        for name, paths in files.items():
+            _check_rows(workspace, f"{self.histories}/split={name}", paths, written[name])
+        return ray.data.read_parquet(
+            [path for paths in files.values() for path in paths], filesystem=workspace.filesystem, partitioning=None
         )
-        return dataset
 
 
 def prepare(settings: Settings, force: bool = False) -> Summary:
@@ -57,11 +70,12 @@ def prepare(settings: Settings, force: bool = False) -> Summary:
         WorkspaceError: the workspace cannot be written.
     """
     workspace = Workspace(settings.workspace)
-    version = version_of(settings.data, *_fingerprints(settings))
+    raw = _located(settings)
+    version = version_of(settings.data, *raw.fingerprints())
     if workspace.has(f"histories/{version}") and workspace.has(f"catalogue/{version}") and not force:
         return _summary(workspace, version, "already there")
     with ray_session(settings.cluster):
-        _write(workspace, version, settings)
+        _write(workspace, version, settings, raw)
     return _summary(workspace, version, "written")
 
 
@@ -76,13 +90,14 @@ def prepare_for_models(settings: Settings, data_version: str) -> Prepared:
         WorkspaceError: there is no such catalogue, or the workspace cannot be written.
     """
     workspace = Workspace(settings.workspace)
-    earlier, prints = prepared_as(workspace, data_version), _fingerprints(settings)
+    earlier, raw = prepared_as(workspace, data_version), _located(settings)
+    prints = raw.fingerprints()
     if version_of(settings.data, *prints) == data_version:
         return earlier
     version = version_of(settings.data, *prints, data_version)
     name = f"histories/{version}"
     if not workspace.has(name):
-        _write_histories(workspace, name, settings, earlier)
+        _write_histories(workspace, name, settings, raw, earlier)
     return replace(earlier, histories=name)
 
 
@@ -113,48 +128,73 @@ def prepared_as(workspace: Workspace, version: str) -> Prepared:
     return Prepared(version, dataset, catalogue, f"histories/{version}")
 
 
-def _write(workspace: Workspace, version: str, settings: Settings) -> None:
-    source = _open(settings)
-    grouped, total = _grouped(source, settings)
+def _check_rows(workspace: Workspace, name: str, paths: list[str], users: int) -> None:
+    """Raise an InputError unless some Parquet files of the workspace hold one row a user, by their footers."""
+
+    def rows(path: str) -> int:
+        with told(path):
+            return int(pq.read_metadata(path, filesystem=workspace.filesystem).num_rows)
+
+    found = sum(side_by_side(rows, paths))
+    if found != users:
+        raise InputError(
+            f"{workspace.uri}/{name} holds {found} rows in {len(paths)} files, and `prepare` wrote {users}, one a user: "
+            "a file was added, copied or lost there; make it anew with `dualrec prepare --force`"
+        )
+
+
+def _write(workspace: Workspace, version: str, settings: Settings, raw: _Raw) -> None:
+    source = open_source(raw.data, raw.items, settings.data, settings.cache)
+    grouped = _grouped(source, settings, workspace)
     counts = pa.concat_tables(
-        _tables(grouped.map_batches(item_counts, batch_format="pyarrow", batch_size=None)), promote_options="none"
+        _tables(grouped.histories.map_batches(item_counts, batch_format="pyarrow", batch_size=None)),
+        promote_options="none",
     )
     catalogue = build_catalogue(source.items, counts, settings.data.top_items)
-    histories, described = _kept(grouped, total, catalogue, settings)
+    histories, described = _kept(grouped, catalogue, settings)
     described |= {"data_settings": version_of(settings.data)}
     with workspace.writing(f"catalogue/{version}", described) as folder:
         workspace.write_table(catalogue, f"{folder}/part-0.parquet")
     _write_splits(workspace, f"histories/{version}", histories, described)
 
 
-def _write_histories(workspace: Workspace, name: str, settings: Settings, earlier: Prepared) -> None:
-    grouped, total = _grouped(_open(settings), settings)
-    histories, described = _kept(grouped, total, earlier.catalogue, settings)
+def _write_histories(workspace: Workspace, name: str, settings: Settings, raw: _Raw, earlier: Prepared) -> None:
+    source = open_source(raw.data, raw.items, settings.data, settings.cache)
+    grouped = _grouped(source, settings, workspace)
+    histories, described = _kept(grouped, earlier.catalogue, settings)
     _write_splits(workspace, name, histories, described | {"items_of": earlier.version})
 
 
-def _grouped(source: Source, settings: Settings) -> tuple[ray.data.Dataset, dict[str, int]]:
-    """One history a user, of all items, in memory, and their `_totals`."""
-    histories = (
-        read_interactions(source, settings.data)
-        .repartition(settings.data.shards, keys=["user_id"])
-        .map_batches(partial(build_histories, settings=settings.data), batch_format="pyarrow", batch_size=None)
-    ).materialize()
+class _Grouped(NamedTuple):
+    """One history a user, of all items, in memory, and their `_totals`; and the files that were left out."""
+
+    histories: ray.data.Dataset
+    total: dict[str, int]
+    skipped: tuple[str, ...]
+
+
+def _grouped(source: Source, settings: Settings, workspace: Workspace) -> _Grouped:
+    ray.data.DataContext.get_current().shuffle_input_batch_bytes = SHUFFLE_BATCH_BYTES
+    with readable(source, settings.data, workspace) as within_reach:
+        histories = (
+            read_interactions(within_reach, settings.data)
+            .repartition(settings.data.shards, keys=["user_id"])
+            .map_batches(partial(build_histories, settings=settings.data), batch_format="pyarrow", batch_size=None)
+        ).materialize()
     total = _totals(histories)
     if total["rows"] == total["later"]:
         when = f" before data.until ({settings.data.until})" if total["rows"] else ""
         raise InputError(f"{settings.data.source} holds no interaction{when}: there is nothing to learn from")
     _check_splits({name: total[name] for name in SPLITS}, settings)
-    return histories, total
+    return _Grouped(histories, total, within_reach.skipped)
 
 
-def _kept(
-    grouped: ray.data.Dataset, total: dict[str, int], catalogue: pa.Table, settings: Settings
-) -> tuple[ray.data.Dataset, dict[str, Any]]:
+def _kept(grouped: _Grouped, catalogue: pa.Table, settings: Settings) -> tuple[ray.data.Dataset, dict[str, Any]]:
     """The histories of the catalogue's items, in memory, and their description, which accounts for every row."""
+    total = grouped.total
     rows, distinct, users = total["rows"], total["distinct"], {name: total[name] for name in SPLITS}
     kept = catalogue.column("item_id").to_numpy()
-    histories = grouped.map_batches(
+    histories = grouped.histories.map_batches(
         keep_items, fn_kwargs={"kept": kept}, batch_format="pyarrow", batch_size=None
     ).materialize()
     in_histories = _totals(histories)["distinct"]
@@ -164,6 +204,7 @@ def _kept(
         "users": users,
         "items": len(catalogue),
         "items_without_year": without_year(catalogue),
+        "skipped_files": grouped.skipped,
         "interactions": {
             "read": rows,
             "kept": in_histories,
@@ -217,31 +258,9 @@ def _tables(dataset: ray.data.Dataset) -> list[pa.Table]:
     return list(dataset.iter_batches(batch_format="pyarrow", batch_size=None))
 
 
-def _open(settings: Settings) -> Source:
-    place, items = _places(settings)
-    return open_source(place, settings.data, items)
-
-
-def _places(settings: Settings) -> tuple[Path, Path | None]:
-    items = resolve_dataset(settings.data.items, settings.cache) if settings.data.items else None
-    return resolve_dataset(settings.data.source, settings.cache), items
-
-
-def _fingerprints(settings: Settings) -> tuple[list[tuple[str, int, str]], list[tuple[str, int, str]] | None]:
-    place, items = _places(settings)
-    return _fingerprint(place), _fingerprint(items) if items else None
-
-
-def _fingerprint(place: Path) -> list[tuple[str, int, str]]:
-    """Name, size and hash of both ends of each file: changes with the data, and is read in no time."""
-    files = sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
-    prints = []
-    for path in files:
-        with path.open("rb") as stream:
-            ends = stream.read(1 << 20)
-            stream.seek(max(path.stat().st_size - (1 << 20), 0))
-            prints.append((path.name, path.stat().st_size, sha256(ends + stream.read()).hexdigest()))
-    return prints
+def _located(settings: Settings) -> _Raw:
+    items = data_place(settings.data.items, settings.cache) if settings.data.items else None
+    return _Raw(data_place(settings.data.source, settings.cache), items)
 
 
 def _summary(workspace: Workspace, version: str, state: str) -> Summary:
@@ -249,6 +268,8 @@ def _summary(workspace: Workspace, version: str, state: str) -> Summary:
     lines: dict[str, object] = {"data set": made["dataset"], "version": f"{version} ({state})", "items": made["items"]}
     if made["items_without_year"]:
         lines["items without a year"] = made["items_without_year"]
+    if skipped := made["skipped_files"]:
+        lines["files skipped as corrupt"] = f"{len(skipped)}: {', '.join(skipped)}"
     lines |= {f"{split} users": count for split, count in made["users"].items()}
     lines |= {f"interactions {name}": count for name, count in made["interactions"].items()}
     places = {name: f"{workspace.uri}/{name}/{version}" for name in ("catalogue", "histories")}

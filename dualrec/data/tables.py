@@ -1,19 +1,23 @@
 """Users' own tables: interactions and items in Parquet or CSV, with columns of any name. Knows no MovieLens."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
+from dualrec.data.files import DataFile
 from dualrec.data.text import TextLayout
 from dualrec.data.titles import year_of
 from dualrec.errors import InputError
 from dualrec.settings import Columns
 
 
-def interaction_columns(path: Path, columns: Columns) -> list[tuple[str, str, pa.DataType]]:
+def interaction_columns(file: DataFile, columns: Columns) -> list[tuple[str, str, pa.DataType]]:
     """Our name, the table's name and the type of each column of interactions.
 
     Raises:
@@ -26,44 +30,53 @@ def interaction_columns(path: Path, columns: Columns) -> list[tuple[str, str, pa
     ]
     if columns.rating is not None:
         wanted.append(("rating", columns.rating, pa.float32()))
-    _require_columns(path, {ours: theirs for ours, theirs, _ in wanted})
+    _require_columns(file, {ours: theirs for ours, theirs, _ in wanted})
     return wanted
 
 
-def column_names(path: Path) -> list[str]:
+def column_names(file: DataFile) -> list[str]:
     """The columns of a Parquet or CSV file.
 
     Raises:
         InputError: the file is neither, or cannot be read.
     """
-    try:
-        if path.suffix == ".parquet":
-            return list(pq.read_schema(path).names)
-        if path.suffix == ".csv":
-            return list(pacsv.open_csv(path).schema.names)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    raise InputError(f"{path}: expected a .parquet or .csv file, or a MovieLens folder")
+    with _whole(file) as stream:
+        if file.suffix == ".parquet":
+            return list(pq.read_schema(stream).names)
+        if file.suffix == ".csv":
+            return list(pacsv.open_csv(stream).schema.names)
+    raise InputError(f"{file}: expected a .parquet or .csv file, or a MovieLens folder")
 
 
-def csv_layout(path: Path, columns: Columns) -> TextLayout:
+def csv_layout(file: DataFile, columns: Columns) -> TextLayout:
     """The layout of a CSV table of interactions with a header."""
-    return TextLayout(",", tuple(column_names(path)), True, tuple(interaction_columns(path, columns)))
+    return TextLayout(",", tuple(column_names(file)), True, tuple(interaction_columns(file, columns)))
 
 
-def read_row_group(path: Path, columns: Columns, group: int) -> pa.Table:
+def row_groups(file: DataFile) -> int:
+    """How many row groups a Parquet file has.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    with _whole(file) as stream:
+        return int(pq.ParquetFile(stream).num_row_groups)
+
+
+def read_row_group(file: DataFile, columns: Columns, group: int) -> pa.Table:
     """Read one row group of a Parquet table of interactions, with `line_offset`, the place of each row in the file.
 
     Raises:
         InputError: a column is missing, holds nulls, or cannot be cast; names file, row and column.
     """
-    file = pq.ParquetFile(path)
-    first = sum(file.metadata.row_group(earlier).num_rows for earlier in range(group))
-    wanted = interaction_columns(path, columns)
-    table = file.read_row_group(group, columns=[theirs for _, theirs, _ in wanted])
-    arrays = [_cast(table.column(theirs), kind, f"{path}, column '{theirs}'", first) for _, theirs, kind in wanted]
+    wanted = interaction_columns(file, columns)
+    with _whole(file, f", row group {group}") as stream:
+        parquet = pq.ParquetFile(stream)
+        first = sum(parquet.metadata.row_group(earlier).num_rows for earlier in range(group))
+        table = parquet.read_row_group(group, columns=[theirs for _, theirs, _ in wanted])
+    arrays = [_cast(table.column(theirs), kind, f"{file}, column '{theirs}'", first) for _, theirs, kind in wanted]
     result = pa.table(arrays, names=[ours for ours, _, _ in wanted])
-    return result.append_column("line_offset", pa.array(range(first, first + len(result)), pa.int64()))
+    return result.append_column("line_offset", pa.array(np.arange(first, first + len(result))))
 
 
 def read_item_table(path: Path, columns: Columns) -> pa.Table:
@@ -72,7 +85,7 @@ def read_item_table(path: Path, columns: Columns) -> pa.Table:
     Raises:
         InputError: a column is missing or of a kind that is not read, a value cannot be cast, or an id comes twice.
     """
-    _require_columns(path, {"item_id": columns.item_id, "title": columns.title})
+    _require_columns(DataFile.local(path), {"item_id": columns.item_id, "title": columns.title})
     table = pq.read_table(path) if path.suffix == ".parquet" else pacsv.read_csv(path)
     ids = _cast(table.column(columns.item_id), pa.int64(), f"{path}, column '{columns.item_id}'", 0)
     titles = _cast(table.column(columns.title), pa.string(), f"{path}, column '{columns.title}'", 0)
@@ -87,12 +100,22 @@ def read_item_table(path: Path, columns: Columns) -> pa.Table:
     )
 
 
-def _require_columns(path: Path, named: dict[str, str]) -> None:
-    there = column_names(path)
+@contextmanager
+def _whole(file: DataFile, part: str = "") -> Iterator[pa.NativeFile]:
+    """The file, to be read in the block; what Arrow cannot make sense of is told as the file's fault."""
+    try:
+        with file.reading() as stream:
+            yield stream
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{file}{part} cannot be read: {error}") from error
+
+
+def _require_columns(file: DataFile, named: dict[str, str]) -> None:
+    there = column_names(file)
     for ours, theirs in named.items():
         if theirs not in there:
             raise InputError(
-                f"{path}: there is no column '{theirs}' among {there}; name yours with --set data.columns.{ours}=NAME"
+                f"{file}: there is no column '{theirs}' among {there}; name yours with --set data.columns.{ours}=NAME"
             )
 
 

@@ -6,10 +6,11 @@ A range owns the lines that begin in it, so that ranges read in parallel give ev
 import io
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
-import pyarrow.fs as pafs
 
+from dualrec.data.files import DataFile
 from dualrec.errors import InputError
 
 FILE_STRIDE = 1 << 44  # positions of one file: 16 TiB of text
@@ -52,9 +53,9 @@ def byte_ranges(path: str, size: int, block_bytes: int) -> list[tuple[int, int]]
     return [(start, min(start + block_bytes, size)) for start in range(0, size, block_bytes)]
 
 
-def read_range(filesystem: pafs.FileSystem, path: str, start: int, end: int) -> tuple[bytes, int]:
+def read_range(file: DataFile, start: int, end: int) -> tuple[bytes, int]:
     """Return the whole lines that begin in [start, end), and the offset of the first of them."""
-    with filesystem.open_input_file(path) as stream:
+    with file.reading() as stream:
         size = stream.size()
         first = 0 if start == 0 else _next_line(stream, start - 1, size)
         last = size if end >= size else _next_line(stream, end - 1, size)
@@ -91,12 +92,12 @@ def parse_range(layout: TextLayout, data: bytes, offset: int) -> pa.Table:
     except pa.ArrowInvalid as error:
         raise _first_bad_line(layout, data, skip, error) from error
     table = table.rename_columns([ours for ours, _, _ in layout.wanted])
-    return table.append_column("line_offset", pa.array(range(offset, offset + len(table)), pa.int64()))
+    return table.append_column("line_offset", pa.array(np.arange(offset, offset + len(table))))
 
 
-def line_number(filesystem: pafs.FileSystem, path: str, offset: int) -> int:
+def line_number(file: DataFile, offset: int) -> int:
     """The number, from 1, of the line that begins at a byte offset. Reads all before it: for error messages."""
-    with filesystem.open_input_stream(path) as stream:
+    with file.reading() as stream:
         lines, left = 1, offset
         while left > 0 and (block := stream.read(min(left, 1 << 22))):
             lines += block.count(b"\n")
@@ -109,14 +110,14 @@ def lines_before(layout: TextLayout, offset: int) -> int:
     return 1 if layout.header and offset == 0 else 0
 
 
-def check_header(filesystem: pafs.FileSystem, path: str, layout: TextLayout) -> None:
+def check_header(file: DataFile, layout: TextLayout) -> None:
     """Raise an InputError unless the first line of a file names the columns of its layout."""
-    with filesystem.open_input_stream(path) as stream:
+    with file.reading() as stream:
         first = stream.read(1 << 16).split(b"\n", 1)[0].decode("utf-8-sig", "replace").strip()
     found = tuple(name.strip('"') for name in first.split(layout.separator))
     if found != layout.columns:
         expected = layout.separator.join(layout.columns)
-        raise InputError(f"{path}, line 1: expected the header {expected!r}, found {first[:120]!r}")
+        raise InputError(f"{file}, line 1: expected the header {expected!r}, found {first[:120]!r}")
 
 
 def _next_line(stream: pa.NativeFile, offset: int, size: int) -> int:

@@ -1,9 +1,7 @@
 import numpy as np
 import pyarrow as pa
-import pytest
 
-from dualrec.data.histories import build_histories, check_unique_users, item_counts, keep_items
-from dualrec.errors import InputError
+from dualrec.data.histories import build_histories, item_counts, keep_items
 from dualrec.schemas import INTERACTIONS
 from dualrec.settings import DataSettings
 from tests.conftest import histories_table
@@ -43,12 +41,6 @@ def test_a_user_whose_items_are_all_left_out_keeps_an_empty_history() -> None:
 def test_only_training_users_are_counted() -> None:
     both = pa.concat_tables([histories_table({1: [1, 2], 2: [2]}), histories_table({3: [1, 2, 3]}, "test")])
     assert item_counts(both).to_pylist() == [{"item_id": 1, "count": 1}, {"item_id": 2, "count": 2}]
-
-
-def test_users_in_several_rows_are_named() -> None:
-    check_unique_users(pa.chunked_array([[1, 2], [3]]), "histories")
-    with pytest.raises(InputError, match=r"2 user ids stand in several rows \(2, 5\)"):
-        check_unique_users(pa.chunked_array([[5, 2, 1], [2, 5]]), "histories")
 
 
 def test_what_happens_at_the_moment_or_later_is_left_out_and_counted(random: np.random.Generator) -> None:

@@ -2,13 +2,14 @@ from pathlib import Path
 
 import pytest
 
+from dualrec.data.files import data_place
 from dualrec.data.movielens import GENRES, find_shape, read_item_table
 from dualrec.errors import InputError
 
 
 def _items(folder: Path) -> list[dict[str, object]]:
-    shape, _, items = find_shape(folder)
-    return read_item_table(shape, items).to_pylist()
+    shape, _, items = find_shape(data_place(str(folder), "cache"))
+    return read_item_table(shape, Path(items.path)).to_pylist()
 
 
 def test_the_100k_shape_in_latin_1(tmp_path: Path) -> None:
@@ -65,7 +66,7 @@ def test_a_bad_item_line_is_named(tmp_path: Path, movies: str, said: str) -> Non
 
 def test_half_a_data_set_and_no_data_set_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is no MovieLens folder"):
-        find_shape(tmp_path)
+        find_shape(data_place(str(tmp_path), "cache"))
     (tmp_path / "ratings.dat").write_text("1::1::5::100\n")
     with pytest.raises(InputError, match=r"holds ratings.dat but no movies.dat"):
-        find_shape(tmp_path)
+        find_shape(data_place(str(tmp_path), "cache"))

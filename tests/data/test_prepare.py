@@ -134,14 +134,16 @@ def test_a_title_without_a_year_is_kept_without_one(tmp_path: Path, settings_for
     assert next(row["year"] for row in catalogue if row["item_id"] == 3) is None
 
 
-def test_a_user_in_two_rows_of_the_histories_is_named(movielens: Path, settings_for: SettingsFor) -> None:
+def test_a_copied_file_of_histories_is_noticed(movielens: Path, settings_for: SettingsFor) -> None:
     settings = settings_for(f"data.source={movielens}")
     prepare(settings)
     workspace = Workspace(settings.workspace)
     data = prepared(workspace, settings)
     first = workspace.parquet_files(f"{data.histories}/split=train")[0]
     pq.write_table(pq.read_table(first, partitioning=None), Path(first).with_name("copy.parquet"))
-    with pytest.raises(InputError, match="user ids stand in several rows"):
+    with pytest.raises(
+        InputError, match=r"split=train holds \d+ rows in \d files, and `prepare` wrote \d+, one a user"
+    ):
         data.read_histories(workspace, "train")
 
 
@@ -150,3 +152,43 @@ def test_equal_times_keep_the_order_of_the_file(tmp_path: Path, settings_for: Se
     settings = settings_for(f"data.source={write_movielens_1m(tmp_path / 'm', ratings, numbered_movies(3))}")
     prepare(settings)
     assert set(map(tuple, _histories(settings).values())) == {(3, 1, 2)}
+
+
+def _own_tables(folder: Path, files: int) -> list[str]:
+    """Interactions in so many Parquet files, users spread over all of them, and the settings that name them."""
+    (folder / "views").mkdir()
+    names = ("user_id", "item_id", "rating", "timestamp")
+    rows = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in cyclic_ratings(60, 12, 9)])
+    for number in range(files):
+        pq.write_table(rows.take(list(range(number, len(rows), files))), folder / f"views/part-{number:03d}.parquet")
+    titles = [title for title, _ in numbered_movies(12).values()]
+    pq.write_table(pa.table({"item_id": range(1, 13), "title": titles}), folder / "films.parquet")
+    return [f"data.source={folder / 'views'}", f"data.items={folder / 'films.parquet'}"]
+
+
+def _corrupt(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[4:60] = b"\xff" * 56  # pages, not the footer: only reading the rows shows it
+    file.write_bytes(content)
+
+
+def test_one_corrupt_file_among_hundreds_is_named_and_nothing_is_written(
+    tmp_path: Path, settings_for: SettingsFor
+) -> None:
+    settings = settings_for(*_own_tables(tmp_path, 200))
+    _corrupt(tmp_path / "views/part-117.parquet")
+    with pytest.raises(InputError, match=r"part-117.parquet, row group 0 cannot be read"):
+        prepare(settings)
+    assert not Workspace(settings.workspace).folders("histories")
+    assert not Workspace(settings.workspace).folders("catalogue")
+
+
+@pytest.mark.parametrize("harm", [_corrupt, lambda file: file.write_text("not parquet")], ids=["pages", "footer"])
+def test_a_corrupt_file_is_skipped_where_that_is_asked_for(
+    tmp_path: Path, settings_for: SettingsFor, harm: Callable[[Path], object]
+) -> None:
+    settings = settings_for(*_own_tables(tmp_path, 6), "data.corrupt_files=skip")
+    harm(tmp_path / "views/part-002.parquet")
+    summary = prepare(settings)
+    assert summary.lines["interactions read"] == 540 - 90
+    assert summary.lines["files skipped as corrupt"] == f"1: {tmp_path / 'views/part-002.parquet'}"

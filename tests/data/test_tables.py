@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dualrec.data.catalogue import build_catalogue
+from dualrec.data.files import DataFile
 from dualrec.data.tables import csv_layout, interaction_columns, read_item_table, read_row_group
 from dualrec.errors import InputError
 from dualrec.settings import Columns
@@ -20,7 +21,7 @@ def test_a_parquet_table_with_names_and_times_of_its_own(tmp_path: Path) -> None
     path = tmp_path / "views.parquet"
     at = [datetime(2020, 1, 1, tzinfo=UTC), datetime(2020, 1, 2, tzinfo=UTC)]
     pq.write_table(pa.table({"member": [1, 2], "film": pa.array([7, 8], pa.int32()), "at": at}), path)
-    table = read_row_group(path, OWN, 0)
+    table = read_row_group(DataFile.local(path), OWN, 0)
     assert table.column("item_id").to_pylist() == [7, 8]
     assert table.column("timestamp").to_pylist() == [moment.timestamp() for moment in at]
 
@@ -29,14 +30,14 @@ def test_a_missing_column_is_named_with_the_setting_that_mends_it(tmp_path: Path
     path = tmp_path / "views.csv"
     path.write_text("member,movie,at\n1,2,3\n")
     with pytest.raises(InputError, match=r"no column 'film' .*--set data.columns.item_id=NAME"):
-        csv_layout(path, OWN)
+        csv_layout(DataFile.local(path), OWN)
 
 
 def test_an_empty_value_is_named_with_its_row(tmp_path: Path) -> None:
     path = tmp_path / "views.parquet"
     pq.write_table(pa.table({"member": [1, None], "film": [7, 8], "at": [1, 2]}), path)
     with pytest.raises(InputError, match="column 'member', row 2: is empty"):
-        read_row_group(path, OWN, 0)
+        read_row_group(DataFile.local(path), OWN, 0)
 
 
 def test_items_with_joined_or_listed_genres(tmp_path: Path) -> None:
@@ -58,7 +59,7 @@ def test_a_file_that_is_no_table_is_named(tmp_path: Path) -> None:
     path = tmp_path / "views.parquet"
     path.write_text("not parquet")
     with pytest.raises(InputError, match="views.parquet cannot be read"):
-        interaction_columns(path, OWN)
+        interaction_columns(DataFile.local(path), OWN)
 
 
 class _Runs:

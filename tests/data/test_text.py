@@ -1,11 +1,11 @@
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.fs as pafs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dualrec.data.files import DataFile
 from dualrec.data.movielens import SHAPES
 from dualrec.data.text import LineError, byte_ranges, line_number, parse_range, read_range
 
@@ -23,7 +23,7 @@ def test_byte_ranges_give_every_line_once_and_in_order(
     text = "\n".join(str(number % 10) * length for number, length in enumerate(lengths)) + "\n" * last_newline
     path = tmp_path_factory.mktemp("ranges") / "file"
     path.write_text(text)
-    pieces = [read_range(pafs.LocalFileSystem(), str(path), *ends)[0] for ends in byte_ranges("f", len(text), block)]
+    pieces = [read_range(DataFile.local(path), *ends)[0] for ends in byte_ranges("f", len(text), block)]
     assert b"".join(pieces).decode() == text
 
 
@@ -53,7 +53,7 @@ def test_a_bad_line_is_named_with_its_field(line: bytes, said: str) -> None:
 def test_lines_are_counted_from_an_offset(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"a\nbb\nccc\n")
-    assert [line_number(pafs.LocalFileSystem(), str(path), offset) for offset in (0, 2, 5)] == [1, 2, 3]
+    assert [line_number(DataFile.local(path), offset) for offset in (0, 2, 5)] == [1, 2, 3]
 
 
 def test_an_empty_block_gives_no_rows_of_the_right_types() -> None:
