@@ -13,7 +13,7 @@ PROJECT := .venv/project-$(firstword $(shell cksum < pyproject.toml))
 PIP := DS_BUILD_OPS=0 PIP_CONSTRAINT=requirements/build.txt PIP_BUILD_CONSTRAINT=requirements/build.txt \
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --use-pep517 --no-deps
 
-.PHONY: help run test chaos lint install clean
+.PHONY: help run test chaos bench docs lint install clean
 .DELETE_ON_ERROR:
 
 help: ## Say what there is to make (this)
@@ -27,6 +27,12 @@ test: lint ## Check the code, then run every test
 
 chaos: install ## Kill the nightly job at every point, and see that the next run mends it: a minute or two for each
 	$(BIN)/python -m pytest -m chaos
+
+bench: install ## Run every benchmark and write docs/benchmarks.md: two hours, on a machine that does nothing else
+	$(BIN)/python scripts/bench.py
+
+docs: install ## Write the pages that are made from the code: docs/settings.md
+	$(BIN)/python scripts/make_settings_reference.py
 
 lint: install ## Check style, layout and types
 	$(BIN)/ruff check .

@@ -30,7 +30,7 @@ JOBS = {
         "dualrec.nightly.nightly:nightly",
         "Publish one night whole or not at all: score users whose history, models or settings changed, carry the others' "
         "lists over, verify, judge by the gates, commit. The same command again goes on where it stopped, or says that it "
-        "is done. Exits with 3 where a gate failed, with 4 where another driver is at work.",
+        "is done. Exits with 2 where a setting or the data is wrong, with 3 where a gate failed, with 4 where another driver is at work.",
     ),
     "fit-baselines": (
         "dualrec.evaluation.fitting:fit_baselines",

@@ -10,9 +10,13 @@ class DualrecError(Exception):
 class SettingsError(DualrecError, ValueError):
     """A settings file or a `--set` holds an unknown key or a value that is not allowed."""
 
+    exit_code = 2
+
 
 class InputError(DualrecError, ValueError):
     """Data that came from outside is not what it should be: names the file, the line or the field."""
+
+    exit_code = 2
 
 
 class AssetError(DualrecError):

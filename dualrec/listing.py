@@ -44,11 +44,13 @@ def lists_of(
     traces: ray.data.Dataset, models: Models, settings: Settings, run_date: date, weight: float
 ) -> ray.data.Dataset:
     """The lists (schema RECOMMENDATIONS) of the users of some traces."""
-    writer = ListWriter(
-        models.catalogue, models.embeddings, settings.ranking.preset, weight, settings.ranking.length, run_date
+    ranking = {"preset": settings.ranking.preset, "weight": weight, "length": settings.ranking.length}
+    return traces.map_batches(
+        _lists,
+        fn_kwargs={"known": list(models.stored.values()), **ranking, "run_date": run_date},
+        batch_format="pyarrow",
+        batch_size=USERS_A_BATCH,
     )
-    shared = ray.put(writer)
-    return traces.map_batches(_lists, fn_kwargs={"writer": [shared]}, batch_format="pyarrow", batch_size=USERS_A_BATCH)
 
 
 def with_pseudonyms(traces: ray.data.Dataset, salt: bytes | None) -> ray.data.Dataset:
@@ -75,8 +77,8 @@ def outcome(traces: pa.Table) -> dict[str, Any]:
     }
 
 
-def _lists(traces: pa.Table, writer: list["ray.ObjectRef[ListWriter]"]) -> pa.Table:
-    return ray.get(writer[0])(traces)
+def _lists(traces: pa.Table, known: list["ray.ObjectRef[Any]"], **ranking: Any) -> pa.Table:
+    return ListWriter(*ray.get(known), **ranking)(traces)
 
 
 def _hashed(traces: pa.Table, salt: list["ray.ObjectRef[bytes]"]) -> pa.Table:

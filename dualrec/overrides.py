@@ -115,7 +115,7 @@ def explained(error: ValidationError, settings: type[BaseModel], config: str | N
 
 def _may_hold_a_key(location: tuple[int | str, ...]) -> bool:
     """Whether somebody may have put a key there, or a salt, in place of the name of its variable."""
-    return "endpoint" in location or any(str(part).endswith("_env") for part in location)
+    return not {"endpoint", "tracking"}.isdisjoint(location) or any(str(part).endswith("_env") for part in location)
 
 
 def _shown(value: object) -> str:

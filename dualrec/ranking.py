@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from dualrec.data.catalogue import numbers_among
 from dualrec.schemas import RECOMMENDATIONS
 
 Source = Literal["sequence", "language", "both"]
@@ -132,10 +133,10 @@ def _best_weight(gains: dict[float, np.ndarray], weights: tuple[float, ...], use
 
 
 class ListWriter:
-    """Turns traces into rows of the recommendations table.
+    """Turns traces into rows of the recommendations table. Made in no time, whatever the catalogue.
 
     Args:
-        catalogue: schema CATALOGUE.
+        catalogue: schema CATALOGUE, ordered by item_id.
         embeddings: float32 (N, d), unit vectors in the order of the catalogue; they tell what a movie rests on.
         preset: paper or fused, with its weight.
     """
@@ -143,23 +144,33 @@ class ListWriter:
     def __init__(
         self, catalogue: pa.Table, embeddings: np.ndarray, preset: str, weight: float, length: int, run_date: date
     ) -> None:
-        self.items = {row["item_id"]: row for row in catalogue.to_pylist()}
-        self.row_of = {item_id: row for row, item_id in enumerate(self.items)}
+        self.catalogue, self.item_ids = catalogue, catalogue.column("item_id").to_numpy()
         self.embeddings, self.preset, self.weight, self.length = embeddings, preset, weight, length
         self.run_date = run_date
 
     def __call__(self, traces: pa.Table) -> pa.Table:
         """The lists of a batch of traces (schema TRACES): schema RECOMMENDATIONS."""
-        rows = [row for trace in traces.to_pylist() for row in self._rows(trace)]
+        asked = traces.to_pylist()
+        lists = [self._list(trace) for trace in asked]
+        items = self._items({place.item_id for places in lists for place in places if place.item_id is not None})
+        rows = [row for trace, places in zip(asked, lists, strict=True) for row in self._rows(trace, places, items)]
         return pa.Table.from_pylist(rows, schema=RECOMMENDATIONS)
 
-    def _rows(self, trace: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    def _list(self, trace: dict[str, Any]) -> list[Ranked]:
         if self.preset == "paper":
-            places = paper_list(trace, self.length)
-        else:
-            places = fused_list(trace, self.weight, self.length)
+            return paper_list(trace, self.length)
+        return fused_list(trace, self.weight, self.length)
+
+    def _items(self, item_ids: set[int]) -> dict[int, dict[str, Any]]:
+        """What the catalogue says of some items."""
+        rows = numbers_among(self.item_ids, np.array(sorted(item_ids), np.int64)) - 1
+        return {row["item_id"]: row for row in self.catalogue.take(rows).to_pylist()}
+
+    def _rows(
+        self, trace: dict[str, Any], places: list[Ranked], items: dict[int, dict[str, Any]]
+    ) -> Iterator[dict[str, Any]]:
         for rank, place in enumerate(places, start=1):
-            item = {} if place.item_id is None else self.items[place.item_id]
+            item = {} if place.item_id is None else items[place.item_id]
             yield {
                 "run_date": self.run_date,
                 "user_id": trace["user_id"],
@@ -175,11 +186,12 @@ class ListWriter:
 
     def _because(self, item_id: int | None, history: list[int], most: int = 3) -> list[int]:
         """The watched movies whose titles are closest to the item's, among the twenty most recent."""
-        recent = [item for item in history[-20:] if item in self.row_of]
-        if item_id is None or not recent:
+        if item_id is None:
             return []
-        closeness = self.embeddings[[self.row_of[item] for item in recent]] @ self.embeddings[self.row_of[item_id]]
-        return [recent[place] for place in np.argsort(-closeness, kind="stable")[:most]]
+        rows = numbers_among(self.item_ids, np.array([*history[-20:], item_id], np.int64)) - 1
+        recent, row = rows[:-1][rows[:-1] >= 0], rows[-1]
+        closeness = self.embeddings[recent] @ self.embeddings[row]
+        return self.item_ids[recent[np.argsort(-closeness, kind="stable")[:most]]].tolist()
 
 
 def _new_titles(trace: dict[str, Any]) -> Iterator[tuple[int | None, str, float]]:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dualrec.data.prepare import Prepared, prepared
+from dualrec.data.sample import at_most
 from dualrec.errors import DualrecError
 from dualrec.fusion import calibration_requests
 from dualrec.language.titles import one_line
@@ -39,7 +40,8 @@ def recommend(settings: Settings, force: bool = False) -> Summary:
     run_date, salt = night_of(settings), salt_of(settings.recommend.trace_salt_env)
     data = prepared(workspace, settings)
     hashed = () if salt is None else ("hashed users",)  # a run without them must not pass for one with them
-    run_id = version_of(scoring_version(data, settings), settings.ranking, settings.recommend.split, *hashed)
+    sample = (f"{settings.recommend.max_users} users",) if settings.recommend.max_users else ()
+    run_id = version_of(scoring_version(data, settings), settings.ranking, settings.recommend.split, *sample, *hashed)
     place = f"run_date={run_date}/run_id={run_id}"
     state = "already there"
     if not workspace.has(f"recommendations/{place}") or force:
@@ -53,7 +55,8 @@ def _write(
     workspace: Workspace, data: Prepared, settings: Settings, run_date: date, place: str, salt: bytes | None
 ) -> None:
     models = load_models(workspace, data, settings)
-    histories = data.read_histories(workspace, settings.recommend.split)
+    asked = settings.recommend
+    histories = at_most(data.read_histories(workspace, asked.split), asked.max_users, settings.data.seed)
     users = histories.count()
     decoding = settings.language.decoding
     requests = histories.map_batches(

@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,21 +12,21 @@ import ray.data
 from ray.actor import ActorHandle
 from ray.data import ActorPoolStrategy
 
-from dualrec.assets.fetch import resolve_model
+from dualrec.assets.nodes import ModelPlace
 from dualrec.data.catalogue import titles_of, with_titles
 from dualrec.data.prepare import Prepared
+from dualrec.embeddings import title_embeddings
 from dualrec.errors import SettingsError
 from dualrec.language.artefact import tuned_name
 from dualrec.language.endpoint import generate_at_endpoint
 from dualrec.language.generate import generate
 from dualrec.language.models import ServedModel, check_ranking, check_room_on_cpus, decodings_of
 from dualrec.language.serving import served_model
+from dualrec.replicas import prompt_replicas, rerank_replicas, sequence_replicas
 from dualrec.sequence.artefact import WEIGHTS, sequence_name, sequence_version
-from dualrec.session import largest_node_gib
+from dualrec.session import cluster_gpus, largest_node_gib
 from dualrec.settings import LanguageSettings, SequenceSettings, Settings, version_of
 from dualrec.workspace import Workspace
-
-VECTORS = "vectors.npy"
 
 
 @dataclass(frozen=True)
@@ -36,19 +34,19 @@ class Models:
     """All that scoring needs, loaded once by the driver and shared with the actors.
 
     Attributes:
-        embeddings: float32 (N, d), unit vectors of the catalogue's titles, in its order.
+        embeddings: float32 (N, d) in the object store, unit vectors of the catalogue's titles, in its order.
     """
 
     catalogue: pa.Table
     sequence_weights: bytes
     language: ServedModel
-    encoder_folder: Path
-    embeddings: np.ndarray
+    encoder: ModelPlace
+    embeddings: "ray.ObjectRef[np.ndarray]"
 
     @cached_property
     def stored(self) -> dict[str, "ray.ObjectRef[Any]"]:
         """The catalogue and its embeddings in the object store, once for all actors."""
-        return {"catalogue": ray.put(self.catalogue), "embeddings": ray.put(self.embeddings)}
+        return {"catalogue": ray.put(self.catalogue), "embeddings": self.embeddings}
 
 
 def scoring_version(data: Prepared, settings: Settings) -> str:
@@ -75,15 +73,14 @@ def load_models(workspace: Workspace, data: Prepared, settings: Settings) -> Mod
     if not settings.language.engine.use_gpu:
         check_room_on_cpus(settings.language.model, largest_node_gib())
     language = served_with_precision(workspace, data, settings)
-    if settings.language.mode == "rank":
-        ray.get(_check_labels.options(num_cpus=0.1).remote(str(language.folder), settings.language.rank_candidates))
-    encoder_folder = resolve_model(settings.rerank.model, settings.cache)
+    encoder = ModelPlace.named(settings.rerank.model, settings.cache)
+    ray.get(_check.options(num_cpus=0.1).remote(language, encoder, settings.language))
     embeddings = title_embeddings(workspace, data, settings)
     return Models(
         data.catalogue,
         workspace.read_bytes(f"{name}/{WEIGHTS}"),
         language,
-        encoder_folder,
+        encoder,
         embeddings,
     )
 
@@ -95,40 +92,12 @@ def served_with_precision(workspace: Workspace, data: Prepared, settings: Settin
 
     Raises:
         WorkspaceError: it has not been fine-tuned as it should be.
-        AssetError: it cannot be had.
+        SettingsError: it is served at an endpoint, and should be fine-tuned.
     """
     model, engine = served_model(workspace, data, settings), settings.language.engine
     if settings.language.dtype != "auto" or engine.use_gpu:
         return replace(model, dtype=settings.language.dtype)
     return replace(model, dtype=ray.get(_precision.options(num_cpus=engine.cpus).remote()))
-
-
-def title_embeddings(workspace: Workspace, data: Prepared, settings: Settings) -> np.ndarray:
-    """Unit vectors float32 (N, d) of the catalogue's titles, computed once and kept as an artefact. Needs a Ray session.
-
-    Raises:
-        AssetError: the sentence encoder cannot be had.
-    """
-    name = f"models/embeddings/{version_of(data.version, settings.rerank.model)}"
-    if not workspace.has(name):
-        vectors = title_vectors(data.catalogue.column("title").to_pylist(), settings)
-        made = {"data_version": data.version, "model": settings.rerank.model}
-        with (
-            workspace.writing(name, made) as folder,
-            workspace.filesystem.open_output_stream(f"{folder}/{VECTORS}") as file,
-        ):
-            np.save(file, vectors, allow_pickle=False)
-    return np.asarray(np.load(BytesIO(workspace.read_bytes(f"{name}/{VECTORS}")), allow_pickle=False))
-
-
-def title_vectors(titles: list[str], settings: Settings) -> np.ndarray:
-    """Unit vectors float32 (n, d) of any titles, computed in a Ray task.
-
-    Raises:
-        AssetError: the sentence encoder cannot be had.
-    """
-    folder = str(resolve_model(settings.rerank.model, settings.cache))
-    return np.asarray(ray.get(_embed.options(num_cpus=settings.rerank.cpus).remote(folder, titles)))
 
 
 def score(
@@ -144,8 +113,8 @@ def score(
     return _through(
         answered,
         _TraceActor,
-        {"folder": str(models.encoder_folder), **models.stored, "settings": settings, "counter": counter},
-        settings.rerank.replicas,
+        {"encoder": models.encoder, **models.stored, "settings": settings, "counter": counter},
+        rerank_replicas(settings, cluster_gpus()),
         num_cpus=settings.rerank.cpus,
     )  # fmt: skip
 
@@ -160,7 +129,7 @@ def prompted(requests: ray.data.Dataset, models: Models, settings: Settings) -> 
         _SequenceActor,
         {"weights": ray.put(models.sequence_weights), "settings": settings.sequence,
          "use_gpu": settings.recommend.sequence_use_gpu},
-        settings.recommend.sequence_replicas,
+        sequence_replicas(settings, cluster_gpus()),
         num_cpus=settings.recommend.sequence_cpus,
         **({"num_gpus": 0.1} if settings.recommend.sequence_use_gpu else {}),
     )  # fmt: skip
@@ -168,7 +137,7 @@ def prompted(requests: ray.data.Dataset, models: Models, settings: Settings) -> 
         sequenced,
         _PromptActor,
         {"model": models.language, "settings": settings.language, **models.stored},
-        1,
+        prompt_replicas(settings, cluster_gpus()),
         num_cpus=0.1,
     )  # fmt: skip
 
@@ -176,7 +145,7 @@ def prompted(requests: ray.data.Dataset, models: Models, settings: Settings) -> 
 def _answered(
     requests: ray.data.Dataset, models: Models, settings: LanguageSettings, counter: ActorHandle | None
 ) -> ray.data.Dataset:
-    if models.language.folder is None:
+    if models.language.place is None:
         return generate_at_endpoint(requests, models.language.preset, settings)
     return generate(requests, models.language, settings, counter)
 
@@ -193,7 +162,7 @@ def _through(
         fn_constructor_kwargs=arguments,
         batch_size=None,  # a block as it comes: nothing waits for others to fill a batch
         batch_format="pyarrow",
-        compute=ActorPoolStrategy(size=replicas),
+        compute=ActorPoolStrategy(min_size=1, max_size=replicas),
         **resources,
     )
 
@@ -206,18 +175,15 @@ def _precision() -> str:
 
 
 @ray.remote
-def _check_labels(model_folder: str, candidates: int) -> None:
+def _check(language: ServedModel, encoder: ModelPlace, settings: LanguageSettings) -> None:
+    """Find out before actors are started that the models can be had, and rank as many items as they should."""
     from dualrec.language.labels import label_tokens
     from dualrec.language.tokens import tokenizer_of
 
-    label_tokens(tokenizer_of(model_folder), candidates)
-
-
-@ray.remote
-def _embed(model_folder: str, titles: list[str]) -> np.ndarray:
-    from dualrec.language.rerank import catalogue_embeddings
-
-    return catalogue_embeddings(model_folder, titles)
+    encoder.folder()
+    folder = language.place.folder() if language.place else None
+    if folder and settings.mode == "rank":
+        label_tokens(tokenizer_of(str(folder)), settings.rank_candidates)
 
 
 class _SequenceActor:
@@ -249,10 +215,10 @@ class _PromptActor:
         table = ray.get(catalogue)
         titles = titles_of(table)
         self.steps: list[Callable[[pa.Table], pa.Table]]
-        if model.folder is None:
+        if model.place is None:
             self.steps = [MessagesBuilder(settings, titles)]
             return
-        build = PromptBuilder(str(model.folder), model.preset, settings, titles)
+        build = PromptBuilder(str(model.place.folder()), model.preset, settings, titles)
         if settings.mode == "rank":
             self.steps = [build, LabelLimits(build.tokenizer, settings.rank_candidates)]
             return
@@ -268,7 +234,7 @@ class _PromptActor:
 class _TraceActor:
     def __init__(
         self,
-        folder: str,
+        encoder: ModelPlace,
         catalogue: "ray.ObjectRef[pa.Table]",
         embeddings: "ray.ObjectRef[np.ndarray]",
         settings: Settings,
@@ -283,7 +249,9 @@ class _TraceActor:
         if settings.language.mode == "rank":
             self.read = CandidateOrder(*known)
         else:
-            self.read = Reranker(folder, *known, settings.rerank.fuzzy_threshold, settings.language.titles)
+            self.read = Reranker(
+                str(encoder.folder()), *known, settings.rerank.fuzzy_threshold, settings.language.titles
+            )
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         traces = self.read(batch)

@@ -17,6 +17,11 @@ from dualrec.storage import advice, plain
 
 _RAISED = re.compile(r"^dualrec\.errors\.(\w+): (.*?)(?=\n\n|\Z)", re.DOTALL | re.MULTILINE)
 _STORE_FAILED = re.compile(r"^OSError: (.*(?:AWS Error|No space left on device).*)$", re.MULTILINE)
+FULL_DISK = (
+    "the disk of a node is full: Ray keeps there what does not fit into its memory (in /tmp/ray, unless it was started with "
+    "--object-spilling-directory). Make room there, or give Ray a larger disk, more memory or more nodes, and run the same "
+    "command again; nothing was written that a job would take for whole"
+)
 
 
 @contextmanager
@@ -30,6 +35,7 @@ def ray_session(settings: ClusterSettings) -> Iterator[None]:
             yield
         return
     address = settings.address or os.environ.get("RAY_ADDRESS") or "local"
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of tasks that fail beside the one whose error is raised
     options = {"num_cpus": settings.cpus} if address == "local" and settings.cpus else {}
     ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **options)
     _show_progress_where_it_can_be_seen()
@@ -38,6 +44,11 @@ def ray_session(settings: ClusterSettings) -> Iterator[None]:
             yield
     finally:
         ray.shutdown()
+
+
+def cluster_gpus() -> float:
+    """GPUs of the cluster as it is now."""
+    return float(ray.cluster_resources().get("GPU", 0.0))
 
 
 def largest_node_gib() -> float:
@@ -53,6 +64,8 @@ def _show_progress_where_it_can_be_seen() -> None:
     context.enable_progress_bars = sys.stderr.isatty()
     context.issue_detectors_config.detectors = []
     logging.getLogger("ray.data").setLevel(logging.WARNING)
+    for raised_too in ("exceptions", "_internal.execution.streaming_executor_state"):
+        logging.getLogger(f"ray.data.{raised_too}").setLevel(logging.CRITICAL)
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # it warns that there are no bars
 
 
@@ -61,6 +74,8 @@ def user_errors() -> Iterator[None]:
     """Raise the DualrecError that an error of Ray carries, where it carries one."""
     try:
         yield
+    except ray.exceptions.OutOfDiskError as error:  # a task's error is one too, where that is its cause
+        raise DualrecError(FULL_DISK) from error
     except ray.exceptions.RayTaskError as error:
         found = _raised_in_worker(error)
         if found is None:

@@ -8,10 +8,11 @@ or shown here.
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlparse
 
 import pyarrow.fs as pafs
@@ -20,9 +21,12 @@ from dualrec.errors import WorkspaceError
 from dualrec.keys import without_key
 
 ATTEMPTS = 7  # with the growing pauses of the AWS clients, 10 to 30 s: longer, and a wrong endpoint is told too late
+READERS = 16  # calls that wait for a store at the same time
 ANSWER_S = 10  # that a connection may be silent before the request is sent anew
 PRECONDITION_FAILED, CONFLICT = 412, 409
 
+_Value = TypeVar("_Value")
+_Result = TypeVar("_Result")
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _COLOURS = re.compile("\x1b\\[[0-9;]*m")
 _TREE = re.compile("[↳│└├─]")
@@ -166,6 +170,12 @@ def _put_s3(path: str, content: bytes) -> bool:
     except BotoCoreError as error:
         raise OSError(str(error)) from error
     return True
+
+
+def side_by_side(read: Callable[[_Value], _Result], values: Iterable[_Value]) -> Iterator[_Result]:
+    """What `read` gives for each value, in order, by threads: most of its time is waiting for the store."""
+    with ThreadPoolExecutor(READERS) as pool:
+        yield from pool.map(read, values)
 
 
 @contextmanager

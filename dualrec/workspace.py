@@ -137,10 +137,23 @@ class Workspace:
         Raises:
             WorkspaceError: it is not there.
         """
+        with self.reading(name) as stream:
+            return bytes(stream.read())
+
+    @contextmanager
+    def reading(self, name: str, at_a_time: int | None = None) -> Iterator[pa.NativeFile]:
+        """One file, to be read from its beginning to its end.
+
+        Args:
+            at_a_time: bytes that are asked of the store at once, however few the reader takes.
+
+        Raises:
+            WorkspaceError: it is not there.
+        """
         with told(f"{self.uri}/{name}"):
             try:
-                with self.filesystem.open_input_stream(self.path(name)) as stream:
-                    return bytes(stream.read())
+                with self.filesystem.open_input_stream(self.path(name), buffer_size=at_a_time) as stream:
+                    yield stream
             except FileNotFoundError as error:
                 raise WorkspaceError(f"{self.uri}/{name} is not there") from error
 

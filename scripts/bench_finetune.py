@@ -14,13 +14,13 @@ import argparse
 import os
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import ray
 from rich.console import Console
 from rich.table import Table
 
+from dualrec.assets.nodes import ModelPlace
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.language.batches import Shard, shard_of
 from dualrec.language.finetune import encoded_examples, targets_of
@@ -43,7 +43,7 @@ class Side:
     """
 
     def __init__(
-        self, folder: Path, preset: LanguageModel, settings: FinetuneSettings, pad_to: int, saves: bool
+        self, place: ModelPlace, preset: LanguageModel, settings: FinetuneSettings, pad_to: int, saves: bool
     ) -> None:
         import torch
 
@@ -51,7 +51,7 @@ class Side:
         from dualrec.language.zero import engine_of
 
         torch.manual_seed(settings.seed)
-        model = adapted_model(str(folder), targets_of(preset, settings), settings)
+        model = adapted_model(str(place.folder()), targets_of(preset, settings), settings)
         loss = SummedLoss(model, shares_prefix=True) if saves else _usual_loss(model)
         self.engine = engine_of(loss, settings, workers=1)
         self.settings, self.pad_to = settings, pad_to
@@ -93,11 +93,11 @@ def _usual_loss(model: Any) -> Any:
 
 
 def examples(
-    workspace: Workspace, data: Prepared, settings: Settings, preset: LanguageModel, folder: Path
+    workspace: Workspace, data: Prepared, settings: Settings, preset: LanguageModel, place: ModelPlace
 ) -> tuple[Shard, Shard]:
     """Training and validation examples, made as the job makes them."""
     with ray_session(settings.cluster):
-        sets = encoded_examples(workspace, data, settings, preset, folder)
+        sets = encoded_examples(workspace, data, settings, preset, place)
         training, validation = (
             shard_of(one.iter_batches(batch_format="pyarrow", batch_size=None)) for one in sets
         )  # fmt: skip
@@ -136,15 +136,15 @@ def main() -> None:
     tuning = settings.finetune.model_copy(update={"dtype": precision_of(settings.finetune.dtype, use_gpu=False)})
     workspace = Workspace(settings.workspace)
     data = prepared(workspace, settings)
-    preset, folder = language_model(settings.language.model, settings.cache)
-    training, validation = examples(workspace, data, settings, preset, folder)
+    preset, place = language_model(settings.language.model, settings.cache)
+    training, validation = examples(workspace, data, settings, preset, place)
     alone()
     import torch
 
     torch.set_num_threads(arguments.threads)
     sides = {
-        "like lengths (dualrec)": Side(folder, preset, tuning, 0, saves=True),
-        f"padded to {PADDED}": Side(folder, preset, tuning, PADDED, saves=False),
+        "like lengths (dualrec)": Side(place, preset, tuning, 0, saves=True),
+        f"padded to {PADDED}": Side(place, preset, tuning, PADDED, saves=False),
     }
     table = Table(
         title=f"{data.dataset}, {settings.language.model} in {tuning.dtype}, {arguments.threads} threads, "

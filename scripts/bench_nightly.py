@@ -119,10 +119,11 @@ def _die_half_way(settings: Settings, counters: list[Any]) -> None:
         plan = last_plan(workspace, run_date)
         if plan is None or plan == begun:
             continue
-        finished = len(scored_so_far(workspace, plan, 99).of("night"))
-        if finished >= _users(workspace, plan.histories, plan.split) / 2:
+        scored = scored_so_far(workspace, plan, 99)
+        if len(scored.of("night")) >= _users(workspace, plan.histories, plan.split) / 2:
             answered, _ = ray.get(counters[-1].engine.remote())
-            sys.stdout.write(f"dies with {answered} users answered, {finished} in files\n")
+            in_files = sum(map(len, scored.finished.values()))
+            sys.stdout.write(f"dies with {answered} requests answered, {in_files} in files\n")
             sys.stdout.flush()
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -1,13 +1,15 @@
-"""Scoring speed: the whole path of `recommend` against a bare vLLM engine given the same prompts and limits.
+"""Scoring speed: the whole path of `recommend` against engines that are given the same prompts and limits.
 
-The bare engine is `vllm.LLM`'s own, stepped by hand in one process, without Ray Data, the sequence model, the tying of
-titles to items or SBERT. Every side serves the same users with the same engine options, one after the other in one
-run: a third of the users first, then all. The rate is that of the difference, so that loading does not count.
+One rival is a bare vLLM engine: `vllm.LLM`'s own, stepped by hand in one process, without Ray Data, the sequence model,
+the tying of titles to items or SBERT; with the prefix cache, and without. The other is `transformers.generate`, batch by
+batch, padded on the left. All sides serve the same users in one run, one after the other: a quarter of the users first,
+then all. The rate is that of the difference, so that loading does not count; transformers, which has nothing to load
+between, serves the quarter only. The time for four times the users, loading included, is that of our whole path.
 Also compares decoding from a shortlist with free decoding, with --shortlist.
 
-    python scripts/bench_recommend.py --config jobs/configs/local.yaml --users 288 --rounds 3 --shortlist
+    python scripts/bench_recommend.py --config jobs/configs/local.yaml --users 240 --rounds 3 --shortlist
 
-Needs histories and a sequence model: run `dualrec prepare` and `dualrec train-sequence` with the same settings first.
+Needs histories and models: run `dualrec run`, or its jobs until `finetune-language`, with the same settings first.
 """
 
 import argparse
@@ -30,7 +32,10 @@ from dualrec.session import ray_session
 from dualrec.settings import Settings, load_settings
 from dualrec.workspace import Workspace
 
-BARE, FREE, SHORTLIST = "bare vLLM, free", "dualrec, free", "dualrec, shortlist"
+FREE, SHORTLIST = "dualrec, free", "dualrec, shortlist"
+BARE, UNCACHED, TRANSFORMERS = "bare vLLM, free", "bare vLLM, free, no prefix cache", "transformers, free"
+PROMPTS = "dualrec, prompts made and no more"
+PARTS = 4  # of the users, one of which is served by itself first
 
 
 @ray.remote
@@ -58,18 +63,78 @@ class BareEngine:
         return time.perf_counter() - started
 
 
-def bare(requests: list[ray.data.Dataset], models: Models, settings: Settings) -> list[float]:
-    """Make the prompts as `recommend` does, then give them to a bare engine: seconds for each set of requests."""
-    rows = [prompted(some, models, settings).take_all() for some in requests]
-    engine = BareEngine.options(  # type: ignore[attr-defined]
-        num_cpus=settings.language.engine.cpus,
-        num_gpus=1 if settings.language.engine.use_gpu else 0,
-        runtime_env={"env_vars": engine_environment(settings.language)},
-    ).remote(str(models.language.folder), engine_options(models.language, settings.language))
+@ray.remote
+class BatchedGenerate:
+    """`transformers.generate`, a batch after another."""
+
+    def __init__(self, folder: str, precision: str, use_gpu: bool, threads: int) -> None:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        if threads:
+            torch.set_num_threads(threads)
+        self.device = "cuda" if use_gpu else "cpu"
+        kind = precision if precision == "auto" else getattr(torch, precision)
+        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=kind).to(self.device).eval()
+        self.tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+        self.tokenizer.pad_token = self.tokenizer.pad_token or self.tokenizer.eos_token
+
+    def seconds(self, rows: list[dict[str, Any]], batch_size: int, stop: list[str] | None) -> float:
+        """Answer all rows greedily, and say how long it took."""
+        ends = {"stop_strings": stop, "tokenizer": self.tokenizer} if stop else {}
+        started = time.perf_counter()
+        for first in range(0, len(rows), batch_size):
+            batch = rows[first : first + batch_size]
+            ids = [[int(token) for token in row["tokenized_prompt"]] for row in batch]
+            padded = self.tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(self.device)
+            most = max(int(row["max_tokens"]) for row in batch)
+            self.model.generate(
+                **padded, max_new_tokens=most, do_sample=False, pad_token_id=self.tokenizer.pad_token_id, **ends
+            )
+        return time.perf_counter() - started
+
+
+def prompts(
+    requests: list[ray.data.Dataset], models: Models, settings: Settings
+) -> tuple[list[list[dict[str, Any]]], list[float]]:
+    """What engines are given for each set of requests, made as `recommend` does, and how long that took."""
+    rows, seconds = [], []
+    for some in requests:
+        started = time.perf_counter()
+        rows.append(prompted(some, models, settings).take_all())
+        seconds.append(time.perf_counter() - started)
+    return rows, seconds
+
+
+def bare(rows: list[list[dict[str, Any]]], models: Models, settings: Settings, cached: bool) -> list[float]:
+    """Give prompts to a bare engine: seconds for each set of them."""
+    options = engine_options(models.language, settings.language) | {"enable_prefix_caching": cached}
+    engine = _actor(BareEngine, settings).remote(str(models.language.place.folder()), options)
     sampling = sampling_options(models.language, settings.language)
     seconds = [ray.get(engine.seconds.remote(some, sampling)) for some in rows]
     ray.kill(engine)
     return seconds
+
+
+def by_transformers(rows: list[dict[str, Any]], models: Models, settings: Settings) -> float:
+    """Give prompts to transformers: seconds for all of them."""
+    engine = settings.language.engine
+    actor = _actor(BatchedGenerate, settings).remote(
+        str(models.language.place.folder()), models.language.dtype, engine.use_gpu, engine.threads
+    )
+    stop = sampling_options(models.language, settings.language).get("stop")
+    seconds = ray.get(actor.seconds.remote(rows, engine.batch_size, stop))
+    ray.kill(actor)
+    return float(seconds)
+
+
+def _actor(kind: Any, settings: Settings) -> Any:
+    engine = settings.language.engine
+    return kind.options(
+        num_cpus=engine.cpus,
+        num_gpus=1 if engine.use_gpu else 0,
+        runtime_env={"env_vars": engine_environment(settings.language)},
+    )
 
 
 def whole(requests: list[ray.data.Dataset], models: Models, settings: Settings) -> list[float]:
@@ -83,19 +148,19 @@ def whole(requests: list[ray.data.Dataset], models: Models, settings: Settings) 
 
 
 def rate(users: int, seconds: list[float]) -> float:
-    """Users a second, from the times for a third of the users and for all."""
-    return (users - users // 3) / (seconds[1] - seconds[0])
+    """Users a second, from the times for a part of the users and for all."""
+    return (users - users // PARTS) / (seconds[1] - seconds[0])
 
 
 def requests_of(workspace: Workspace, data: Prepared, users: int, decoding: str) -> list[ray.data.Dataset]:
-    """Night requests of the first third of the users, and of all; from all splits."""
+    """Night requests of the first part of the users, and of all; from all splits."""
     histories = (
         data.read_histories(workspace, "all")
         .limit(users)
         .map_batches(night_requests, fn_kwargs={"decoding": decoding}, batch_format="pyarrow", batch_size=None)
         .materialize()
     )
-    return [histories.limit(users // 3).materialize(), histories]
+    return [histories.limit(users // PARTS).materialize(), histories]
 
 
 def main() -> None:
@@ -103,7 +168,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config")
     parser.add_argument("--set", action="append", dest="overrides")
-    parser.add_argument("--users", type=int, default=288)
+    parser.add_argument("--users", type=int, default=240)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--shortlist", action="store_true", help="measure decoding from a shortlist too")
     arguments = parser.parse_args()
@@ -111,18 +176,26 @@ def main() -> None:
     logging.getLogger("dualrec").setLevel(logging.INFO)
     settings = load_settings(arguments.config, arguments.overrides)
     console, rates = Console(), defaultdict(list)
+    growth: list[float] = []
     with ray_session(settings.cluster):
         workspace = Workspace(settings.workspace)
         data = prepared(workspace, settings)
         models = load_models(workspace, data, settings)
         free, shortlist = (requests_of(workspace, data, arguments.users, one) for one in ("free", "shortlist"))
         for _ in range(arguments.rounds):
-            rates[BARE].append(rate(arguments.users, bare(free, models, settings)))
-            rates[FREE].append(rate(arguments.users, whole(free, models, settings)))
+            rows, seconds = prompts(free, models, settings)
+            rates[PROMPTS].append(rate(arguments.users, seconds))
+            rates[BARE].append(rate(arguments.users, bare(rows, models, settings, cached=True)))
+            seconds = whole(free, models, settings)
+            rates[FREE].append(rate(arguments.users, seconds))
+            growth.append(seconds[1] / seconds[0])
+            rates[UNCACHED].append(rate(arguments.users, bare(rows, models, settings, cached=False)))
+            rates[TRANSFORMERS].append(len(rows[0]) / by_transformers(rows[0], models, settings))
             if arguments.shortlist:
                 rates[SHORTLIST].append(rate(arguments.users, whole(shortlist, models, settings)))
             console.print({name: round(values[-1], 2) for name, values in rates.items()})
     _show(console, data.dataset, arguments.users, rates)
+    console.print(f"time for {PARTS} times the users: {statistics.median(growth):.2f} times ({_range(growth)})")
 
 
 def _show(console: Console, dataset: str, users: int, rates: dict[str, list[float]]) -> None:
@@ -132,9 +205,14 @@ def _show(console: Console, dataset: str, users: int, rates: dict[str, list[floa
     for name, values in rates.items():
         table.add_row(name, *(f"{pick(values):.2f}" for pick in (statistics.median, min, max)))
     console.print(table)
-    for over, under in ((FREE, BARE), *([(SHORTLIST, FREE)] if SHORTLIST in rates else [])):
+    pairs = [(FREE, BARE), (FREE, TRANSFORMERS), (BARE, UNCACHED), *([(SHORTLIST, FREE)] if SHORTLIST in rates else [])]
+    for over, under in pairs:
         ratios = [one / other for one, other in zip(rates[over], rates[under], strict=True)]
-        console.print(f"{over} / {under}: {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})")
+        console.print(f"{over} / {under}: {statistics.median(ratios):.2f} ({_range(ratios)})")
+
+
+def _range(values: list[float]) -> str:
+    return f"{min(values):.2f}-{max(values):.2f}"
 
 
 if __name__ == "__main__":

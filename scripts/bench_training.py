@@ -25,6 +25,7 @@ from dualrec.sequence.chunks import chunk_histories
 from dualrec.sequence.ensemble import SequenceEnsemble, averaged
 from dualrec.sequence.epoch import Batch, train_epoch
 from dualrec.sequence.features import ItemFeatures, item_features
+from dualrec.sequence.loss import SummedLoss
 from dualrec.settings import Settings, load_settings
 from dualrec.workspace import Workspace
 
@@ -62,6 +63,10 @@ class Side:
     def __init__(self, batches: Iterator[Batch], features: ItemFeatures, settings: Settings) -> None:
         torch.manual_seed(settings.sequence.seed)
         self.network = SequenceEnsemble(features, settings.sequence)
+        alone = settings.sequence.model_copy(  # the last place of a window has no next movies but one
+            update={"members": tuple(one.model_copy(update={"ahead": 1}) for one in settings.sequence.members)}
+        )
+        self.summed_loss = SummedLoss(self.network, alone)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=settings.sequence.learning_rate)
         self.batches, self.targets, self.seconds = batches, 0.0, 0.0
 
@@ -70,12 +75,7 @@ class Side:
         started = time.perf_counter()
         while (spent := time.perf_counter() - started) < seconds:
             self.targets += train_epoch(
-                self.network,
-                [next(self.batches)],
-                self.optimizer,
-                torch.device("cpu"),
-                1,
-                (1,) * len(self.network.members),
+                self.summed_loss, [next(self.batches)], self.optimizer, torch.device("cpu"), 1
             ).targets
         self.seconds += spent
 

@@ -31,7 +31,7 @@ def running(
         _wait(process, answers_at, time.monotonic() + timeout_s, log)
         yield
     finally:
-        _stop(process)
+        stop(process)
 
 
 def _wait(process: subprocess.Popen[bytes], url: str, until: float, log: Path) -> None:
@@ -48,7 +48,7 @@ def _wait(process: subprocess.Popen[bytes], url: str, until: float, log: Path) -
     raise AssertionError(f"nothing answers at {url}:\n{log.read_text()}")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes]) -> None:
     started = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     process.send_signal(signal.SIGTERM)
     _, alive = psutil.wait_procs(started, timeout=20)

@@ -12,8 +12,8 @@ PACKAGE = ROOT / "dualrec"
 
 # Each part may import those before it, and itself.
 ORDER = [
-    "errors", "keys", "schemas", "overrides", "settings", "pseudonyms", "storage", "workspace", "journal", "training", "session", "summary", "progress", "accuracy", "requests", "publish", "assets",
-    "data", "sequence", "language", "scoring", "ranking", "fusion", "listing", "recommend", "nightly", "evaluation", "pipeline", "benchmark", "cli",
+    "errors", "keys", "schemas", "overrides", "settings", "pseudonyms", "storage", "workspace", "journal", "training", "tracking", "model_card", "session", "replicas", "summary", "progress", "accuracy", "requests", "publish", "assets",
+    "data", "sequence", "language", "embeddings", "scoring", "ranking", "fusion", "listing", "recommend", "nightly", "evaluation", "pipeline", "benchmark", "cli",
 ]  # fmt: skip
 
 

@@ -32,9 +32,9 @@ def own(tmp_path: Path, *more: str) -> list[str]:
     return [f"workspace={tmp_path / 'workspace'}", f"cache={tmp_path / 'cache'}", "data.shards=1", *more]
 
 
-def assert_one_clear_error(result: Result, *said: str) -> None:
-    """The output is one message with all of `said`, and the exit is 1."""
-    assert result.exit_code == 1, result.output
+def assert_one_clear_error(result: Result, *said: str, code: int = 1) -> None:
+    """The output is one message with all of `said`, and the exit has the code."""
+    assert result.exit_code == code, result.output
     assert isinstance(result.exception, SystemExit), result.exception
     assert result.stderr.count("error: ") == 1, result.stderr
     for words in said:
@@ -44,17 +44,19 @@ def assert_one_clear_error(result: Result, *said: str) -> None:
 
 def test_an_unknown_setting_is_named_with_its_neighbours(tmp_path: Path) -> None:
     result = run("prepare", settings=own(tmp_path, "data.sourse=ml-100k"))
-    assert_one_clear_error(result, "data.sourse: no such setting", "there are source, items")
+    assert_one_clear_error(result, "data.sourse: no such setting", "there are source, items", code=2)
 
 
 def test_a_missing_settings_file_is_named(tmp_path: Path) -> None:
     result = run("prepare", "--config", str(tmp_path / "none.yaml"))
-    assert_one_clear_error(result, f"{tmp_path / 'none.yaml'} does not exist", "jobs/configs/")
+    assert_one_clear_error(result, f"{tmp_path / 'none.yaml'} does not exist", "jobs/configs/", code=2)
 
 
 @pytest.mark.parametrize("value", ["[1, 2", "{a: b: c}"])
 def test_a_value_that_is_no_yaml_is_named(tmp_path: Path, value: str) -> None:
-    assert_one_clear_error(run("prepare", settings=own(tmp_path, f"data.source={value}")), "--set data.source=…")
+    assert_one_clear_error(
+        run("prepare", settings=own(tmp_path, f"data.source={value}")), "--set data.source=…", code=2
+    )
 
 
 def test_an_unknown_data_set_is_named_with_the_known_ones(tmp_path: Path) -> None:
@@ -83,7 +85,7 @@ def test_a_job_without_the_one_before_it_says_which_to_run(tmp_path: Path) -> No
 def test_the_modules_of_the_jobs_say_the_same_as_the_command(tmp_path: Path) -> None:
     line = [sys.executable, "-m", "jobs.prepare", "--set", "data.sourse=ml-100k"]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.startswith("error: settings:\n  data.sourse: no such setting")
     assert "Traceback" not in done.stdout + done.stderr
 

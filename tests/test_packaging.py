@@ -78,6 +78,12 @@ def test_the_tools_repeat_nothing_of_the_cpu_lock():
     assert not pins("dev.txt").keys() & pins("cpu.txt").keys()
 
 
+def test_what_mlflow_needs_is_added_to_either_lock():
+    added = pins("mlflow.txt").keys()
+    assert not added & (pins("cpu.txt").keys() | pins("gpu.txt").keys())
+    assert {Requirement(text).name for text in project()["optional-dependencies"]["mlflow"]} <= added
+
+
 def test_the_project_is_built_by_the_pinned_setuptools():
     build = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]
     assert build["requires"] == [f"setuptools=={pins('build.txt')['setuptools']}"]

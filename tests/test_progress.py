@@ -1,9 +1,11 @@
 import logging
 
+import numpy as np
 import pytest
 
 from dualrec import progress
 from dualrec.progress import Progress, logged_progress
+from dualrec.sequence import train
 
 
 def test_a_line_tells_the_rate_and_the_time_left() -> None:
@@ -29,3 +31,13 @@ def test_rows_that_actors_add_appear_in_the_log(
                 break
             progress.time.sleep(0.1)
     assert "7 of 7 requests" in caplog.text
+
+
+def test_a_long_epoch_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(train, "INTERVAL_S", 0.0)
+    batches = [{"size": np.array([3, 2])}, {"size": np.array([5])}]
+    with caplog.at_level(logging.INFO, logger=train.logger.name):
+        assert list(train.told_batches(batches, "epoch 1/2", targets=40, workers=2)) == batches
+    assert [message.split(", ")[0] for message in caplog.messages] == [
+        "epoch 1/2: 10 of 40 targets", "epoch 1/2: 20 of 40 targets"
+    ]  # fmt: skip

@@ -133,3 +133,11 @@ def test_a_title_in_no_catalogue_keeps_its_words(catalogue: pa.Table) -> None:
     writer = ListWriter(catalogue, np.eye(6, dtype=np.float32), "paper", 0.0, 10, date(2026, 1, 2))
     row = writer(pa.Table.from_pylist([trace()], schema=TRACES)).to_pylist()[1]
     assert (row["item_id"], row["title"], row["year"], row["genres"], row["because"]) == (None, "Nowhere", None, [], [])
+
+
+def test_a_movie_rests_on_movies_of_the_catalogue_only(catalogue: pa.Table) -> None:
+    writer = ListWriter(catalogue, np.eye(6, dtype=np.float32), "fused", 0.0, 1, date(2026, 1, 2))
+    histories = {(99, 2, 0): [2], (99,): [], (): []}
+    traces = [trace() | {"item_ids": list(history)} for history in histories]
+    rows = writer(pa.Table.from_pylist(traces, schema=TRACES)).to_pylist()
+    assert [row["because"] for row in rows] == list(histories.values())

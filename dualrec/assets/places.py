@@ -53,7 +53,7 @@ def copied(uri: str, cache: str | Path) -> Path:
     Raises:
         AssetError: nothing can be read there, a zip is not whole or not safe, or the cache cannot be written.
     """
-    filesystem, root, files = _listed(uri)
+    filesystem, root, files = listed(uri)
     seen = sorted((file.path, file.size, file.mtime_ns) for file in files)
     single = Path(root).name if [file.path for file in files] == [root] else None
 
@@ -86,7 +86,12 @@ def _hash(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
 
-def _listed(uri: str) -> "tuple[pafs.FileSystem, str, list[pafs.FileInfo]]":
+def listed(uri: str) -> "tuple[pafs.FileSystem, str, list[pafs.FileInfo]]":
+    """The file system of an s3:// URI, the path in it, and all files there.
+
+    Raises:
+        AssetError: nothing can be read there.
+    """
     import pyarrow.fs as pafs
 
     from dualrec.storage import file_system, plain

@@ -14,12 +14,12 @@ import numpy as np
 import ray
 
 from dualrec.data.prepare import Prepared, prepared
+from dualrec.embeddings import title_embeddings
 from dualrec.errors import DualrecError
 from dualrec.evaluation.baseline import Baseline, Items, Learned, Parameters, State, TrainingData
 from dualrec.evaluation.protocols import numbered
 from dualrec.evaluation.registry import baseline, chosen_systems
 from dualrec.schemas import HISTORIES
-from dualrec.scoring import title_embeddings
 from dualrec.session import ray_session
 from dualrec.settings import Settings, version_of
 from dualrec.summary import Summary
@@ -77,7 +77,8 @@ def items_of(workspace: Workspace, data: Prepared, settings: Settings) -> Items:
     Raises:
         AssetError: the sentence encoder cannot be had.
     """
-    return Items(data.catalogue.column("item_id").to_numpy(), title_embeddings(workspace, data, settings))
+    vectors = ray.get(title_embeddings(workspace, data, settings))
+    return Items(data.catalogue.column("item_id").to_numpy(), vectors)
 
 
 def drawn(ranges: Any, name: str, trial: int, seed: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import pyarrow as pa
 import ray.data
 
 from dualrec.data.prepare import Prepared
+from dualrec.embeddings import title_vectors
 from dualrec.errors import SettingsError
 from dualrec.evaluation.answer_leak import LEAK, reranked_against_answers
 from dualrec.evaluation.answers import Answers, listed_first, numbers_of_lists
@@ -27,7 +28,7 @@ from dualrec.progress import logged_progress
 from dualrec.ranking import fused_list, language_list, paper_list
 from dualrec.requests import made_for
 from dualrec.schemas import REQUESTS, TRACES
-from dualrec.scoring import Models, load_models, score, title_vectors
+from dualrec.scoring import Models, load_models, score
 from dualrec.settings import Settings, VariantSettings, overridden
 from dualrec.workspace import Workspace
 
@@ -172,7 +173,7 @@ def _lists(
 def _vectors(traces: list[Trace], settings: Settings, models: Models) -> dict[str | int, np.ndarray]:
     """Unit vectors of all items by id, and of the titles in no catalogue."""
     item_ids = models.catalogue.column("item_id").to_pylist()
-    vectors: dict[str | int, np.ndarray] = dict(zip(item_ids, models.embeddings, strict=True))
+    vectors: dict[str | int, np.ndarray] = dict(zip(item_ids, ray.get(models.embeddings), strict=True))
     unknown = sorted(
         {
             title

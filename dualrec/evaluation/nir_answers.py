@@ -95,7 +95,8 @@ def _ask(
     from dualrec.language.titles import one_line
     from dualrec.language.tokens import prompt_tokens, tokenizer_of
 
-    tokenizer = tokenizer_of(str(model.folder))
+    assert model.place is not None
+    tokenizer = tokenizer_of(str(model.place.folder()))
     published = unmarked_titles(titles_of(ray.get(catalogue)), tokenizer)
     titles = {item: one_line(title) for item, title in published.items()}
     tokens_of = partial(prompt_tokens, tokenizer, model.preset)

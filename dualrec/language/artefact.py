@@ -5,6 +5,7 @@ models/language/VERSION/
     merged/         base model and adapter in one, with tokenizer and chat template: what vLLM and transformers load
     metrics.json    every epoch, the best one, and what it took
     curves.png, tensorboard/
+    README.md       the model card
 """
 
 from dualrec.data.prepare import Prepared

@@ -1,4 +1,4 @@
-"""Training curves as a picture and for TensorBoard. Knows the metrics that training reports."""
+"""Training curves as a picture. Knows the metrics that training reports."""
 
 from pathlib import Path
 from typing import Any
@@ -27,17 +27,3 @@ def draw_curves(history: dict[str, Any], path: Path) -> None:
     rate.set_ylabel("learning rate")
     rate.set_xlabel("examples seen")
     figure.savefig(path, dpi=120)
-
-
-def write_tensorboard(history: dict[str, Any], folder: Path) -> None:
-    """Write the same for TensorBoard: single steps by their number, epochs by theirs."""
-    from torch.utils.tensorboard import SummaryWriter
-
-    with SummaryWriter(str(folder)) as writer:
-        for step in history["steps"]:
-            writer.add_scalar("step/loss", step["loss"], int(step["step"]))
-            writer.add_scalar("step/learning_rate", step["learning_rate"], int(step["step"]))
-        for epoch in history["epochs"]:
-            for name, value in epoch.items():
-                if name != "epoch":
-                    writer.add_scalar(f"epoch/{name}", value, int(epoch["epoch"]))

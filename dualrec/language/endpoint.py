@@ -21,7 +21,9 @@ from ray.actor import ActorHandle
 from dualrec.assets.reach import why_unreachable
 from dualrec.errors import EndpointError
 from dualrec.language.models import LanguageModel
+from dualrec.replicas import engine_replicas
 from dualrec.schemas import PROMPTED, TRACES
+from dualrec.session import cluster_gpus
 from dualrec.settings import EndpointSettings, LanguageSettings
 
 _PAUSES_S, _TRY_S = (0.0, 1.0, 2.0), 10.0
@@ -50,7 +52,7 @@ def generate_at_endpoint(
     config = HttpRequestProcessorConfig(
         url=f"{endpoint.url.rstrip('/')}/chat/completions",
         batch_size=engine.batch_size,
-        concurrency=(engine.replicas, engine.replicas),
+        concurrency=(1, engine_replicas(engine, cluster_gpus())),
         session_factory=_SessionFactory(endpoint, key, meter, settings.max_new_tokens),
         http_request_stage={"num_cpus": engine.cpus},
     )

@@ -15,18 +15,22 @@ import ray
 import ray.data
 from ray.data import ActorPoolStrategy
 
+from dualrec.assets.nodes import ModelPlace
 from dualrec.data.catalogue import titles_of
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.errors import AssetError, InputError, SettingsError
 from dualrec.language.artefact import ADAPTER, CURVES, MERGED, METRICS, TENSORBOARD, language_name
+from dualrec.language.card import language_card
 from dualrec.language.examples import AHEAD, LAST, published_cuts, several_cuts, validation_cuts, with_an_answer
 from dualrec.language.folds import Hints, fold_models
 from dualrec.language.models import LanguageModel, check_ranking, check_room_on_cpus, language_model
 from dualrec.language.train import best_epoch, fit_adapter
+from dualrec.model_card import CARD
 from dualrec.sequence.artefact import WEIGHTS, sequence_name
 from dualrec.session import largest_node_gib, ray_session
 from dualrec.settings import FinetuneSettings, Settings
 from dualrec.summary import Summary
+from dualrec.tracking import check_tracking, track, write_tensorboard
 from dualrec.workspace import Workspace
 
 _BATCH = 256  # examples that an actor turns into tokens at a time
@@ -41,29 +45,31 @@ def finetune_language(settings: Settings, force: bool = False) -> Summary:
         WorkspaceError: there are no histories or no sequence model, or the workspace cannot be written.
         AssetError: the language model cannot be had, or lacks weights, a tokenizer or a chat template.
         SettingsError: its target modules match no layer, it is served at an endpoint, it fits on no node, or it cannot
-            rank as many items as it should.
+            rank as many items as it should; or an MLflow server is set, and MLflow is not installed.
         InputError: there are too few examples, or a prompt cannot fit its limit.
         DualrecError: more workers died than `finetune.resources.max_failures`.
     """
+    check_tracking(settings.tracking)
     workspace = Workspace(settings.workspace)
     data = prepared(workspace, settings)
     name = language_name(data, settings)
     state = "already there"
     if not workspace.has(name) or force:
         workspace.require(sequence_name(data, settings), "train-sequence")
-        preset, folder = language_model(settings.language.model, settings.cache)
-        if folder is None:
+        preset, place = language_model(settings.language.model, settings.cache)
+        if place is None:
             raise SettingsError(
                 f"language.model {settings.language.model} is served at an endpoint, so there are no weights to tune: "
                 "name a model whose weights can be had"
             )
-        check_folder(folder)
         check_ranking(settings)
         with ray_session(settings.cluster):
             if not settings.finetune.resources.use_gpu:
                 check_room_on_cpus(settings.language.model, largest_node_gib())
-            ray.get(_check.remote(str(folder), preset, settings, titles_of(data.catalogue)))
-            _finetune(workspace, data, settings, preset, folder)
+            ray.get(_check.remote(place, preset, settings, titles_of(data.catalogue)))
+            _finetune(workspace, data, settings, preset, place)
+        used = {"finetune": settings.finetune.model_dump(mode="json"), "language": {"model": settings.language.model}}
+        track(settings.tracking, name, used, json.loads(workspace.read_bytes(f"{name}/{METRICS}")))
         state = "written"
     return _summary(workspace, name, state)
 
@@ -85,7 +91,7 @@ def targets_of(preset: LanguageModel, settings: FinetuneSettings) -> tuple[str, 
 
 
 def encoded_examples(
-    workspace: Workspace, data: Prepared, settings: Settings, preset: LanguageModel, folder: Path
+    workspace: Workspace, data: Prepared, settings: Settings, preset: LanguageModel, place: ModelPlace
 ) -> tuple[ray.data.Dataset, ray.data.Dataset]:
     """Training and validation examples (schema ENCODED), in memory.
 
@@ -101,9 +107,7 @@ def encoded_examples(
     else:
         ahead, weights = max(AHEAD, language.titles), fold_models(workspace, data, settings)
         cut_training = partial(several_cuts, ahead=ahead, per_user=tuning.examples_per_user, **cut)
-    encode = partial(
-        _encoded, settings=settings, preset=preset, folder=folder, titles=ray.put(titles_of(data.catalogue))
-    )
+    encode = partial(_encoded, settings=settings, preset=preset, place=place, titles=ray.put(titles_of(data.catalogue)))
     sets = []
     for split, cuts, most, hints in (
         ("train", cut_training, tuning.max_examples, weights),
@@ -148,9 +152,9 @@ def _encoded(
     titles: "ray.ObjectRef[dict[int, str]]",
     settings: Settings,
     preset: LanguageModel,
-    folder: Path,
+    place: ModelPlace,
 ) -> ray.data.Dataset:
-    arguments = {"folder": str(folder), "preset": preset, "language": settings.language, "finetune": settings.finetune}
+    arguments = {"place": place, "preset": preset, "language": settings.language, "finetune": settings.finetune}
     return _through(examples, _EncodeActor, 0.1, titles=titles, **arguments)
 
 
@@ -168,36 +172,38 @@ def _through(examples: ray.data.Dataset, actor: type, cpus: float, **arguments: 
 class _EncodeActor:
     """Loads the tokenizer where the actor runs, not in the driver."""
 
-    def __init__(self, titles: "ray.ObjectRef[dict[int, str]]", **arguments: Any) -> None:
+    def __init__(self, place: ModelPlace, titles: "ray.ObjectRef[dict[int, str]]", **arguments: Any) -> None:
         from dualrec.language.encode import ExampleEncoder
 
-        self.encode = ExampleEncoder(titles=ray.get(titles), **arguments)
+        self.encode = ExampleEncoder(str(place.folder()), titles=ray.get(titles), **arguments)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         return self.encode(batch)
 
 
 @ray.remote
-def _check(folder: str, preset: LanguageModel, settings: Settings, titles: dict[int, str]) -> None:
-    """Find out in seconds what would fail after minutes: layers to adapt, end token, chat template, labels, room."""
+def _check(place: ModelPlace, preset: LanguageModel, settings: Settings, titles: dict[int, str]) -> None:
+    """Find out in seconds what would fail after minutes: files, layers to adapt, end token, chat template, labels, room."""
     from dualrec.language.encode import ExampleEncoder
     from dualrec.language.lora import check_model
 
-    check_model(folder, targets_of(preset, settings.finetune))
-    ExampleEncoder(folder, preset, settings.language, settings.finetune, titles)
+    folder = place.folder()
+    check_folder(folder)
+    check_model(str(folder), targets_of(preset, settings.finetune))
+    ExampleEncoder(str(folder), preset, settings.language, settings.finetune, titles)
 
 
 @ray.remote
-def _finish(base: str, checkpoint: Any, target: str, filesystem: pafs.FileSystem, extra: dict[str, Any]) -> None:
+def _finish(base: ModelPlace, checkpoint: Any, target: str, filesystem: pafs.FileSystem, extra: dict[str, Any]) -> None:
     """Merge the best adapter, draw the curves, and write everything to the artefact's folder."""
-    from dualrec.language.curves import draw_curves, write_tensorboard
+    from dualrec.language.curves import draw_curves
     from dualrec.language.merge import merge
 
     with tempfile.TemporaryDirectory() as name, checkpoint.as_directory() as trained:
         local = Path(name)
         history = json.loads(Path(trained, METRICS).read_text())
         shutil.copytree(Path(trained, ADAPTER), local / ADAPTER)
-        merge(Path(base), local / ADAPTER, local / MERGED)
+        merge(base.folder(), local / ADAPTER, local / MERGED)
         draw_curves(history, local / CURVES)
         write_tensorboard(history, local / TENSORBOARD)
         budget = {**extra, **_totals(history["epochs"])}
@@ -207,9 +213,11 @@ def _finish(base: str, checkpoint: Any, target: str, filesystem: pafs.FileSystem
         pafs.copy_files(name, target, destination_filesystem=filesystem)
 
 
-def _finetune(workspace: Workspace, data: Prepared, settings: Settings, preset: LanguageModel, folder: Path) -> None:
+def _finetune(
+    workspace: Workspace, data: Prepared, settings: Settings, preset: LanguageModel, place: ModelPlace
+) -> None:
     started = time.perf_counter()
-    training, validation = encoded_examples(workspace, data, settings, preset, folder)
+    training, validation = encoded_examples(workspace, data, settings, preset, place)
     extra = {
         "training_examples": training.count(),
         "validation_examples": validation.count(),
@@ -222,19 +230,23 @@ def _finetune(workspace: Workspace, data: Prepared, settings: Settings, preset: 
         "settings": settings.finetune.model_dump(mode="json"),
         "language": settings.language.model_dump(mode="json"),
     }
-    with workspace.writing(language_name(data, settings), description) as target:
+    name = language_name(data, settings)
+    with workspace.writing(name, description) as target:
         running = f"{target}/running"
         checkpoint = fit_adapter(
             training,
             validation,
-            str(folder),
+            place,
             targets_of(preset, settings.finetune),
             settings.finetune,
             running,
             workspace.filesystem,
         )
-        ray.get(_finish.remote(str(folder), checkpoint, target, workspace.filesystem, extra))
+        ray.get(_finish.remote(place, checkpoint, target, workspace.filesystem, extra))
         workspace.filesystem.delete_dir(running)
+        metrics = json.loads(workspace.read_bytes(workspace.name_of(f"{target}/{METRICS}")))
+        card = language_card(name, data, settings, metrics)
+        workspace.write_bytes(workspace.name_of(f"{target}/{CARD}"), card.encode())
 
 
 def _check_enough(training: int, validation: int, settings: Settings) -> None:

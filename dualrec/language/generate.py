@@ -4,20 +4,27 @@ Where items are ranked, the text is one of the labels, and the likelihoods of al
 the engine fails comes back with its error and no text; it never stops the others.
 """
 
+import logging
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import pyarrow as pa
 import ray.data
 from ray.actor import ActorHandle
 
+from dualrec.assets.nodes import AdapterPlace
 from dualrec.language.models import ServedModel
 from dualrec.language.shortlist import longest_answer
+from dualrec.replicas import engine_replicas
 from dualrec.schemas import PROMPTED
+from dualrec.session import cluster_gpus
 from dualrec.settings import LanguageSettings
 
 _CARRIED = (*PROMPTED.names, "max_tokens")  # the token ids stay behind
+STAGE = "vLLMEngineStage"  # Ray Data's name of its engine
+LOOKS_FOR_MODEL = "ray.llm._internal.batch.processor.vllm_engine_proc"  # and warns that the driver's machine has none
+NOT_HERE = "/brought by each engine to its own node"
 
 
 def generate(
@@ -33,13 +40,16 @@ def generate(
     """
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
+    from dualrec.language.engine import Engine
+
+    logging.getLogger(LOOKS_FOR_MODEL).setLevel(logging.ERROR)
     engine = settings.engine
     config = vLLMEngineProcessorConfig(
-        model_source=str(model.folder),
+        model_source=NOT_HERE,
         engine_kwargs=engine_options(model, settings),
         batch_size=engine.batch_size,
         max_concurrent_batches=engine.concurrent_batches,
-        concurrency=(engine.replicas, engine.replicas),
+        concurrency=(1, engine_replicas(engine, cluster_gpus())),
         placement_group_config={"bundles": [_bundle(settings)] * engine.tensor_parallel},
         runtime_env={"env_vars": engine_environment(settings)},
         should_continue_on_error=True,
@@ -55,6 +65,11 @@ def generate(
         preprocess_map_kwargs={"num_cpus": 0.1},
         postprocess_map_kwargs={"num_cpus": 0.1},
     )
+    stage = processor.get_stage_by_name(STAGE)
+    own = {"fn": Engine, "fn_constructor_kwargs": {**stage.fn_constructor_kwargs, "served": model}}
+    processor.stages[STAGE] = stage.model_copy(
+        update=own
+    )  # to set them would work out its resources once more, wrongly
     return processor(requests).map_batches(
         _tidy,
         fn_kwargs={"counter": counter},
@@ -65,8 +80,14 @@ def generate(
 
 def _as_engine_input(row: dict[str, Any], model: ServedModel, sampling: dict[str, Any]) -> dict[str, Any]:
     own = {"max_tokens": row["max_tokens"], **_held_to(row.pop("grammar", None), row.get("label_tokens"))}
-    adapter = {"model": str(model.adapter[0])} if model.adapter else {}
+    adapter = {"model": _folder_of(model.adapter[0])} if model.adapter else {}
     return {**row, **adapter, "sampling_params": {**sampling, **own}}
+
+
+@cache
+def _folder_of(adapter: AdapterPlace) -> str:
+    """The same on all nodes, and asked of the store once."""
+    return str(adapter.folder())
 
 
 def _held_to(grammar: str | None, labels: Sequence[int] | None) -> dict[str, Any]:

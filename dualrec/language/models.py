@@ -1,9 +1,8 @@
 """The language models that go by a name: where they come from and how they are served. Knows no prompt and no Ray."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from dualrec.assets.fetch import resolve_model
+from dualrec.assets.nodes import AdapterPlace, ModelPlace
 from dualrec.errors import SettingsError
 from dualrec.requests import Decoding
 from dualrec.settings import Settings
@@ -45,25 +44,21 @@ class ServedModel:
     """A model as it is served.
 
     Attributes:
-        folder: weights and tokenizer; None behind an endpoint.
+        place: weights and tokenizer; None behind an endpoint.
         adapter: a LoRA adapter that goes over them at request time, with its rank.
         dtype: of the weights while they write, as vLLM names it.
     """
 
     preset: LanguageModel
-    folder: Path | None
-    adapter: tuple[Path, int] | None = None
+    place: ModelPlace | None
+    adapter: tuple[AdapterPlace, int] | None = None
     dtype: str = "auto"
 
 
-def language_model(name: str, cache: str) -> tuple[LanguageModel, Path | None]:
-    """The preset of a model and its folder, None behind an endpoint. Any other model's folder is served as it is.
-
-    Raises:
-        AssetError: no such model, or it cannot be had.
-    """
+def language_model(name: str, cache: str) -> tuple[LanguageModel, ModelPlace | None]:
+    """The preset of a model and its place, None behind an endpoint. Any other model's folder is served as it is."""
     preset = PRESETS.get(name, LanguageModel())
-    return preset, None if preset.endpoint else resolve_model(name, cache)
+    return preset, None if preset.endpoint else ModelPlace.named(name, cache)
 
 
 def check_room_on_cpus(name: str, node_gib: float) -> None:

@@ -1,9 +1,8 @@
 """Which weights are served: a model as it comes, or what fine-tuning made of it. Knows artefacts; no engine and no Ray."""
 
 import json
-from pathlib import Path
 
-from dualrec.assets.places import copied
+from dualrec.assets.nodes import AdapterPlace, ModelPlace
 from dualrec.data.prepare import Prepared
 from dualrec.errors import SettingsError
 from dualrec.language.artefact import ADAPTER, MERGED, tuned_name
@@ -13,10 +12,9 @@ from dualrec.workspace import Workspace
 
 
 def served_model(workspace: Workspace, data: Prepared, settings: Settings) -> ServedModel:
-    """The model that the settings name, on this machine.
+    """The model that the settings name.
 
     Raises:
-        AssetError: the model cannot be had.
         WorkspaceError: it has not been fine-tuned, though `language.tuned` asks for that.
         SettingsError: it is served at an endpoint, which knows nothing of our fine-tuning.
     """
@@ -24,15 +22,15 @@ def served_model(workspace: Workspace, data: Prepared, settings: Settings) -> Se
     if name is None:
         return ServedModel(*language_model(settings.language.model, settings.cache))
     workspace.require(name, "finetune-language")
-    preset, folder = language_model(settings.language.model, settings.cache)
-    if folder is None:
+    preset, place = language_model(settings.language.model, settings.cache)
+    if place is None:
         raise SettingsError(f"{settings.language.model} is served at an endpoint as it is: set language.tuned=null")
     if settings.language.serve == "merged":
-        return ServedModel(preset, _here(workspace, f"{name}/{MERGED}", settings.cache))
-    adapter = _here(workspace, f"{name}/{ADAPTER}", settings.cache)
-    rank = json.loads((adapter / "adapter_config.json").read_text())["r"]
-    return ServedModel(preset, folder, (adapter, int(rank)))
+        return ServedModel(preset, ModelPlace.named(_source(workspace, f"{name}/{MERGED}"), settings.cache))
+    rank = json.loads(workspace.read_bytes(f"{name}/{ADAPTER}/adapter_config.json"))["r"]
+    adapter = AdapterPlace(_source(workspace, f"{name}/{ADAPTER}"), settings.cache)
+    return ServedModel(preset, place, (adapter, int(rank)))
 
 
-def _here(workspace: Workspace, name: str, cache: str) -> Path:
-    return Path(workspace.path(name)) if workspace.is_local else copied(f"{workspace.uri}/{name}", cache)
+def _source(workspace: Workspace, name: str) -> str:
+    return workspace.path(name) if workspace.is_local else f"{workspace.uri}/{name}"

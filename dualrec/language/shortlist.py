@@ -58,10 +58,17 @@ class Shortlister:
         """Rows of the unwatched items closest to the mean of the recent titles."""
         if not watched or not self.settings.neighbours:
             return []
-        taken = {*watched, *rows}
         closeness = self.embeddings @ self.embeddings[watched[-self.settings.history_length :]].mean(0)
-        order = np.argsort(-closeness, kind="stable")[: self.settings.neighbours + len(taken)].tolist()
-        return [row for row in order if row not in taken][: self.settings.neighbours]
+        closeness[[*watched, *rows]] = -np.inf
+        best = top_places(closeness, self.settings.neighbours)
+        return best[closeness[best] > -np.inf].tolist()
+
+
+def top_places(values: np.ndarray, count: int) -> np.ndarray:
+    """The places int64 (count,) of the greatest of many values, greatest first, and of equals the first; fewer of fewer."""
+    least = np.partition(values, -count)[-count] if count < len(values) else -np.inf
+    places = np.flatnonzero(values >= least)  # sorting these few alone is what makes it fast
+    return places[np.argsort(-values[places], kind="stable")[:count]]
 
 
 def shortlist_grammar(titles: list[str], count: int, spaced: bool = False) -> str:

@@ -9,12 +9,13 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import pyarrow as pa
-from rapidfuzz import fuzz, process
 
 from dualrec.data.titles import without_year, year_of
+from dualrec.language.spelling import Spellings
 
 Match = Literal["exact", "fuzzy", "none"]
 
@@ -93,7 +94,7 @@ class TitleIndex:
     """Finds the item that a written title names.
 
     Exact key and year first; then the key alone where only one item has it and the year is absent or within one; then
-    the closest key by rapidfuzz among the items of the neighbouring years.
+    the closest key by rapidfuzz's ratio among the items of the neighbouring years, or of all where no year is written.
     """
 
     def __init__(self, catalogue: pa.Table, fuzzy_threshold: float) -> None:
@@ -113,7 +114,7 @@ class TitleIndex:
         year, key = year_of(title), key_of(_strip_alias(without_year(title)))
         full_key = key_of(without_year(title))
         for candidate in (full_key, key):
-            item_id = self._exact.get((candidate, year)) or self._only(candidate, year)
+            item_id = self._exact.get((candidate, year), self._only(candidate, year))
             if item_id is not None:
                 return Resolved(title, item_id, "exact")
         item_id = self._closest(key, year)
@@ -127,12 +128,12 @@ class TitleIndex:
         return item_id if year is None or its_year is None or abs(its_year - year) <= 1 else None
 
     def _closest(self, key: str, year: int | None) -> int | None:
-        years = [year - 1, year, year + 1, None] if year is not None else list(self._by_year)
-        choices = {(near, other): item for near in years for other, item in self._by_year.get(near, {}).items()}
-        found = process.extractOne(
-            key, {place: place[1] for place in choices}, scorer=fuzz.ratio, score_cutoff=self.threshold
-        )
-        return choices[found[2]] if found else None
+        return self._spellings.closest(key, None if year is None else [year - 1, year, year + 1, None])
+
+    @cached_property
+    def _spellings(self) -> Spellings:
+        """Made for the first title that is not written as the catalogue has it."""
+        return Spellings(self._by_year, self.threshold)
 
 
 def aliases(title: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""Trains the adapter under Ray Train and DeepSpeed on encoded examples. Knows datasets and a model folder; no users.
+"""Trains the adapter under Ray Train and DeepSpeed on encoded examples. Knows datasets and a model; no users.
 
 A checkpoint each epoch holds every worker's part of DeepSpeed's state, the best adapter so far and all metrics, so a
 killed worker costs at most the epoch it was in. It is resumed on as many workers as before.
@@ -16,6 +16,7 @@ import pyarrow.fs as pafs
 import ray.data
 from ray.train import Checkpoint, get_checkpoint, get_dataset_shard, report
 
+from dualrec.assets.nodes import ModelPlace
 from dualrec.language.artefact import ADAPTER, METRICS
 from dualrec.settings import FinetuneSettings
 from dualrec.training import begin_worker, fit
@@ -28,7 +29,7 @@ logger = logging.getLogger(__name__)
 def fit_adapter(
     training: ray.data.Dataset,
     validation: ray.data.Dataset,
-    model_folder: str,
+    base: ModelPlace,
     targets: tuple[str, ...],
     settings: FinetuneSettings,
     storage: str,
@@ -37,14 +38,14 @@ def fit_adapter(
     """Train on examples (schema ENCODED); return a checkpoint with the best epoch's adapter and all metrics.
 
     Args:
-        model_folder: the base model, in a folder that every node sees.
+        base: the base model.
         targets: the layers to adapt.
         storage: where checkpoints lie while it runs; a killed worker resumes from there.
 
     Raises:
         DualrecError: more workers died than `resources.max_failures`.
     """
-    config = {"settings": settings, "model_folder": model_folder, "targets": targets}
+    config = {"settings": settings, "base": base, "targets": targets}
     datasets = {"training": training, "validation": validation}
     return fit(
         "finetune-language", train_loop, config, datasets, settings.resources, storage, filesystem,
@@ -66,7 +67,7 @@ def train_loop(config: dict[str, Any]) -> None:
     rank, workers = begin_worker(settings.resources)
     settings = settings.model_copy(update={"dtype": precision_of(settings.dtype, settings.resources.use_gpu)})
     torch.manual_seed(settings.seed)
-    model = adapted_model(config["model_folder"], config["targets"], settings)
+    model = adapted_model(str(config["base"].folder()), config["targets"], settings)
     shares_prefix = settings.zero_stage == 2 and not settings.gradient_checkpointing
     engine = zero.engine_of(SummedLoss(model, shares_prefix), settings, workers)
     history = _resume(engine)

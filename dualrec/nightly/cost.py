@@ -2,36 +2,39 @@
 
 from typing import Any
 
+from dualrec.replicas import engine_replicas, prompt_replicas, rerank_replicas, sequence_replicas
 from dualrec.settings import PriceSettings, Settings
 
 HOUR_S = 3600.0
 
 
-def replicas(settings: Settings) -> dict[str, int]:
-    """How many actors of each kind hold resources while a night is scored."""
+def replicas(settings: Settings, gpus: float) -> dict[str, int]:
+    """How many actors of each kind hold resources while a night is scored, at most."""
     engine = settings.language.engine
     return {
-        "sequence": settings.recommend.sequence_replicas,
-        "prompt": 1,
-        "engine": engine.replicas * engine.tensor_parallel,
-        "rerank": settings.rerank.replicas,
+        "sequence": sequence_replicas(settings, gpus),
+        "prompt": prompt_replicas(settings, gpus),
+        "engine": engine_replicas(engine, gpus) * engine.tensor_parallel,
+        "rerank": rerank_replicas(settings, gpus),
     }
 
 
-def cost_of(spent: list[dict[str, Any]], tokens_in: int, tokens_out: int, settings: Settings) -> dict[str, Any]:
+def cost_of(
+    spent: list[dict[str, Any]], tokens_in: int, tokens_out: int, counts: dict[str, int], prices: PriceSettings
+) -> dict[str, Any]:
     """Sum up a run.
 
     Args:
         spent: of each attempt `scoring_seconds`, how long its actors were held; `engine_seconds`, how long of it requests
             were in the engines; and `answered`, how many came out of them. What a killed attempt spent since its last
             sign of life is missing.
+        counts: `replicas`.
 
     Returns:
         `tokens_in`, `tokens_out`, of the answers that are used; `engine_seconds` (over all replicas) and `answered`, also
         those that were lost with a killed attempt; `worker_seconds` by kind: held, whether busy or not; `attempts`;
         `money`, null where no price is set.
     """
-    counts, prices = replicas(settings), settings.nightly.prices
     held = sum(one.get("scoring_seconds", 0.0) for one in spent)
     busy = sum(one.get("engine_seconds", 0.0) for one in spent)
     worker_seconds = {kind: round(held * count, 1) for kind, count in counts.items()}

@@ -15,7 +15,7 @@ import numpy as np
 from dualrec.data.prepare import Prepared, prepared_as
 from dualrec.errors import GateError
 from dualrec.language.artefact import tuned_name
-from dualrec.nightly.cost import cost_of
+from dualrec.nightly.cost import cost_of, replicas
 from dualrec.nightly.gates import Gate, Measured, judge
 from dualrec.nightly.lease import Lease, held, spent_before
 from dualrec.nightly.plan import Plan, last_plan
@@ -31,7 +31,7 @@ from dualrec.publish.publish import publish, standing_run
 from dualrec.publish.verify import Verified, verify_lists
 from dualrec.recommend import night_of
 from dualrec.sequence.artefact import sequence_name
-from dualrec.session import ray_session
+from dualrec.session import cluster_gpus, ray_session
 from dualrec.settings import Settings
 from dualrec.summary import Summary
 from dualrec.workspace import Workspace
@@ -135,7 +135,8 @@ def _cost(workspace: Workspace, settings: Settings, plan: Plan, lease: Lease, ou
     """What this run cost, in all its attempts."""
     spent = [*spent_before(workspace, plan.run_date, lease.number), lease.spending()]
     own = [one for one in spent if one.get("run") == plan.run_id]
-    return cost_of(own, outcome.did["prompt_tokens"], outcome.did["generated_tokens"], settings)
+    held = replicas(settings, cluster_gpus())
+    return cost_of(own, outcome.did["prompt_tokens"], outcome.did["generated_tokens"], held, settings.nightly.prices)
 
 
 def _work(workspace: Workspace, plan: Plan, users: Users) -> Work:

@@ -9,7 +9,6 @@ driver that was thought dead may still write into its own folder; what came afte
 """
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -17,10 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dualrec.nightly.plan import Plan, night_place
-from dualrec.storage import told
+from dualrec.storage import side_by_side, told
 from dualrec.workspace import Workspace
-
-READERS = 16  # files read side by side: most of the time is waiting for the store
 
 
 class Scored(NamedTuple):
@@ -101,8 +98,7 @@ def _whole(workspace: Workspace, names: list[str]) -> dict[str, pa.Table]:
             except pa.ArrowInvalid:
                 return None
 
-    with ThreadPoolExecutor(READERS) as pool:
-        tables = list(pool.map(read, names))
+    tables = side_by_side(read, names)
     return {name: table for name, table in zip(names, tables, strict=True) if table is not None}
 
 

@@ -5,20 +5,19 @@ it names: always one whole night. Knows files and their description; not Delta, 
 """
 
 import re
-from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dualrec.errors import PublishError
+from dualrec.storage import side_by_side
 from dualrec.workspace import Workspace
 
 LISTS = "recommendations"  # the published table
 TRACES = "traces"  # its sibling: one row a scored user, staged beside it
 USERS = "users"  # another: which history each user's list was made from
 MANIFESTS = f"{LISTS}/_manifests"  # readers of whole folders skip names that begin with _
-READERS = 8  # manifests read side by side
 
 _NUMBERED = re.compile(r"run_date=(\d{4}-\d\d-\d\d)/(\d{8})\.json$")
 _RUN_ID = re.compile(r"[0-9A-Za-z_-]{1,80}")
@@ -153,8 +152,7 @@ def standing_manifest(workspace: Workspace, run_date: date) -> Manifest | None:
 def standing_manifests(workspace: Workspace) -> list[Manifest]:
     """The manifest that stands for each published date, oldest date first."""
     last = [(run_date, found[-1]) for run_date, found in numbers(workspace).items()]
-    with ThreadPoolExecutor(READERS) as pool:
-        return list(pool.map(lambda place: read_manifest(workspace, *place), last))
+    return list(side_by_side(lambda place: read_manifest(workspace, *place), last))
 
 
 def number_before(manifest: Manifest, found: list[int]) -> int | None:

@@ -6,7 +6,6 @@ Delta, models or settings.
 
 import hashlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from typing import NamedTuple
@@ -19,10 +18,9 @@ import pyarrow.parquet as pq
 from dualrec.errors import PublishError
 from dualrec.publish.manifest import LISTS, PublishedFile
 from dualrec.schemas import RECOMMENDATIONS
-from dualrec.storage import told
+from dualrec.storage import side_by_side, told
 from dualrec.workspace import Workspace
 
-READERS = 8  # files read side by side: most of the time is waiting for the store
 CHUNK = 8 << 20
 SHOWN = 5  # how many of the wrong users an error names
 
@@ -88,8 +86,7 @@ def verify_lists(workspace: Workspace, folder: str, expected: np.ndarray, run_da
 
 
 def _reads(workspace: Workspace, paths: list[str], run_date: date) -> Iterator[_Read]:
-    with ThreadPoolExecutor(READERS) as pool:
-        yield from pool.map(lambda path: _read(workspace, path, run_date), paths)
+    return side_by_side(lambda path: _read(workspace, path, run_date), paths)
 
 
 def _read(workspace: Workspace, path: str, run_date: date) -> _Read:

@@ -26,12 +26,13 @@ from dualrec.settings.language import (
     ShortlistSettings,
 )
 from dualrec.settings.nightly import GateSettings, NightlySettings, PriceSettings
-from dualrec.settings.training import MemberSettings, SequenceSettings, TrainingResources
+from dualrec.settings.tracking import TrackingSettings
+from dualrec.settings.training import MemberSettings, SequenceResources, SequenceSettings, TrainingResources
 
 __all__ = [
     "BaselineSettings", "ClusterSettings", "Columns", "DataSettings", "EndpointSettings", "EngineSettings",
     "EvaluationSettings", "FinetuneSettings", "GateSettings", "LanguageSettings", "MemberSettings", "NightlySettings",
-    "PriceSettings", "PublishSettings", "RankingSettings", "RecommendSettings", "RerankSettings", "SequenceSettings", "Settings", "ShortlistSettings", "TrainingResources", "VariantSettings", "load_settings",
+    "PriceSettings", "PublishSettings", "RankingSettings", "RecommendSettings", "RerankSettings", "SequenceResources", "SequenceSettings", "Settings", "ShortlistSettings", "TrackingSettings", "TrainingResources", "VariantSettings", "load_settings",
     "overridden", "version_of",
 ]  # fmt: skip
 
@@ -49,8 +50,11 @@ class RecommendSettings(Group):
     """Whom `recommend` serves, and as what."""
 
     split: Literal["train", "validation", "test", "all"] = "test"
+    # A seeded sample of about so many users, to try settings or to measure what all would cost; 0: everybody, whom
+    # `nightly` serves in any case.
+    max_users: Annotated[int, Field(ge=0)] = 0
     run_date: date | None = None  # YYYY-MM-DD; None: today, UTC
-    sequence_replicas: Count = 1
+    sequence_replicas: Annotated[int, Field(ge=0)] = 0  # at most; 0: one for every four engines
     sequence_cpus: Annotated[float, Field(gt=0)] = 0.2
     sequence_use_gpu: bool = False
     # The environment variable of the driver that holds a salt, under which traces name users by a hash; None: by their ids.
@@ -87,6 +91,7 @@ class Settings(Group):
     evaluation: EvaluationSettings = EvaluationSettings()
     baselines: BaselineSettings = BaselineSettings()
     cluster: ClusterSettings = ClusterSettings()
+    tracking: TrackingSettings = TrackingSettings()
 
 
 def load_settings(config: str | None = None, overrides: list[str] | None = None) -> Settings:

@@ -11,7 +11,8 @@ from dualrec.settings.training import TrainingResources
 class EngineSettings(Group):
     """What the vLLM replicas take of the cluster, and how they are fed. Does not change what is written."""
 
-    replicas: Count = 1
+    # At most so many, as there is work; 0: as many as the GPUs of the cluster hold, and one on CPUs.
+    replicas: Annotated[int, Field(ge=0)] = 0
     cpus: Annotated[float, Field(gt=0)] = 0.3  # a replica; what all actors take must leave one CPU for tasks
     threads: Annotated[int, Field(ge=0)] = 0  # CPU threads a replica computes with; 0 takes every core but one
     use_gpu: bool = False
@@ -128,6 +129,6 @@ class RerankSettings(Group):
     """Stage 3: the sentence encoder that compares generated titles with the sequence model's first choice."""
 
     model: str = "all-minilm-l6-v2"
-    replicas: Count = 1
+    replicas: Annotated[int, Field(ge=0)] = 0  # at most; 0: one for each engine
     cpus: Annotated[float, Field(gt=0)] = 0.2
     fuzzy_threshold: Annotated[float, Field(ge=0, le=100)] = 90.0  # rapidfuzz ratio from which a title counts as found

@@ -17,6 +17,13 @@ class TrainingResources(Group):
     max_failures: Annotated[int, Field(ge=0)] = 3  # dead workers that are replaced before the run gives up
 
 
+class SequenceResources(TrainingResources):
+    """What the sequence model's training takes besides."""
+
+    # Fuses what is computed of a piece's logits (torch.compile): pays on GPUs and needs a C++ compiler on CPUs.
+    compile: bool = False
+
+
 class MemberSettings(Group):
     """One network of the sequence model."""
 
@@ -56,11 +63,18 @@ class SequenceSettings(Group):
     learning_rate: Annotated[float, Field(gt=0)] = 0.002
     schedule: Literal["constant", "cosine"] = "cosine"  # the learning rate from epoch to epoch; cosine falls towards 0
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    # Items drawn for each batch, among which its targets are to be found; 0: among all, which is exact. A sample pays
+    # from some ten thousand items on (docs/large-catalogues.md).
+    negatives: Annotated[int, Field(ge=0)] = 0
+    negatives_power: Fraction = 0.75  # of an item's popularity, by which it is drawn: 0 uniformly, 1 as it is watched
+    dtype: Literal["bfloat16", "float32"] = "float32"  # of the arithmetic in training; bfloat16 for GPUs
     epochs: Count = 10
+    # About so many validation users, by whose loss among all items epochs are judged; 0: all of them.
+    validation_users: Annotated[int, Field(ge=0)] = 5000
     patience: Count = 3  # epochs without a better validation loss before training stops
     top_k: Count = 100  # items the sequence model hands on for each user
     seed: int = 0
-    resources: TrainingResources = TrainingResources()
+    resources: SequenceResources = SequenceResources()
 
     @property
     def ahead(self) -> tuple[int, ...]:

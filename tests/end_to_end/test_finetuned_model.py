@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 import ray.data
 
+from dualrec.assets.nodes import AdapterPlace, ModelPlace
 from dualrec.language.generate import generate
 from dualrec.language.lora import adapted_model, save_adapter
 from dualrec.language.merge import merge
@@ -79,6 +80,10 @@ def _by_vllm(requests: pa.Table, model: ServedModel, *options: str) -> list[dict
     return sorted(answers, key=lambda row: row["user_id"])
 
 
+def _place(folder: Path) -> ModelPlace:
+    return ModelPlace(str(folder), "cache")
+
+
 def _letters_by_vllm(model: ServedModel) -> list[str]:
     count = len(PROMPTS)
     requests = (
@@ -99,8 +104,10 @@ def test_vllm_writes_what_transformers_writes(tmp_path: Path, architecture: str,
     expected = _letters_by_transformers(merged)
     assert expected != _letters_by_transformers(base), "the adapter changes what is written, so its absence would show"
     model = {
-        "merged": ServedModel(LanguageModel(), merged, dtype="float32"),
-        "adapter": ServedModel(LanguageModel(), base, (adapter, RANK), dtype="float32"),
+        "merged": ServedModel(LanguageModel(), _place(merged), dtype="float32"),
+        "adapter": ServedModel(
+            LanguageModel(), _place(base), (AdapterPlace(str(adapter), "cache"), RANK), dtype="float32"
+        ),
     }[serve]
     assert _letters_by_vllm(model) == expected
 
@@ -117,7 +124,7 @@ def test_vllm_tells_the_likelihoods_that_transformers_tells_and_writes_the_likel
         .append_column("max_tokens", pa.array([1] * len(PROMPTS), pa.int32()))
         .append_column("label_tokens", pa.array(of_rows, pa.list_(pa.int32())))
     )
-    answers = _by_vllm(requests, ServedModel(LanguageModel(), base, dtype="float32"), "language.mode=rank")
+    answers = _by_vllm(requests, ServedModel(LanguageModel(), _place(base), dtype="float32"), "language.mode=rank")
     expected = _likelihoods_by_transformers(base, labels)
     for row, own, told in zip(answers, of_rows, expected, strict=True):
         assert row["label_logprobs"] == pytest.approx(told[: len(own)], abs=1e-3)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -128,3 +129,39 @@ def test_nobody_without_the_token_submits(head: Head) -> None:
     assert done.returncode != 0
     assert "token" in done.stdout.lower()
     assert len(head.jobs()) == before
+
+
+SCHEDULED = re.search(r"```bash\n(DATE=.*?)```", (ROOT / "docs/cluster.md").read_text(), re.DOTALL)
+
+
+def test_a_night_is_submitted_once_and_its_exit_code_reaches_the_scheduler(head: Head) -> None:
+    """The lines of docs/cluster.md as they stand, but with a setting that is wrong, and then with a command that is right."""
+    assert SCHEDULED, "docs/cluster.md shows how a scheduler submits a night"
+    script = SCHEDULED.group(1).replace("CONFIG", "jobs/configs/local.yaml").replace("date -u +%F", "echo 2026-11-01")
+    environment = {
+        **head.environment, "RAY_API_SERVER_ADDRESS": head.address,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }  # fmt: skip
+
+    def scheduled(text: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "-c", text], cwd=ROOT, env=environment, timeout=300, text=True, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    failed = scheduled(script.replace("--set workspace=", "--set nightly.nothing=1 --set workspace="))
+    assert failed.returncode == 2, failed.stdout
+    assert "nightly.nothing" in failed.stdout
+    assert head.jobs()[-1]["submission_id"] == "dualrec-night-2026-11-01"
+
+    known = len(head.jobs())
+    again = scheduled(script)
+    assert again.returncode == 2, "the code of the night that was submitted under this name"
+    assert "dualrec-night-2026-11-01 already exists" in again.stdout
+    assert len(head.jobs()) == known
+
+    mended = scheduled(script.replace("NIGHT=dualrec-night-$DATE", "NIGHT=dualrec-night-$DATE-2").replace(
+        "python -m jobs.nightly", "python -m jobs.nightly --help"
+    ))  # fmt: skip
+    assert mended.returncode == 0, mended.stdout
+    assert head.jobs()[-1]["submission_id"] == "dualrec-night-2026-11-01-2"

@@ -152,7 +152,7 @@ def test_the_job_writes_the_whole_artefact_once(trained: Callable[..., Settings]
     assert metrics["best"] == metrics["epochs"][0] and metrics["budget"]["training_examples"] == 24
     for name in (
         "adapter/adapter_model.safetensors", "adapter/adapter_config.json", "merged/model.safetensors",
-        "merged/tokenizer.json", "merged/chat_template.jinja", "curves.png", "artefact.json",
+        "merged/tokenizer.json", "merged/chat_template.jinja", "curves.png", "artefact.json", "README.md",
     ):  # fmt: skip
         assert (folder / name).stat().st_size > 0, name
     assert list((folder / "tensorboard").iterdir()) and not (folder / "running").exists()

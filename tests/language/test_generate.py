@@ -1,19 +1,19 @@
 """What an engine is given, and what becomes of its rows. No engine is started."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from dualrec.assets.nodes import AdapterPlace, ModelPlace
 from dualrec.language import generate
 from dualrec.language.generate import engine_options, sampling_options
 from dualrec.language.models import LanguageModel, ServedModel
 from dualrec.settings import LanguageSettings
 
 SETTINGS = LanguageSettings()
-MERGED = ServedModel(LanguageModel(), Path("merged"))
-UNMERGED = ServedModel(LanguageModel(stop=()), Path("base"), (Path("adapter"), 16))
+MERGED = ServedModel(LanguageModel(), ModelPlace("merged", "cache"))
+UNMERGED = ServedModel(LanguageModel(stop=()), ModelPlace("base", "cache"), (AdapterPlace("adapter", "cache"), 16))
 
 
 def _input(model: ServedModel, **row: Any) -> dict[str, Any]:

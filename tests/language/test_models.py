@@ -51,9 +51,9 @@ def test_closing_keeps_the_space_before_an_unopened_block() -> None:
     assert thinking_closed("assistant\n") == "assistant\n<think>\n\n</think>\n\n"
 
 
-def test_a_model_behind_an_endpoint_has_no_folder_and_writes_freely() -> None:
-    preset, folder = language_model("deepseek-v3", "nowhere")
-    assert folder is None
+def test_a_model_behind_an_endpoint_has_no_place_and_writes_freely() -> None:
+    preset, place = language_model("deepseek-v3", "nowhere")
+    assert place is None
     assert preset.endpoint == "deepseek/deepseek-chat"
     assert decodings_of("deepseek-v3") == ("free",)
     assert decodings_of("smollm2-135m") == decodings_of("/some/folder") == ("free", "shortlist")

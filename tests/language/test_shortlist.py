@@ -3,8 +3,10 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from dualrec.language.shortlist import MOST_TITLES, Shortlister, shortlist_grammar
+from dualrec.language.shortlist import MOST_TITLES, Shortlister, shortlist_grammar, top_places
 from dualrec.language.titles import TitleIndex
 from dualrec.schemas import CATALOGUE
 from dualrec.settings import ShortlistSettings
@@ -25,6 +27,17 @@ def test_neighbours_of_the_history_join_it(catalogue: pa.Table) -> None:
     shortlister = Shortlister(catalogue, embeddings, ShortlistSettings(sequence_items=1, neighbours=1))
     assert shortlister([6], [3]) == ["Heat (1995)", "Sabrina (1954)"]
     assert shortlister([], [3]) == ["Heat (1995)"]
+
+
+def test_no_neighbour_was_watched_or_is_on_the_list_already(catalogue: pa.Table) -> None:
+    alike = Shortlister(catalogue, np.ones((6, 1), np.float32), ShortlistSettings(sequence_items=1, neighbours=5))
+    assert alike([1, 4, 99], [3]) == ["Heat (1995)", "Bug's Life, A (1998)", "Sabrina (1954)", "Sabrina (1995)"]
+
+
+@given(st.lists(st.sampled_from([-np.inf, 0.0, 0.25, 0.5, 1.0]), min_size=1, max_size=30), st.integers(1, 35))
+def test_the_best_places_are_those_of_sorting_all(values: list[float], count: int) -> None:
+    array = np.array(values, np.float32)
+    assert top_places(array, count).tolist() == np.argsort(-array, kind="stable")[:count].tolist()
 
 
 def test_every_title_resolves_to_an_unwatched_item_even_where_titles_repeat() -> None:

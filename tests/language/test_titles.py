@@ -92,6 +92,12 @@ def test_a_title_of_two_years_without_a_year_takes_the_nearest_spelling(catalogu
     assert TitleIndex(catalogue, 90).resolve("Sabrina").item_id in (5, 6)
 
 
+def test_an_item_of_number_zero_is_an_item_like_others(catalogue: pa.Table) -> None:
+    numbered = catalogue.set_column(0, "item_id", pa.array([1, 2, 3, 4, 0, 5]))
+    resolved = TitleIndex(numbered, 90).resolve("Sabrina (1954)")
+    assert (resolved.item_id, resolved.match) == (0, "exact")
+
+
 def test_every_published_title_finds_itself(catalogue: pa.Table) -> None:
     index = TitleIndex(catalogue, 90)
     for row in catalogue.to_pylist():

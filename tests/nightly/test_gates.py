@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from dualrec.nightly.cost import cost_of
+from dualrec.nightly.cost import cost_of, replicas
 from dualrec.nightly.gates import LEAST, Measured, judge
-from dualrec.settings import GateSettings, load_settings
+from dualrec.settings import GateSettings, PriceSettings, load_settings
 
 GOOD = Measured(
     users=1000, users_before=1000, scored=100, errors=1, titles=300, resolved=290, overlap=0.5, accuracy=0.10,
@@ -85,12 +85,12 @@ def test_the_cost_of_all_attempts_is_summed_and_priced() -> None:
         {},
         {"scoring_seconds": 800.0, "engine_seconds": 400.0},
     ]
-    cost = cost_of(spent, 500_000, 20_000, settings)
+    cost = cost_of(spent, 500_000, 20_000, replicas(settings, gpus=0), settings.nightly.prices)
     assert cost["engine_seconds"] == 2 * 1000
-    assert cost["worker_seconds"] == {"sequence": 1800, "prompt": 1800, "engine": 3600, "rerank": 1800}
+    assert cost["worker_seconds"] == {"sequence": 1800, "prompt": 1800, "engine": 3600, "rerank": 3600}
     assert cost["attempts"] == 3
-    assert cost["money"] == {"engines": 3.0, "workers": 0.75, "tokens": 0.7, "total": 4.45}
+    assert cost["money"] == {"engines": 3.0, "workers": 1.0, "tokens": 0.7, "total": 4.7}
 
 
 def test_without_prices_no_money_is_told() -> None:
-    assert cost_of([{}], 1, 1, load_settings())["money"] is None
+    assert cost_of([{}], 1, 1, replicas(load_settings(), gpus=0), PriceSettings())["money"] is None

@@ -1,0 +1,61 @@
+"""Models as any node of the cluster can have them: by where they come from, not by a folder that only one machine has.
+
+Each node brings a model into its own cache when something on it first asks for the folder. Nothing relies on a disk that
+nodes share, unless a local folder or zip is named: that has to be at the same place on every node.
+"""
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from dualrec.assets.fetch import resolve_model
+from dualrec.assets.places import copied
+from dualrec.assets.registry import MODELS
+from dualrec.errors import AssetError
+
+
+@dataclass(frozen=True)
+class ModelPlace:
+    """A whole model: weights and tokenizer.
+
+    Attributes:
+        source: what `resolve_model` takes.
+        cache: the folder of downloaded assets, on each node.
+    """
+
+    source: str
+    cache: str
+
+    @classmethod
+    def named(cls, source: str, cache: str) -> "ModelPlace":
+        """The place that a user named: a relative path is meant from where the user is, not from where a worker is."""
+        if source not in MODELS and Path(source).expanduser().exists():
+            source = str(Path(source).expanduser().absolute())
+        return cls(source, cache if cache.startswith("~") else str(Path(cache).absolute()))
+
+    def folder(self) -> Path:
+        """Its folder on the node that asks.
+
+        Raises:
+            AssetError: it cannot be had there.
+        """
+        try:
+            return resolve_model(self.source, self.cache)
+        except AssetError as error:
+            raise AssetError(f"on node {socket.gethostname()}: {error}") from error
+
+
+@dataclass(frozen=True)
+class AdapterPlace:
+    """A LoRA adapter of a workspace: a folder on every node, or an s3:// URI."""
+
+    source: str
+    cache: str
+
+    def folder(self) -> Path:
+        """Its folder on the node that asks.
+
+        Raises:
+            AssetError: it cannot be had there.
+        """
+        return copied(self.source, self.cache) if self.source.startswith("s3://") else Path(self.source)

@@ -1,0 +1,55 @@
+"""Sentence embeddings of titles, computed by Ray tasks; those of a catalogue once, as an artefact of the workspace.
+
+They grow with the catalogue (128 MiB for 87,585 titles) and are held once on each node: an array in the object store is
+shared memory, which Ray maps read-only into every process that asks for it.
+"""
+
+import numpy as np
+import ray
+
+from dualrec.assets.nodes import ModelPlace
+from dualrec.data.prepare import Prepared
+from dualrec.settings import Settings, version_of
+from dualrec.workspace import Workspace
+
+VECTORS = "vectors.npy"
+TITLES_A_TASK = 8192  # a few times longer to embed than an encoder takes to load
+
+
+def title_embeddings(workspace: Workspace, data: Prepared, settings: Settings) -> "ray.ObjectRef[np.ndarray]":
+    """Unit vectors float32 (N, d) of the catalogue's titles, in the object store. Needs a Ray session.
+
+    Raises:
+        AssetError: the sentence encoder cannot be had.
+    """
+    name = f"models/embeddings/{version_of(data.version, settings.rerank.model)}"
+    if not workspace.has(name):
+        vectors = title_vectors(data.catalogue.column("title").to_pylist(), settings)
+        made = {"data_version": data.version, "model": settings.rerank.model}
+        with (
+            workspace.writing(name, made) as folder,
+            workspace.filesystem.open_output_stream(f"{folder}/{VECTORS}") as file,
+        ):
+            np.save(file, vectors, allow_pickle=False)
+    with workspace.reading(f"{name}/{VECTORS}", at_a_time=2**23) as stream:  # np.load would need all bytes in memory
+        return ray.put(np.lib.format.read_array(stream, allow_pickle=False))
+
+
+def title_vectors(titles: list[str], settings: Settings) -> np.ndarray:
+    """Unit vectors float32 (n, d) of any titles, computed in Ray tasks of some thousand titles each.
+
+    Raises:
+        AssetError: the sentence encoder cannot be had.
+    """
+    encoder = ModelPlace.named(settings.rerank.model, settings.cache)
+    # At least a core each: more tasks at once would only hold more encoders in memory.
+    embed = _embed.options(num_cpus=max(settings.rerank.cpus, 1))
+    starts = range(0, max(len(titles), 1), TITLES_A_TASK)
+    return np.concatenate(ray.get([embed.remote(encoder, titles[start : start + TITLES_A_TASK]) for start in starts]))
+
+
+@ray.remote
+def _embed(encoder: ModelPlace, titles: list[str]) -> np.ndarray:
+    from dualrec.language.rerank import catalogue_embeddings
+
+    return catalogue_embeddings(str(encoder.folder()), titles)
