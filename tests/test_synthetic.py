@@ -257,6 +257,6 @@ def test_the_command_says_what_is_wrong_before_it_starts_anything(tmp_path: Path
         str(tmp_path / "made"),
     ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=120)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.startswith("error: 100 ratings are left for 10 users")
     assert not list(tmp_path.iterdir())

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import ray.data
 
+from dualrec.assets.nodes import ModelPlace
 from dualrec.data.prepare import prepared
 from dualrec.errors import AssetError, InputError
 from dualrec.language.artefact import ADAPTER, METRICS, language_name
@@ -37,7 +38,7 @@ def _fit(model: Path, settings: FinetuneSettings, storage: Path) -> tuple[list[d
     """Train on rows that repeat one token in the answer; return the metrics and the folder of the adapter."""
     rows = {row: ([60, 61, 70 + row % 5, *([40] * (row % 7)), *([41 + row % 2] * 8)], 3 + row % 7) for row in range(64)}
     dataset = ray.data.from_arrow(encoded(rows)).repartition(4).materialize()
-    checkpoint = fit_adapter(dataset, dataset, str(model), ATTENTION, settings, str(storage))
+    checkpoint = fit_adapter(dataset, dataset, ModelPlace(str(model), "cache"), ATTENTION, settings, str(storage))
     with checkpoint.as_directory() as folder:
         metrics = json.loads(Path(folder, METRICS).read_text())["epochs"]
     return metrics, Path(checkpoint.path) / ADAPTER
@@ -163,9 +164,9 @@ def test_examples_that_no_candidate_answers_are_counted(
     trained: Callable[..., Settings], caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = trained("language.mode=rank", "language.rank_candidates=2")
-    workspace, model = Workspace(settings.workspace), Path(settings.language.model)
+    workspace, place = Workspace(settings.workspace), ModelPlace(settings.language.model, "cache")
     with caplog.at_level("INFO", "dualrec"):
-        training, _ = encoded_examples(workspace, prepared(workspace, settings), settings, LanguageModel(), model)
+        training, _ = encoded_examples(workspace, prepared(workspace, settings), settings, LanguageModel(), place)
     (told,) = (line for line in caplog.messages if "train examples are left out" in line)
     left_out, total = (int(number) for number in re.findall(r"\d+", told)[:2])
     assert 0 < left_out < total and training.count() == total - left_out

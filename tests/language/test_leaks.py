@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from dualrec.assets.nodes import ModelPlace
 from dualrec.data.prepare import prepare, prepared
 from dualrec.language.encode import ENCODED
 from dualrec.language.finetune import encoded_examples
@@ -83,7 +84,7 @@ def test_no_held_out_movie_of_another_than_a_training_user_reaches_an_example(
     }
     shown: dict[str, set[str]] = {split: set() for split in split_of.values()}
     tokenizer = _tokenizer(model)
-    for dataset in encoded_examples(workspace, data, settings, LanguageModel(), model):
+    for dataset in encoded_examples(workspace, data, settings, LanguageModel(), ModelPlace(str(model), "cache")):
         for row in dataset.iter_rows():
             text = _without_suggestions(tokenizer.decode(row["input_ids"]))
             for user in re.findall(r"Marker (\d+) at", text):

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import date
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from dualrec.nightly.plan import last_plan
@@ -62,11 +63,16 @@ def polled(site: Site) -> Iterator[Reader]:
     assert set(reader.looks) <= {0, LENGTH * len(site.lengths)}
 
 
-def _finished(site: Site) -> int:
-    """How many users whole files of scored traces hold."""
+def _finished(site: Site) -> set[str]:
+    """The prompts of the users whom whole files of scored traces hold."""
     workspace = Workspace(site.workspace)
     plan = last_plan(workspace, RUN_DATE)
-    return 0 if plan is None else len(scored_so_far(workspace, plan, 99).of("night"))
+    files = [] if plan is None else scored_so_far(workspace, plan, 99).files
+    tables = [
+        pq.read_table(workspace.path(name), columns=["prompt"], filesystem=workspace.filesystem, partitioning=None)
+        for name in files
+    ]
+    return {prompt for table in tables for prompt in table.column("prompt").to_pylist()}
 
 
 def _killed_and_run_again(site: Site, point: str) -> None:
@@ -74,14 +80,14 @@ def _killed_and_run_again(site: Site, point: str) -> None:
     with polled(site) as reader:
         killed = site.run(SECOND, "--set", SLOW, module="tests.nightly.killed", before=(point,))
         assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
-        first, finished = site.asked(), _finished(site)
+        finished = _finished(site)
+        assert finished or point not in AFTER_FILES
         again = site.run(SECOND, "--set", SLOW)
         assert again.returncode == 0, again.stdout + again.stderr
     assert reader.looks[LENGTH * len(site.lengths)] > 0
-    second = site.asked()
-    assert len(first | second) == len(site.lengths), "every user was asked for"
-    twice = sum((first + second).values()) - len(site.lengths)
-    assert twice <= sum(first.values()) - finished, "nobody who was finished was scored twice"
+    asked = site.asked()
+    assert len(asked) == len(site.lengths), "every user was asked for"
+    assert all(asked[prompt] == 1 for prompt in finished), "nobody who was finished was scored twice"
     done = site.run(SECOND, "--set", SLOW)
     assert "already published" in done.stdout, done.stdout + done.stderr
     assert not site.asked()
