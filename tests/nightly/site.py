@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyarrow.fs as pafs
 
+from dualrec.language.prompts import prompt_text
 from dualrec.settings import Settings, load_settings
 from dualrec.workspace import Workspace
 from tests.conftest import numbered_movies, write_movielens_1m
@@ -95,7 +96,7 @@ class Site:
         return load_settings(None, [*self.settings, f"recommend.run_date={night}", *more])
 
     def asked(self) -> Counter[str]:
-        """How often each prompt came since the last call."""
+        """How often each prompt, as traces show it, came since the last call."""
         with self.endpoint.lock:
             seen, self.endpoint.seen = self.endpoint.seen, []
         return Counter(map(_prompt, seen))
@@ -125,7 +126,7 @@ def assert_published_once(site: Site, night: str) -> None:
 
 
 def _prompt(request: Request) -> str:
-    return str(request["messages"][-1]["content"])
+    return prompt_text(request["messages"])
 
 
 def write_encoder(folder: Path) -> Path:
