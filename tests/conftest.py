@@ -13,6 +13,9 @@ from dualrec.schemas import CATALOGUE, HISTORIES
 from dualrec.settings import Settings, load_settings
 from tests.object_store import KEYS, s3_server
 
+# As urgent as the servers and drivers beside them: Ray's niceness of 15 lets any other process starve the workers.
+os.environ.setdefault("RAY_worker_niceness", "0")
+
 MOVIES = {
     1: ("Toy Story (1995)", "Animation|Children's|Comedy"),
     2: ("Bug's Life, A (1998)", "Animation|Children's|Comedy"),

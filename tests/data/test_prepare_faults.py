@@ -18,7 +18,7 @@ from dualrec.workspace import Workspace
 pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
-ROWS, USERS, ITEMS = 6_000_000, 40_000, 5_000  # 216 MB on their way through the shuffle
+ROWS, USERS, ITEMS = 3_000_000, 40_000, 5_000  # 108 MB on their way through the shuffle
 # Ray's least memory for objects, and a disk that it takes for full. What Ray says of a disk that is full is the same.
 FULL_DISK = {"RAY_local_fs_capacity_threshold": "0.0001", "RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": "80000000"}
 

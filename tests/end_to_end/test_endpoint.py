@@ -46,7 +46,7 @@ def test_every_user_gets_a_list_from_an_endpoint_that_fails_at_times(
     faults: list[int | str] = [429, 500, "drop", "rubbish", 400]
     with fake_endpoint(*faults, upstream=server, key=KEY) as proxy:
         settings = settings_for(
-            f"data.source={movielens}", f"cache={CACHE}", "sequence.hidden=[8,8]", "sequence.epochs=1",
+            f"data.source={movielens}", f"cache={CACHE}", "sequence.preset=paper", "sequence.hidden=[8,8]", "sequence.epochs=1",
             "ranking.preset=paper", "language.model=deepseek-v3", "language.endpoint.model=tiny",
             f"language.endpoint.url={proxy.url}", "language.endpoint.api_key_env=A_KEY",
         )  # fmt: skip

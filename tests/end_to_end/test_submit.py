@@ -24,7 +24,12 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
 RAY = str(Path(sys.executable).with_name("ray"))
 TINY = [f"sequence.{name}=8" for name in ("item_dimension", "title_dimension", "genre_dimension", "dense")]
-TINY += ["sequence.hidden=[8,8]", "sequence.epochs=1", "sequence.resources.cpus_per_worker=0.5"]
+TINY += [
+    "sequence.preset=paper",
+    "sequence.hidden=[8,8]",
+    "sequence.epochs=1",
+    "sequence.resources.cpus_per_worker=0.5",
+]
 
 
 @dataclass(frozen=True)

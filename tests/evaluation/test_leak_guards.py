@@ -59,7 +59,7 @@ def _settings(folder: Path, *overrides: str, hidden: int = 0, seen: int = 0, lat
         None,
         [
             f"workspace={folder / 'workspace'}", f"data.source={source}", "data.shards=1", "data.top_items=0",
-            "sequence.epochs=1", "sequence.batch_size=8", "sequence.resources.cpus_per_worker=0.5",
+            "sequence.preset=pair", "sequence.hidden=[16,8]", "sequence.dense=16", "sequence.epochs=1", "sequence.batch_size=8", "sequence.resources.cpus_per_worker=0.5",
             "sequence.resources.threads=1", "recommend.sequence_cpus=0.1", "rerank.cpus=0.1", "baselines.epochs=1",
             "evaluation.protocols=[next_item, last_five, candidates_20, time_split]", "evaluation.time_split_share=0.9",
             *overrides,

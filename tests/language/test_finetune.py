@@ -44,7 +44,7 @@ def _fit(model: Path, settings: FinetuneSettings, storage: Path) -> tuple[list[d
     return metrics, Path(checkpoint.path) / ADAPTER
 
 
-@pytest.mark.parametrize(("architecture", "stage"), [("qwen2", 2), ("qwen2", 3), ("mistral", 2), ("mistral", 3)])
+@pytest.mark.parametrize(("architecture", "stage"), [("qwen2", 2), ("mistral", 3)])
 def test_two_workers_fine_tune_and_the_merged_model_is_base_plus_adapter(
     tmp_path: Path, architecture: str, stage: int
 ) -> None:
@@ -85,16 +85,23 @@ def test_two_workers_reach_the_loss_of_one(tmp_path: Path) -> None:
             assert together[name] == pytest.approx(alone[name], rel=1e-3)
 
 
+@pytest.fixture(scope="module")
+def plain_loss(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> float:
+    """The validation loss of a fine-tuning that saves no memory."""
+    folder = tmp_path_factory.mktemp("plain")
+    epochs, _ = _fit(write_model(folder / "base", "qwen2"), _settings(), folder / "running")
+    return epochs[-1]["validation_loss"]
+
+
 @pytest.mark.parametrize(
     "saving",
     [["gradient_checkpointing=true", "cpu_offload=true"], ["zero_stage=3", "gradient_checkpointing=true", "cpu_offload=true"]],
     ids=["stage 2", "stage 3"],
 )  # fmt: skip
-def test_what_saves_memory_changes_no_loss(tmp_path: Path, saving: list[str]) -> None:
+def test_what_saves_memory_changes_no_loss(tmp_path: Path, saving: list[str], plain_loss: float) -> None:
     base = write_model(tmp_path / "base", "qwen2")
-    plain, _ = _fit(base, _settings(), tmp_path / "plain")
     saved, _ = _fit(base, _settings(*saving), tmp_path / "saved")
-    assert saved[-1]["validation_loss"] == pytest.approx(plain[-1]["validation_loss"], rel=1e-3)
+    assert saved[-1]["validation_loss"] == pytest.approx(plain_loss, rel=1e-3)
 
 
 def test_bfloat16_and_the_loss_on_all_of_it_learn_too(tmp_path: Path) -> None:
@@ -112,7 +119,7 @@ def test_a_killed_worker_costs_at_most_an_epoch(tmp_path: Path) -> None:
 
 
 SMALL = [
-    "sequence.epochs=1", "sequence.hidden=[8,8]", "sequence.dense=8", "sequence.item_dimension=8",
+    "sequence.preset=paper", "sequence.epochs=1", "sequence.hidden=[8,8]", "sequence.dense=8", "sequence.item_dimension=8",
     "sequence.title_dimension=8", "sequence.genre_dimension=8", "sequence.resources.cpus_per_worker=0.5",
     "finetune.resources.cpus_per_worker=0.5", "finetune.dtype=float32", "finetune.epochs=1", "finetune.batch_size=8",
     "language.max_prompt_tokens=700", "finetune.max_tokens=800",
