@@ -74,34 +74,33 @@ def test_two_workers_fine_tune_and_the_merged_model_is_base_plus_adapter(
     assert tokenizer.chat_template == AutoTokenizer.from_pretrained(base).chat_template
 
 
-def test_two_workers_reach_the_loss_of_one(tmp_path: Path) -> None:
-    base = write_model(tmp_path / "base", "qwen2")
-    whole = ("batch_size=64", "epochs=4")  # all examples in each step: both see the same steps, to rounding
-    one, _ = _fit(base, _settings(*whole, "accumulation=2"), tmp_path / "one")
-    two, _ = _fit(base, _settings(*whole, "resources.workers=2"), tmp_path / "two")
-    assert one[-1]["validation_loss"] < one[0]["validation_loss"] - 0.1
-    for alone, together in zip(one, two, strict=True):
-        for name in ("train_loss", "validation_loss"):
-            assert together[name] == pytest.approx(alone[name], rel=1e-3)
+WHOLE = ("batch_size=64", "epochs=4")  # all examples in each step: all see the same steps, to rounding
 
 
 @pytest.fixture(scope="module")
-def plain_loss(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> float:
-    """The validation loss of a fine-tuning that saves no memory."""
-    folder = tmp_path_factory.mktemp("plain")
-    epochs, _ = _fit(write_model(folder / "base", "qwen2"), _settings(), folder / "running")
-    return epochs[-1]["validation_loss"]
+def alone(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> list[dict[str, Any]]:
+    """The epochs of one worker that saves no memory."""
+    folder = tmp_path_factory.mktemp("alone")
+    epochs, _ = _fit(write_model(folder / "base", "qwen2"), _settings(*WHOLE), folder / "running")
+    assert epochs[-1]["validation_loss"] < epochs[0]["validation_loss"] - 0.1
+    return epochs
 
 
 @pytest.mark.parametrize(
-    "saving",
-    [["gradient_checkpointing=true", "cpu_offload=true"], ["zero_stage=3", "gradient_checkpointing=true", "cpu_offload=true"]],
-    ids=["stage 2", "stage 3"],
+    "otherwise",
+    [
+        ["resources.workers=2"], ["accumulation=2", "gradient_checkpointing=true", "cpu_offload=true"],
+        ["zero_stage=3", "gradient_checkpointing=true", "cpu_offload=true"],
+    ],
+    ids=["two workers", "saving memory", "saving memory, stage 3"],
 )  # fmt: skip
-def test_what_saves_memory_changes_no_loss(tmp_path: Path, saving: list[str], plain_loss: float) -> None:
-    base = write_model(tmp_path / "base", "qwen2")
-    saved, _ = _fit(base, _settings(*saving), tmp_path / "saved")
-    assert saved[-1]["validation_loss"] == pytest.approx(plain_loss, rel=1e-3)
+def test_workers_and_what_saves_memory_change_no_loss(
+    tmp_path: Path, otherwise: list[str], alone: list[dict[str, Any]]
+) -> None:
+    epochs, _ = _fit(write_model(tmp_path / "base", "qwen2"), _settings(*WHOLE, *otherwise), tmp_path / "running")
+    for one, other in zip(alone, epochs, strict=True):
+        for name in ("train_loss", "validation_loss"):
+            assert other[name] == pytest.approx(one[name], rel=1e-3)
 
 
 def test_bfloat16_and_the_loss_on_all_of_it_learn_too(tmp_path: Path) -> None:
@@ -147,8 +146,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Call
 
 @pytest.mark.parametrize(
     "kind",
-    [["finetune.examples=cuts"], ["finetune.examples=published"], ["language.mode=rank", "language.rank_candidates=5"]],
-    ids=["cuts", "published", "ranked"],
+    [["finetune.examples=cuts"], ["language.mode=rank", "language.rank_candidates=5"]],
+    ids=["cuts", "ranked"],
 )
 def test_the_job_writes_the_whole_artefact_once(trained: Callable[..., Settings], kind: list[str]) -> None:
     settings = trained("finetune.max_examples=24", *kind)
