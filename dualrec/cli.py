@@ -146,6 +146,20 @@ def rollback(
         roll_night_back(load_settings(config, overrides), run_date.date()).show(Console())
 
 
+@app.command(
+    help="Serve the published nights over HTTP, until stopped: GET /users/ID/recommendations, POST /recommendations, "
+    "/health, and /docs, which describes them.\n\n"
+    "Users without a list get the sequence model's, strangers the most watched movies. A new night, or a rollback, is "
+    "picked up within serving.poll_seconds, without a restart."
+)
+def serve(config: Config = None, overrides: Overrides = None) -> None:
+    """Serve the published nights over HTTP."""
+    with _told():
+        from dualrec.serving.serve import serve_nights
+
+        serve_nights(load_settings(config, overrides), Console())
+
+
 @app.command(help="Print the version.")
 def version() -> None:
     """Print the version."""

@@ -26,13 +26,14 @@ from dualrec.settings.language import (
     ShortlistSettings,
 )
 from dualrec.settings.nightly import GateSettings, NightlySettings, PriceSettings
+from dualrec.settings.serving import ServingSettings
 from dualrec.settings.tracking import TrackingSettings
 from dualrec.settings.training import MemberSettings, SequenceResources, SequenceSettings, TrainingResources
 
 __all__ = [
     "BaselineSettings", "ClusterSettings", "Columns", "DataSettings", "EndpointSettings", "EngineSettings",
     "EvaluationSettings", "FinetuneSettings", "GateSettings", "LanguageSettings", "MemberSettings", "NightlySettings",
-    "PriceSettings", "PublishSettings", "RankingSettings", "RecommendSettings", "RerankSettings", "SequenceResources", "SequenceSettings", "Settings", "ShortlistSettings", "TrackingSettings", "TrainingResources", "VariantSettings", "load_settings",
+    "PriceSettings", "PublishSettings", "RankingSettings", "RecommendSettings", "RerankSettings", "SequenceResources", "SequenceSettings", "ServingSettings", "Settings", "ShortlistSettings", "TrackingSettings", "TrainingResources", "VariantSettings", "load_settings",
     "overridden", "version_of",
 ]  # fmt: skip
 
@@ -92,6 +93,7 @@ class Settings(Group):
     baselines: BaselineSettings = BaselineSettings()
     cluster: ClusterSettings = ClusterSettings()
     tracking: TrackingSettings = TrackingSettings()
+    serving: ServingSettings = ServingSettings()
 
 
 def load_settings(config: str | None = None, overrides: list[str] | None = None) -> Settings:

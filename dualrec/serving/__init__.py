@@ -1,0 +1,1 @@
+"""Serves published nights over HTTP: the lists as they were published, and the sequence model for everybody else."""

@@ -1,0 +1,76 @@
+"""What is asked over HTTP, and what is answered: strict about every field, and what OpenAPI tells of them."""
+
+from datetime import date, datetime
+from typing import Annotated, Literal
+
+from fastapi import Path, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from dualrec.serving.night import MOST_RECOMMENDATIONS
+
+MOST_MOVIES = 1000  # of a history that is asked about; the sequence model looks at the last of them
+INT64 = 2**63
+
+Id = Annotated[int, Field(strict=True, ge=-INT64, lt=INT64)]
+Length = Annotated[int, Field(ge=1, le=MOST_RECOMMENDATIONS)]
+UserId = Annotated[int, Path(ge=-INT64, lt=INT64, description="as in the interaction table")]
+LengthAsked = Annotated[int, Query(ge=1, le=MOST_RECOMMENDATIONS, description="how many movies at most")]
+
+
+class Question(BaseModel):
+    """A history to be scored at once."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    history: Annotated[list[Id], Field(max_length=MOST_MOVIES)] = Field(
+        description="ids of the movies that were watched, oldest first", examples=[[260, 1196, 1210]]
+    )
+    length: Length = 10
+
+
+class Movie(BaseModel):
+    """A movie of a history."""
+
+    item_id: int
+    title: str
+
+
+class Recommendation(BaseModel):
+    """One place of a list."""
+
+    rank: int
+    item_id: int | None = Field(description="null where the language model wrote a title that no catalogue has")
+    title: str
+    year: int | None
+    genres: list[str] | None
+    score: float
+    source: Literal["sequence", "language", "both", "popularity"]
+    because: list[Movie] = Field(description="what of the history it rests on")
+
+
+class ServedNight(BaseModel):
+    """The published night that answered."""
+
+    run_date: date
+    number: int = Field(description="counts the publications of this date")
+    run_id: str
+
+
+class Answer(BaseModel):
+    """A list."""
+
+    night: ServedNight
+    source: Literal["published", "sequence", "popularity"] = Field(
+        description="the published list; else the sequence model's, for a history; else the most watched movies"
+    )
+    unknown_movies: int = Field(description="movies of the history that this night's catalogue lacks, passed over")
+    recommendations: list[Recommendation]
+
+
+class Health(BaseModel):
+    """Whether the night that stands is the one that is served."""
+
+    status: Literal["ok", "stale"] = Field(description="stale: a newer night stands and cannot be loaded")
+    night: ServedNight
+    looked: datetime = Field(description="when the workspace was last looked at with success")
+    failure: str | None
