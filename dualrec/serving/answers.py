@@ -1,18 +1,23 @@
 """What is asked over HTTP, and what is answered: strict about every field, and what OpenAPI tells of them."""
 
 from datetime import date, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from dualrec.serving.night import MOST_RECOMMENDATIONS
 
 MOST_MOVIES = 1000  # of a history that is asked about; the sequence model looks at the last of them
 INT64 = 2**63
 
-Id = Annotated[int, Field(strict=True, ge=-INT64, lt=INT64)]
-Length = Annotated[int, Field(ge=1, le=MOST_RECOMMENDATIONS)]
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value  # 1.0 is an integer in JSON Schema
+
+
+Id = Annotated[int, Field(strict=True, ge=-INT64, lt=INT64), BeforeValidator(_whole)]
+Length = Annotated[int, Field(strict=True, ge=1, le=MOST_RECOMMENDATIONS), BeforeValidator(_whole)]
 UserId = Annotated[int, Path(ge=-INT64, lt=INT64, description="as in the interaction table")]
 LengthAsked = Annotated[int, Query(ge=1, le=MOST_RECOMMENDATIONS, description="how many movies at most")]
 
@@ -65,6 +70,12 @@ class Answer(BaseModel):
     )
     unknown_movies: int = Field(description="movies of the history that this night's catalogue lacks, passed over")
     recommendations: list[Recommendation]
+
+
+class Refusal(BaseModel):
+    """Why a question was not answered, where it is not one field that is wrong."""
+
+    detail: str
 
 
 class Health(BaseModel):

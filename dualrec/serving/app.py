@@ -2,17 +2,22 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
+from typing import Any
 
 from fastapi import FastAPI
 
 from dualrec import __version__
-from dualrec.serving.answers import Answer, Health, LengthAsked, Question, ServedNight, UserId
-from dualrec.serving.limits import BodyLimit
+from dualrec.serving.answers import Answer, Health, LengthAsked, Question, Refusal, ServedNight, UserId
+from dualrec.serving.limits import MOST_BYTES, BodyLimit
 from dualrec.serving.night import Movie, Night
 from dualrec.serving.watch import NightWatch
 
 Scorer = Callable[[Night, list[int]], Awaitable[list[Movie]]]
 Heard = Callable[[str], None]
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Refusal, "description": "The body is no JSON that can be read."},
+    413: {"model": Refusal, "description": f"The body is larger than {MOST_BYTES} bytes."},
+}
 
 
 def create_app(watch: NightWatch, score: Scorer, answered: Heard = lambda source: None) -> FastAPI:
@@ -37,7 +42,7 @@ def create_app(watch: NightWatch, score: Scorer, answered: Heard = lambda source
             return _answer(night, "published", published[:length])
         return await _scored(night, night.history_of(user_id), length)
 
-    @app.post("/recommendations", summary="A list for a history, scored at once")
+    @app.post("/recommendations", summary="A list for a history, scored at once", responses=REFUSALS)
     async def of_history(question: Question) -> Answer:
         return await _scored(watch.night, question.history, question.length)
 

@@ -76,6 +76,7 @@ def test_movies_that_the_catalogue_lacks_are_passed_over_and_counted(client: Tes
         ("/recommendations", b'{"history": [1], "more": 1}', 422),
         ("/recommendations", b'{"history": ["1"]}', 422),
         ("/recommendations", b'{"history": [1.5]}', 422),
+        ("/recommendations", b'{"history": [1], "length": "5"}', 422),
         ("/recommendations", b'{"history": [9223372036854775808]}', 422),
         ("/recommendations", b'{"history": [' + b"9" * 5000 + b"]}", 400),
         ("/recommendations", json.dumps({"history": [1] * 1001}).encode(), 422),
