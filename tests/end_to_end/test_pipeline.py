@@ -14,13 +14,13 @@ from dualrec.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent.parent
 VARIANTS = [
-    {"name": "ranking", "set": {"language.mode": "rank", "language.max_prompt_tokens": 640}, "fused": True},
-    {"name": "shuffled", "shuffled": True},
-]
+    {
+        "name": "shuffled", "shuffled": True, "fused": True,
+        "set": {"language.mode": "rank", "language.max_prompt_tokens": 640},
+    },
+]  # fmt: skip
 OURS = {"sequence model alone", "language model alone", "paper", "fused", "paper, reranked against the answers (leak)"}
-OF_VARIANTS = {
-    "language model alone, ranking", "fused, ranking", "language model alone, shuffled", "paper, shuffled",
-}  # fmt: skip
+OF_VARIANTS = {"language model alone, shuffled", "fused, shuffled"}
 
 
 @pytest.mark.end_to_end
@@ -29,7 +29,7 @@ def test_raw_files_become_lists_for_every_user_and_metrics(tmp_path: Path) -> No
     small = [
         "sequence.preset=paper", "sequence.epochs=1", "recommend.max_users=24", "evaluation.max_users=8", "ranking.calibration_users=8", "finetune.max_examples=32",
         "finetune.validation_examples=8", "baselines.systems=[SKNN, NIR]", "baselines.trials=1",
-        "evaluation.protocols=[last_five, next_item, candidates_20]", "evaluation.variant_protocols=[last_five]",
+        "evaluation.protocols=[last_five, candidates_20]", "evaluation.variant_protocols=[last_five]",
         f"evaluation.variants={json.dumps(VARIANTS)}",
     ]  # fmt: skip
     options = [word for one in (*small, f"workspace={tmp_path}") for word in ("--set", one)]
@@ -65,7 +65,7 @@ def test_raw_files_become_lists_for_every_user_and_metrics(tmp_path: Path) -> No
     metrics = json.loads((report / "metrics.json").read_text())
     assert metrics["systems"]["NIR"]["kind"] == "baseline"
     assert (report / "report.html").read_text().count("<svg") >= 3
-    for protocol in ("last_five", "next_item", "candidates_20"):
+    for protocol in ("last_five", "candidates_20"):
         models = metrics["protocols"][protocol]["models"]
         of_variants = OF_VARIANTS if protocol == "last_five" else set()
         assert set(models) == {"Random", "MostPop", "SKNN", "NIR"} | OURS | of_variants
