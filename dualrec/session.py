@@ -65,7 +65,7 @@ def _show_progress_where_it_can_be_seen() -> None:
     context.issue_detectors_config.detectors = []
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     executor = "_internal.execution"
-    for raised_too in ("exceptions", f"{executor}.streaming_executor_state", f"{executor}.operators.hash_shuffle"):
+    for raised_too in ("exceptions", f"{executor}.streaming_executor_state", f"{executor}.operators.shuffle_operators"):
         logging.getLogger(f"ray.data.{raised_too}").setLevel(logging.CRITICAL)
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # it warns that there are no bars
 
