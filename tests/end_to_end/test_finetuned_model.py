@@ -20,7 +20,12 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("ray_cluster")]
 
 RANK, LETTERS = 8, 12
 PROMPTS = [[40, 41, 42, 43, 44], [50, 45, 40, 35, 30, 25]]
-OPTIONS = ["language.engine.enforce_eager=true", "language.max_prompt_tokens=64", "language.titles=1"]
+OPTIONS = [
+    "language.engine.enforce_eager=true",
+    "language.engine.threads=2",
+    "language.max_prompt_tokens=64",
+    "language.titles=1",
+]
 
 
 def _adapter_that_changes_much(base: Path, folder: Path) -> None:

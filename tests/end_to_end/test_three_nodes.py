@@ -105,7 +105,7 @@ def test_all_jobs_run_on_nodes_that_share_no_disk(
         f"language.model={_upload(write_model(tmp_path / 'model', 'qwen2'), f'{s3_workspace}-models/language')}",
         f"rerank.model={_upload(write_encoder(tmp_path / 'encoder'), f'{s3_workspace}-models/encoder')}",
         "sequence.preset=paper", "sequence.epochs=1", "finetune.epochs=1", "finetune.max_examples=8", "finetune.batch_size=4",
-        "finetune.validation_examples=4", "language.engine.enforce_eager=true", "language.max_prompt_tokens=640",
+        "finetune.validation_examples=4", "language.engine.enforce_eager=true", "language.engine.threads=1", "language.max_prompt_tokens=640",
         "language.decoding=free", "finetune.max_tokens=900", "language.tuned=current", "ranking.calibration_users=4",
         "baselines.systems=[SKNN]", "baselines.trials=1", "evaluation.max_users=4", "evaluation.protocols=[last_five]",
         "evaluation.bootstrap_samples=20", "evaluation.permutations=19", f"recommend.run_date={NIGHT}",
