@@ -17,6 +17,7 @@ from rich.console import Console
 from dualrec import __version__
 from dualrec.errors import DualrecError, WorkspaceError
 from dualrec.settings import load_settings
+from dualrec.workspace import Workspace
 
 JOBS = {
     "prepare": ("dualrec.data.prepare:prepare", "Read a data set; write its catalogue and one history a user."),
@@ -158,6 +159,27 @@ def serve(config: Config = None, overrides: Overrides = None) -> None:
         from dualrec.serving.serve import serve_nights
 
         serve_nights(load_settings(config, overrides), Console())
+
+
+@app.command(
+    help="Show the last night's figures in Prometheus' text format: when it was published, whom it served, its gates, its cost.\n\n"
+    "With --out they go to a file, for node_exporter's textfile collector; `dualrec serve` shows the same at /metrics. "
+    "What jobs tell while they run is in Ray's own metrics, as ray_dualrec_*."
+)
+def metrics(
+    config: Config = None,
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option("--out", help="A file to write instead; replaced as a whole.")] = None,
+) -> None:
+    """Show the last night's figures for Prometheus."""
+    with _told():
+        from dualrec.nightly.figures import exposition, write_metrics
+
+        workspace = Workspace(load_settings(config, overrides).workspace)
+        if out is None:
+            typer.echo(exposition(workspace), nl=False)
+        else:
+            write_metrics(workspace, out)
 
 
 @app.command(help="Print the version.")

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import ray
 from ray.actor import ActorHandle
 
+from dualrec.live_metrics import EngineMetrics
+
 logger = logging.getLogger(__name__)
 
 INTERVAL_S = 30.0
@@ -42,6 +44,7 @@ class RowCounter:
     def __init__(self) -> None:
         self.rows, self.first_rows, self.first_time = 0, 0, 0.0
         self.engine_s, self.engine_until, self.answered = 0.0, 0.0, 0
+        self.metrics = EngineMetrics()
 
     def add(self, rows: int) -> None:
         """Count some more."""
@@ -52,7 +55,9 @@ class RowCounter:
     def engine_answered(self, rows: int, seconds: float) -> None:
         """Count rows that an engine was busy with for the last so many seconds; seconds told twice count once."""
         now = time.monotonic()
-        self.engine_s += now - max(now - seconds, self.engine_until)
+        busy = now - max(now - seconds, self.engine_until)
+        self.metrics.busy(busy)
+        self.engine_s += busy
         self.engine_until = now
         self.answered += rows
 

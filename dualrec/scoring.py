@@ -242,8 +242,9 @@ class _TraceActor:
     ) -> None:
         from dualrec.language.candidates import CandidateOrder
         from dualrec.language.rerank import Reranker
+        from dualrec.live_metrics import ScoringMetrics
 
-        self.counter = counter
+        self.counter, self.metrics = counter, ScoringMetrics()
         known = (ray.get(catalogue), ray.get(embeddings))
         self.read: Callable[[pa.Table], pa.Table]
         if settings.language.mode == "rank":
@@ -255,6 +256,7 @@ class _TraceActor:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         traces = self.read(batch)
+        self.metrics.told(traces)
         if self.counter is not None:
             self.counter.add.remote(len(batch))
         return traces

@@ -18,6 +18,7 @@ from ray.train import Checkpoint, get_checkpoint, get_dataset_shard, report
 
 from dualrec.assets.nodes import ModelPlace
 from dualrec.language.artefact import ADAPTER, METRICS
+from dualrec.live_metrics import TrainingMetrics
 from dualrec.settings import FinetuneSettings
 from dualrec.training import begin_worker, fit
 
@@ -70,7 +71,7 @@ def train_loop(config: dict[str, Any]) -> None:
     model = adapted_model(str(config["base"].folder()), config["targets"], settings)
     shares_prefix = settings.zero_stage == 2 and not settings.gradient_checkpointing
     engine = zero.engine_of(SummedLoss(model, shares_prefix), settings, workers)
-    history = _resume(engine)
+    history, shown = _resume(engine), TrainingMetrics("finetune-language")
     history["dtype"] = settings.dtype
     training, validation = (
         shard_of(get_dataset_shard(name).iter_batches(batch_format="pyarrow", batch_size=None))
@@ -98,6 +99,7 @@ def train_loop(config: dict[str, Any]) -> None:
         history["steps"] += pace.curve
         if rank == 0:
             logger.info(_line(metrics, settings.epochs))
+            shown.told(metrics, rate="examples_per_second")
         _report(engine, model, history, metrics, rank)
 
 

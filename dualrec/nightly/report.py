@@ -4,6 +4,7 @@ reports/nightly/run_date=D/RUN.json holds the run, whom it served and how, its g
 """
 
 import json
+import re
 from datetime import date
 from typing import Any
 
@@ -16,10 +17,28 @@ from dualrec.publish.manifest import LISTS, TRACES, Manifest
 from dualrec.summary import Summary
 from dualrec.workspace import Workspace
 
+REPORTS = "reports/nightly"
+
+_REPORT = re.compile(r"run_date=(\d{4}-\d\d-\d\d)/([^/]+)\.json$")
+
 
 def report_name(run_date: date, run_id: str) -> str:
     """Where the report of a run lies."""
-    return f"reports/nightly/run_date={run_date}/{run_id}.json"
+    return f"{REPORTS}/run_date={run_date}/{run_id}.json"
+
+
+def last_report(workspace: Workspace) -> dict[str, Any] | None:
+    """The report of the last night's last run, whether it was published or not; None where there is none.
+
+    Raises:
+        WorkspaceError: it cannot be read.
+    """
+    found = [(match[1], match[2]) for file in workspace.files(REPORTS) if (match := _REPORT.search(file.path))]
+    if not found:
+        return None
+    run_date, run_id = max(found)
+    content: dict[str, Any] = json.loads(workspace.read_bytes(report_name(date.fromisoformat(run_date), run_id)))
+    return content
 
 
 def metrics_of(

@@ -17,6 +17,7 @@ from ray.train import Checkpoint, get_checkpoint, get_dataset_shard, report
 
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.data.sample import at_most
+from dualrec.live_metrics import TrainingMetrics
 from dualrec.model_card import CARD
 from dualrec.progress import INTERVAL_S, Progress
 from dualrec.sequence.artefact import METRICS, TENSORBOARD, WEIGHTS, sequence_name
@@ -99,7 +100,7 @@ def train_loop(config: dict[str, Any]) -> None:
     torch.manual_seed(settings.seed)
     network = SequenceEnsemble(config["features"], settings)
     optimizer_of = partial(torch.optim.AdamW, lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    progress = _Progress.resume(network)
+    progress, shown = _Progress.resume(network), TrainingMetrics("train-sequence")
     summed_loss = SummedLoss(network, settings, config["counts"])
     # What is known of the items never changes, so that no worker need hear of it at every step.
     model = prepare_model(summed_loss, parallel_strategy_kwargs={"broadcast_buffers": False})
@@ -140,6 +141,7 @@ def train_loop(config: dict[str, Any]) -> None:
         progress.add(metrics, network, optimizer)
         if rank == 0:
             logger.info(_line(metrics, settings.epochs))
+            shown.told(metrics, rate="targets_per_second")
         _report(progress, metrics, rank)
 
 

@@ -4,9 +4,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from dualrec import __version__
+from dualrec.errors import DualrecError
+from dualrec.nightly.figures import exposition
 from dualrec.serving.answers import Answer, Health, LengthAsked, Question, Refusal, ServedNight, UserId
 from dualrec.serving.limits import MOST_BYTES, BodyLimit
 from dualrec.serving.night import Movie, Night
@@ -17,6 +21,9 @@ Heard = Callable[[str], None]
 REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": Refusal, "description": "The body is no JSON that can be read."},
     413: {"model": Refusal, "description": f"The body is larger than {MOST_BYTES} bytes."},
+}
+UNREAD: dict[int | str, dict[str, Any]] = {
+    503: {"model": Refusal, "description": "The workspace cannot be read just now."}
 }
 
 
@@ -54,6 +61,13 @@ def create_app(watch: NightWatch, score: Scorer, answered: Heard = lambda source
             looked=watch.looked,
             failure=watch.failure,
         )
+
+    @app.get("/metrics", summary="The last night in Prometheus' text format", response_class=Response, responses=UNREAD)
+    def metrics() -> Response:
+        try:
+            return Response(exposition(watch.workspace), media_type=CONTENT_TYPE_LATEST)
+        except DualrecError as error:
+            return JSONResponse({"detail": str(error)}, status_code=503)
 
     async def _scored(night: Night, history: list[int], length: int) -> Answer:
         known = night.known(history)

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from dualrec.publish.manifest import manifest_name
 from dualrec.serving.limits import MOST_BYTES
 from dualrec.serving.watch import NightWatch
+from dualrec.workspace import Workspace
 from tests.staged import NIGHT
 
 
@@ -96,3 +98,17 @@ def test_health_names_the_night_and_what_keeps_a_newer_one_back(client: TestClie
     health = client.get("/health").json()
     assert (health["status"], health["failure"]) == ("stale", "WorkspaceError: gone")
     assert health["night"]["run_date"] == str(NIGHT)
+
+
+def test_the_last_nights_figures_are_there_for_prometheus(client: TestClient) -> None:
+    answer = client.get("/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert 'dualrec_night_start_seconds{state="published"}' in answer.text
+
+
+def test_figures_that_cannot_be_read_are_told_as_503(client: TestClient, published: Workspace) -> None:
+    published.write_bytes(manifest_name(NIGHT, 9), b"{")
+    answer = client.get("/metrics")
+    assert answer.status_code == 503
+    assert "is no manifest" in answer.json()["detail"]
