@@ -31,8 +31,9 @@ chaos: install ## Kill the nightly job at every point, and see that the next run
 bench: install ## Run every benchmark and write docs/benchmarks.md: two hours, on a machine that does nothing else
 	$(BIN)/python scripts/bench.py
 
-docs: install ## Write the pages that are made from the code: docs/settings.md
+docs: install ## Write what is made from the code: docs/settings.md and deploy/grafana/dualrec.json
 	$(BIN)/python scripts/make_settings_reference.py
+	$(BIN)/python scripts/make_dashboard.py
 
 lint: install ## Check style, layout and types
 	$(BIN)/ruff check .

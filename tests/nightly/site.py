@@ -111,7 +111,7 @@ def wait_until(ready: Callable[[], bool], seconds: float = 240) -> None:
     """Wait for a moment in the work of a night."""
     until = time.monotonic() + seconds
     while not ready():
-        assert time.monotonic() < until, "nothing was scored"
+        assert time.monotonic() < until, f"nothing happened in {seconds:.0f} s"
         time.sleep(0.05)
 
 
