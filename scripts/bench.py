@@ -100,6 +100,11 @@ BENCHMARKS = {
         "Measuring 100,000 users over 10,000 items", "faster than a loop over users, with NumPy's sort and with Python's",
         "scripts/bench_evaluation.py",
     ),
+    "serving": Benchmark(
+        "Serving, 50 questions a second", "p50 and p99 at a stated rate, every question answered",
+        f"scripts/bench_serving.py {LOCAL} --rate 50 --seconds 20 --rounds 3",
+        SEQUENCE,
+    ),
     "nightly": Benchmark(
         "Nights",
         "a night with 1 % of the users changed takes at most 5 % of the engine's time of a whole one; publishing adds at most "
