@@ -162,6 +162,26 @@ def serve(config: Config = None, overrides: Overrides = None) -> None:
 
 
 @app.command(
+    help="Write pages to look at: the last published night beside the one before, its gates and its cost, and for each "
+    "--user the history, and the list with why each movie is there.\n\n"
+    "The pages need nothing but a browser. `dualrec serve` shows the same for any user."
+)
+def report(
+    users: Annotated[
+        list[int] | None, typer.Option("--user", metavar="ID", help="Whose page; may be given again.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="A folder; made where it is not there.")] = Path("report"),
+    config: Config = None,
+    overrides: Overrides = None,
+) -> None:
+    """Write pages of the last published night."""
+    with _told():
+        from dualrec.page.report import report as write_pages
+
+        write_pages(load_settings(config, overrides), users or [], out).show(Console())
+
+
+@app.command(
     help="Show the last night's figures in Prometheus' text format: when it was published, whom it served, its gates, its cost.\n\n"
     "With --out they go to a file, for node_exporter's textfile collector; `dualrec serve` shows the same at /metrics. "
     "What jobs tell while they run is in Ray's own metrics, as ray_dualrec_*."

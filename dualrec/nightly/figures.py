@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from dualrec.errors import WorkspaceError
 from dualrec.nightly.report import last_report
-from dualrec.publish.manifest import Manifest, numbers, read_manifest
+from dualrec.publish.manifest import last_standing
 from dualrec.storage import advice, plain
 from dualrec.workspace import Workspace
 
@@ -70,7 +70,7 @@ def write_metrics(workspace: Workspace, file: Path) -> None:
 
 
 def _figures(workspace: Workspace) -> Iterator[tuple[str, float, Labels]]:
-    standing = _last_standing(workspace)
+    standing = last_standing(workspace)
     if standing is not None:
         yield "dualrec_night_start_seconds", _midnight(standing.run_date), {"state": "published"}
         yield "dualrec_night_published_seconds", standing.published.timestamp(), {}
@@ -113,14 +113,6 @@ def _of_work(cost: dict[str, Any], parts: dict[str, float]) -> Iterator[tuple[st
         yield "dualrec_night_part_seconds", seconds, {"part": part}
     if cost["money"] is not None:
         yield "dualrec_night_money", cost["money"]["total"], {}
-
-
-def _last_standing(workspace: Workspace) -> Manifest | None:
-    found = numbers(workspace)
-    if not found:
-        return None
-    run_date = max(found)
-    return read_manifest(workspace, run_date, found[run_date][-1])
 
 
 def _midnight(run_date: date) -> float:

@@ -41,6 +41,19 @@ def last_report(workspace: Workspace) -> dict[str, Any] | None:
     return content
 
 
+def report_of(workspace: Workspace, run_date: date, run_id: str) -> dict[str, Any] | None:
+    """The report of one run; None where there is none.
+
+    Raises:
+        WorkspaceError: it cannot be read.
+    """
+    name = report_name(run_date, run_id)
+    if not workspace.has_file(name):
+        return None
+    content: dict[str, Any] = json.loads(workspace.read_bytes(name))
+    return content
+
+
 def metrics_of(
     scored: np.ndarray,
     carried: np.ndarray,

@@ -155,6 +155,12 @@ def standing_manifests(workspace: Workspace) -> list[Manifest]:
     return list(side_by_side(lambda place: read_manifest(workspace, *place), last))
 
 
+def last_standing(workspace: Workspace, before: date | None = None) -> Manifest | None:
+    """The manifest that stands for the last published date, of those before one if it is given; None where there is none."""
+    found = {day: published for day, published in numbers(workspace).items() if before is None or day < before}
+    return read_manifest(workspace, max(found), found[max(found)][-1]) if found else None
+
+
 def number_before(manifest: Manifest, found: list[int]) -> int | None:
     """The number of the version before: that before the first publication of these files. None where there is none.
 

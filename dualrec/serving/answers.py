@@ -19,6 +19,7 @@ def _whole(value: Any) -> Any:
 Id = Annotated[int, Field(strict=True, ge=-INT64, lt=INT64), BeforeValidator(_whole)]
 Length = Annotated[int, Field(strict=True, ge=1, le=MOST_RECOMMENDATIONS), BeforeValidator(_whole)]
 UserId = Annotated[int, Path(ge=-INT64, lt=INT64, description="as in the interaction table")]
+UserAsked = Annotated[int | None, Query(ge=-INT64, lt=INT64, description="whose history and list are shown")]
 LengthAsked = Annotated[int, Query(ge=1, le=MOST_RECOMMENDATIONS, description="how many movies at most")]
 
 

@@ -4,16 +4,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any
 
-from fastapi import FastAPI, Response
-from fastapi.responses import JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST
+from fastapi import FastAPI
 
 from dualrec import __version__
-from dualrec.errors import DualrecError
-from dualrec.nightly.figures import exposition
 from dualrec.serving.answers import Answer, Health, LengthAsked, Question, Refusal, ServedNight, UserId
 from dualrec.serving.limits import MOST_BYTES, BodyLimit
 from dualrec.serving.night import Movie, Night
+from dualrec.serving.pages import add_pages
 from dualrec.serving.watch import NightWatch
 
 Scorer = Callable[[Night, list[int]], Awaitable[list[Movie]]]
@@ -21,9 +18,6 @@ Heard = Callable[[str], None]
 REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": Refusal, "description": "The body is no JSON that can be read."},
     413: {"model": Refusal, "description": f"The body is larger than {MOST_BYTES} bytes."},
-}
-UNREAD: dict[int | str, dict[str, Any]] = {
-    503: {"model": Refusal, "description": "The workspace cannot be read just now."}
 }
 
 
@@ -40,6 +34,7 @@ def create_app(watch: NightWatch, score: Scorer, answered: Heard = lambda source
         description="The lists of the last published night, and the sequence model's for those who have none.",
     )
     app.add_middleware(BodyLimit)
+    add_pages(app, watch)
 
     @app.get("/users/{user_id}/recommendations", summary="The list of a user")
     async def of_user(user_id: UserId, length: LengthAsked = 10) -> Answer:
@@ -61,13 +56,6 @@ def create_app(watch: NightWatch, score: Scorer, answered: Heard = lambda source
             looked=watch.looked,
             failure=watch.failure,
         )
-
-    @app.get("/metrics", summary="The last night in Prometheus' text format", response_class=Response, responses=UNREAD)
-    def metrics() -> Response:
-        try:
-            return Response(exposition(watch.workspace), media_type=CONTENT_TYPE_LATEST)
-        except DualrecError as error:
-            return JSONResponse({"detail": str(error)}, status_code=503)
 
     async def _scored(night: Night, history: list[int], length: int) -> Answer:
         known = night.known(history)

@@ -112,3 +112,11 @@ def test_figures_that_cannot_be_read_are_told_as_503(client: TestClient, publish
     answer = client.get("/metrics")
     assert answer.status_code == 503
     assert "is no manifest" in answer.json()["detail"]
+
+
+def test_the_page_of_a_user_and_of_the_night_are_served(client: TestClient) -> None:
+    assert f"The night of {NIGHT}" in client.get("/").text
+    page = client.get("/", params={"user": 3})
+    assert page.headers["content-type"].startswith("text/html")
+    assert "User 3" in page.text and page.text.count("<td>no list</td>") == 3, "there is no night before"
+    assert client.get("/", params={"user": "x"}).status_code == 422
