@@ -13,7 +13,7 @@ PROJECT := .venv/project-$(firstword $(shell cksum < pyproject.toml))
 PIP := DS_BUILD_OPS=0 PIP_CONSTRAINT=requirements/build.txt PIP_BUILD_CONSTRAINT=requirements/build.txt \
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --use-pep517 --no-deps
 
-.PHONY: help run test chaos bench docs lint install clean
+.PHONY: help run test long chaos bench docs lint install clean
 .DELETE_ON_ERROR:
 
 help: ## Say what there is to make (this)
@@ -27,6 +27,9 @@ test: lint ## Check the code, then run every test
 
 chaos: install ## Kill the nightly job at every point, and see that the next run mends it: a minute or two for each
 	$(BIN)/python -m pytest -m chaos
+
+long: install ## Run what the tests leave out for its length: more engines, more systems, an endpoint of vLLM's own
+	$(BIN)/python -m pytest -m long
 
 bench: install ## Run every benchmark and write docs/benchmarks.md: two hours, on a machine that does nothing else
 	$(BIN)/python scripts/bench.py

@@ -57,7 +57,7 @@ def _histories(folder: Path) -> pa.Table:
     return pa.concat_tables(read).sort_by("user_id")
 
 
-def test_faults_of_a_shuffle_cost_no_row(tables: list[str], tmp_path: Path) -> None:
+def test_a_full_disk_is_told_and_with_room_the_same_command_goes_through(tables: list[str], tmp_path: Path) -> None:
     full = _prepared("jobs.prepare", tmp_path / "ours", tables, **FULL_DISK)
     assert full.returncode == 1
     assert full.stderr.splitlines()[-1].startswith("error: the disk of a node is full: ")
@@ -66,10 +66,14 @@ def test_faults_of_a_shuffle_cost_no_row(tables: list[str], tmp_path: Path) -> N
 
     again = _prepared("jobs.prepare", tmp_path / "ours", tables)
     assert again.returncode == 0, again.stderr
+    assert len(_histories(tmp_path / "ours")) == USERS
 
+
+@pytest.mark.chaos
+def test_a_node_that_is_lost_costs_no_row(tables: list[str], tmp_path: Path) -> None:
+    whole = _prepared("jobs.prepare", tmp_path / "ours", tables)
+    assert whole.returncode == 0, whole.stderr
     lost = _prepared("tests.data.three_nodes", tmp_path / "lost", tables)
     assert lost.returncode == 0, lost.stdout + lost.stderr
     assert json.loads(lost.stdout.splitlines()[-1])["tasks"], "the node that was lost held a part of the shuffle"
-    histories = _histories(tmp_path / "ours")
-    assert len(histories) == USERS
-    assert _histories(tmp_path / "lost").equals(histories)
+    assert _histories(tmp_path / "lost").equals(_histories(tmp_path / "ours"))

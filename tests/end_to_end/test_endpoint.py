@@ -36,7 +36,7 @@ def server(tmp_path: Path) -> Iterator[str]:
         yield f"{url}/v1"
 
 
-@pytest.mark.end_to_end
+@pytest.mark.long
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.timeout(1200)
 def test_every_user_gets_a_list_from_an_endpoint_that_fails_at_times(

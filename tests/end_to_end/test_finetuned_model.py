@@ -99,7 +99,9 @@ def _letters_by_vllm(model: ServedModel) -> list[str]:
     return [row["generated_text"] for row in _by_vllm(requests, model)]
 
 
-@pytest.mark.parametrize(("architecture", "serve"), [("qwen2", "merged"), ("mistral", "adapter")])
+@pytest.mark.parametrize(
+    ("architecture", "serve"), [("qwen2", "merged"), pytest.param("mistral", "adapter", marks=pytest.mark.long)]
+)
 def test_vllm_writes_what_transformers_writes(tmp_path: Path, architecture: str, serve: str) -> None:
     base, adapter, merged = write_model(tmp_path / "base", architecture), tmp_path / "adapter", tmp_path / "merged"
     _adapter_that_changes_much(base, adapter)
