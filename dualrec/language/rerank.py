@@ -4,6 +4,7 @@ As published, a title's score is the cosine similarity of its embedding to that 
 the catalogue are computed once and shared by all actors.
 """
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -33,11 +34,16 @@ class Reranker:
     def __init__(
         self, model_folder: str, catalogue: pa.Table, embeddings: np.ndarray, fuzzy_threshold: float, titles: int
     ) -> None:
-        self.encoder = _encoder(model_folder)
+        self.model_folder = model_folder
         self.index = TitleIndex(catalogue, fuzzy_threshold)
         self.embeddings = embeddings
         self.row_of = {item: row for row, item in enumerate(catalogue.column("item_id").to_pylist())}
         self.titles = titles
+
+    @cached_property
+    def encoder(self) -> Any:
+        """Loaded when the first title comes that no catalogue has: where a shortlist is kept to, never."""
+        return _encoder(self.model_folder)
 
     def __call__(self, answers: pa.Table) -> pa.Table:
         """Append the columns to a batch; the result has schema TRACES."""

@@ -18,9 +18,12 @@ OURS = {"sequence model alone", "language model alone", "paper", "fused", "paper
 
 @pytest.mark.end_to_end
 @pytest.mark.timeout(2400)
-def test_raw_files_become_lists_for_every_user_and_metrics(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "tuned", ["null", pytest.param("current", marks=pytest.mark.long)], ids=["as it comes", "tuned"]
+)
+def test_raw_files_become_lists_for_every_user_and_metrics(tmp_path: Path, tuned: str) -> None:
     small = [
-        "sequence.preset=paper", "sequence.epochs=1", "recommend.max_users=24", "evaluation.max_users=8", "ranking.calibration_users=8", "finetune.max_examples=16",
+        f"language.tuned={tuned}", "sequence.preset=paper", "sequence.epochs=1", "recommend.max_users=24", "evaluation.max_users=8", "ranking.calibration_users=8", "finetune.max_examples=16",
         "finetune.validation_examples=4", "baselines.systems=[SKNN]", "baselines.trials=1",
         "evaluation.protocols=[last_five, candidates_20]", "evaluation.variants=[]",
     ]  # fmt: skip
@@ -51,8 +54,9 @@ def test_raw_files_become_lists_for_every_user_and_metrics(tmp_path: Path) -> No
         assert len(set(row["title_item_ids"])) == len(row["titles"]) == 3
         assert not set(row["title_item_ids"]) & set(row["item_ids"])
 
-    (tuned,) = (tmp_path / "models/language").iterdir()
-    assert {"adapter", "merged", "metrics.json", "curves.png"} <= {path.name for path in tuned.iterdir()}
+    for folder in (tmp_path / "models").glob("language/*"):
+        assert {"adapter", "merged", "metrics.json", "curves.png"} <= {path.name for path in folder.iterdir()}
+    assert (tmp_path / "models/language").exists() == (tuned == "current")
 
     (report,) = (tmp_path / "reports").iterdir()
     metrics = json.loads((report / "metrics.json").read_text())
