@@ -121,8 +121,6 @@ def alone() -> None:
 
 def main() -> None:
     """Measure and print."""
-    if not os.environ.items() >= KEEP_MEMORY.items():  # read when a process starts: start again, as a worker would
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **KEEP_MEMORY})
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config")
     parser.add_argument("--set", action="append", dest="overrides", default=[])
@@ -130,6 +128,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
+    if not os.environ.items() >= KEEP_MEMORY.items():  # read when a process starts: start again, as a worker would
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **KEEP_MEMORY})
     own = [f"finetune.max_examples={arguments.examples}", f"finetune.epochs={arguments.epochs}"]
     own += ["finetune.lora_dropout=0.0"]  # so that the sides differ in padding only
     settings = load_settings(arguments.config, [*own, *arguments.overrides])

@@ -119,5 +119,5 @@ def _place(x: int, y: int, width: int, height: int) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     FILE.write_text(dashboard())
