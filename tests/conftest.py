@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from dualrec.schemas import CATALOGUE, HISTORIES
-from dualrec.settings import Settings, load_settings
+from dualrec.session import ray_session
+from dualrec.settings import ClusterSettings, Settings, load_settings
 from tests.object_store import KEYS, s3_server
 
 # As urgent as the servers and drivers beside them: Ray's niceness of 15 lets any other process starve the workers.
@@ -107,7 +108,8 @@ def ray_cluster() -> Iterator[None]:
     import ray
 
     ray.init(address="local", num_cpus=4, log_to_driver=False, include_dashboard=False)
-    yield
+    with ray_session(ClusterSettings()):
+        yield
     ray.shutdown()
 
 
