@@ -94,8 +94,11 @@ def _upload(folder: Path, uri: str) -> str:
     return uri
 
 
+@pytest.mark.parametrize(
+    "jobs", [["run"], pytest.param(["run", "nightly"], marks=pytest.mark.long)], ids=["run", "run and nightly"]
+)
 def test_all_jobs_run_on_nodes_that_share_no_disk(
-    s3_workspace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    s3_workspace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: list[str]
 ) -> None:
     own = tmp_path / "own"
     own.mkdir()
@@ -113,7 +116,7 @@ def test_all_jobs_run_on_nodes_that_share_no_disk(
     words = [word for one in settings for word in ("--set", one)]
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # of its own nodes, on this machine only
     with _cluster(own, tmp_path) as address:
-        for job in ("run", "nightly"):
+        for job in jobs:
             ran = subprocess.run(
                 [sys.executable, "-m", f"jobs.{job}", *words],
                 cwd=ROOT, env={**os.environ, "RAY_ADDRESS": address}, timeout=900, capture_output=True, text=True,
