@@ -1,6 +1,7 @@
 """The loss of a batch of chunks, of every network at every target: among all items or a sample. Knows tensors; not Ray."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
 import numpy as np
@@ -48,7 +49,7 @@ class SummedLoss(nn.Module):
         real = targets > 0
         wanted = next_targets(targets, max(self.ahead))[real]
         lower = self.training and self.dtype != torch.float32
-        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=lower):
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=lower), _lstm_there_is(inputs.device, lower):
             queries = [member.queries(member.encode(inputs))[real] for member in self._members]
         if self.training and self.negatives:
             drawn = draw(cast(Tensor, self.chance), self.negatives, wanted)
@@ -69,6 +70,13 @@ class SummedLoss(nn.Module):
     def _sums(loss: Tensor, targets: int, hits: Tensor, ranked: int) -> Tensor:
         counts = torch.tensor([targets, ranked], device=loss.device, dtype=torch.float64)
         return torch.cat([loss.detach().double()[None], hits.double(), counts])
+
+
+def _lstm_there_is(device: torch.device, lower: bool) -> AbstractContextManager[None]:
+    """oneDNN has an LSTM in bfloat16 for some processors alone, and fails on others: there PyTorch's own runs, in float32."""
+    if lower and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return cast("AbstractContextManager[None]", torch.backends.mkldnn.flags(enabled=False))
+    return nullcontext()
 
 
 def next_targets(targets: Tensor, count: int) -> Tensor:
