@@ -44,7 +44,7 @@ def _fit(model: Path, settings: FinetuneSettings, storage: Path) -> tuple[list[d
     return metrics, Path(checkpoint.path) / ADAPTER
 
 
-@pytest.mark.parametrize(("architecture", "stage"), [("qwen2", 2), ("mistral", 3)])
+@pytest.mark.parametrize(("architecture", "stage"), [("qwen2", 2), pytest.param("mistral", 3, marks=pytest.mark.long)])
 def test_two_workers_fine_tune_and_the_merged_model_is_base_plus_adapter(
     tmp_path: Path, architecture: str, stage: int
 ) -> None:
@@ -90,7 +90,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> list[d
     "otherwise",
     [
         ["resources.workers=2"], ["accumulation=2", "gradient_checkpointing=true", "cpu_offload=true"],
-        ["zero_stage=3", "gradient_checkpointing=true", "cpu_offload=true"],
+        pytest.param(["zero_stage=3", "gradient_checkpointing=true", "cpu_offload=true"], marks=pytest.mark.long),
     ],
     ids=["two workers", "saving memory", "saving memory, stage 3"],
 )  # fmt: skip

@@ -18,7 +18,7 @@ from tests.nightly.site import wait_until
 from tests.processes import free_port
 from tests.serving.site import publish_night, write_models
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.ray
 NEXT = date(2026, 11, 2)
 
 
