@@ -50,6 +50,7 @@ def test_a_killed_engine_is_replaced(site: Site, ray_cluster: None, tmp_path: Pa
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.chaos
 def test_a_lost_node_is_done_without(site: Site, tmp_path: Path) -> None:
     site.watch(*site.lengths)
     command = [sys.executable, "-m", "tests.nightly.three_nodes", site.workspace, *site.settings]
