@@ -22,7 +22,7 @@ help: ## Say what there is to make (this)
 run: install ## Run all jobs on this machine; CONFIG=jobs/configs/NAME.yaml takes another profile
 	$(BIN)/dualrec run --config $(CONFIG)
 
-test: lint ## Check the code, then run every test
+test: lint ## Check the code, then run the tests; `make long` and `make chaos` run those of minutes each
 	$(BIN)/python -m pytest
 
 chaos: install ## Kill the nightly job at every point, and see that the next run mends it: a minute or two for each

@@ -30,8 +30,8 @@ def ray_session(settings: ClusterSettings) -> Iterator[None]:
 
     A DualrecError that was raised in a worker comes out as itself, without the traces of the workers.
     """
+    _read_without_a_pool_of_actors()
     if ray.is_initialized():
-        _read_without_a_pool_of_actors()
         with user_errors():
             yield
         return
@@ -40,7 +40,6 @@ def ray_session(settings: ClusterSettings) -> Iterator[None]:
     options = {"num_cpus": settings.cpus} if address == "local" and settings.cpus else {}
     ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **options)
     _show_progress_where_it_can_be_seen()
-    _read_without_a_pool_of_actors()
     try:
         with workers_heard(), user_errors():
             yield

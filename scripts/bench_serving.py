@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -32,7 +32,7 @@ from dualrec.data.prepare import Prepared, prepared
 from dualrec.publish.manifest import Night, night_folder
 from dualrec.publish.publish import publish
 from dualrec.publish.verify import verify_lists
-from dualrec.schemas import RECOMMENDATIONS
+from dualrec.schemas import RECOMMENDATIONS, conform
 from dualrec.sequence.artefact import sequence_name
 from dualrec.settings import PublishSettings, Settings, load_settings
 from dualrec.workspace import Workspace
@@ -48,7 +48,8 @@ Questions = list[tuple[float, str, dict[str, Any] | None]]
 def publish_night(settings: Settings, copy: str) -> tuple[np.ndarray, np.ndarray]:
     """Publish a night of random lists in a copy of what serving reads of the workspace; the users' and the movies' ids."""
     source, target = Workspace(settings.workspace), Workspace(copy)
-    data, model = prepared(source, settings), sequence_name(prepared(source, settings), settings)
+    data = prepared(source, settings)
+    model = sequence_name(data, settings)
     source.require(model, "train-sequence")
     for name in (f"catalogue/{data.version}", f"histories/{data.version}", model):
         pafs.copy_files(source.path(name), target.path(name), source.filesystem, target.filesystem)
@@ -78,16 +79,9 @@ def _lists(users: np.ndarray, catalogue: pa.Table) -> pa.Table:
     columns = {
         "run_date": [NIGHT] * rows, "user_id": np.repeat(users, LENGTH), "rank": np.tile(np.arange(1, LENGTH + 1), len(users)),
         **{name: movies.column(name) for name in ("item_id", "title", "year", "genres")},
-        "score": np.ones(rows), "source": ["both"] * rows, "because": movies.column("item_id").to_pylist(),
+        "score": np.ones(rows), "source": ["both"] * rows, "because": [[item] for item in movies.column("item_id").to_pylist()],
     }  # fmt: skip
-    columns["because"] = [[item] for item in columns["because"]]
-    return pa.table(
-        [pa.array(_plain(columns[field.name]), field.type) for field in RECOMMENDATIONS], schema=RECOMMENDATIONS
-    )
-
-
-def _plain(values: Any) -> Any:
-    return values.to_pylist() if isinstance(values, pa.ChunkedArray) else values
+    return conform(pa.table(columns), RECOMMENDATIONS, "the lists")
 
 
 def questions(users: np.ndarray, items: np.ndarray, rate: float, seconds: float, seed: int) -> Questions:
@@ -156,8 +150,7 @@ def serve_alone(workspace: str) -> None:
     async def score(night: LoadedNight, history: list[int]) -> list[Movie]:
         return (await asyncio.to_thread(night.by_sequence, [history]))[0]
 
-    scorer: Callable[[LoadedNight, list[int]], Awaitable[list[Movie]]] = score
-    uvicorn.run(create_app(NightWatch(Workspace(workspace)), scorer), port=PORTS["uvicorn alone"], log_level="error")
+    uvicorn.run(create_app(NightWatch(Workspace(workspace)), score), port=PORTS["uvicorn alone"], log_level="error")
 
 
 def main() -> None:

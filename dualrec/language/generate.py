@@ -199,6 +199,6 @@ def engine_environment(settings: LanguageSettings) -> dict[str, str]:
         return on_cpus
     # Ray gives an actor of less than one CPU a single thread, so the threads are named here.
     # vLLM on CPUs has a process of its own for the worker, to set its threads there; with them set, one import of
-    # vLLM less: an engine starts in 37 s instead of 53 s on two cores.
+    # vLLM less: an engine starts in 36 to 40 s instead of 49 to 54 s on two cores.
     bound = {"OMP_NUM_THREADS": str(engine.threads), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
     return {**on_cpus, **bound, "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}

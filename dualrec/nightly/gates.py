@@ -41,11 +41,16 @@ class Gate(NamedTuple):
     passed: bool | None
     why: str
 
-    def line(self) -> str:
-        """For a person."""
+    def judged(self) -> str:
+        """What was judged by what limit, for a person."""
         if self.value is None or self.limit is None:
             return f"not judged: {self.why}"
-        return f"{self.value:.3f}, {self.why} {self.limit:g}: {'passed' if self.passed else 'FAILED'}"
+        return f"{self.value:.3f}, {self.why} {self.limit:g}"
+
+    def line(self) -> str:
+        """The same, and how it ended."""
+        ended = "" if self.passed is None else ": passed" if self.passed else ": FAILED"
+        return self.judged() + ended
 
 
 def judge(night: Measured, gates: GateSettings) -> list[Gate]:

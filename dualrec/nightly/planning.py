@@ -10,7 +10,7 @@ from dualrec.errors import SettingsError
 from dualrec.nightly.in_force import models_for
 from dualrec.nightly.lease import Lease
 from dualrec.nightly.plan import Plan, Publication, last_plan, write_plan
-from dualrec.publish.manifest import Manifest, numbers, read_manifest
+from dualrec.publish.manifest import last_standing
 from dualrec.publish.publish import publications
 from dualrec.scoring import scoring_version
 from dualrec.settings import Settings, version_of
@@ -35,7 +35,7 @@ def plan_of(workspace: Workspace, settings: Settings, run_date: date, force: boo
         logger.info(f"going on with run {begun.run_id} of {run_date}")
         return begun
     data = prepare_for_models(settings, models_for(workspace, settings, run_date, Console()))
-    settings_hash, before = lists_version(data, settings), _night_before(workspace, run_date)
+    settings_hash, before = lists_version(data, settings), last_standing(workspace, before=run_date)
     plan = Plan(
         run_date=run_date,
         number=1 if begun is None else begun.number + 1,
@@ -55,11 +55,6 @@ def plan_of(workspace: Workspace, settings: Settings, run_date: date, force: boo
 def lists_version(data: Prepared, settings: Settings) -> str:
     """What lists rest on but the histories: models, prompts, decoding and ranking."""
     return version_of(scoring_version(data, settings), settings.ranking)
-
-
-def _night_before(workspace: Workspace, run_date: date) -> Manifest | None:
-    earlier = {night: found[-1] for night, found in numbers(workspace).items() if night < run_date}
-    return read_manifest(workspace, max(earlier), earlier[max(earlier)]) if earlier else None
 
 
 def _check_settings(workspace: Workspace, settings: Settings, begun: Plan) -> None:

@@ -37,8 +37,7 @@ def last_report(workspace: Workspace) -> dict[str, Any] | None:
     if not found:
         return None
     run_date, run_id = max(found)
-    content: dict[str, Any] = json.loads(workspace.read_bytes(report_name(date.fromisoformat(run_date), run_id)))
-    return content
+    return report_of(workspace, date.fromisoformat(run_date), run_id)
 
 
 def report_of(workspace: Workspace, run_date: date, run_id: str) -> dict[str, Any] | None:

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from dualrec.errors import InputError, PublishError, WorkspaceError
+from dualrec.errors import InputError, PublishError
 from dualrec.page.html import html_page
 from dualrec.page.run import run_view
 from dualrec.page.user import user_view
 from dualrec.publish.manifest import last_standing
 from dualrec.settings import Settings
-from dualrec.storage import advice, plain
 from dualrec.summary import Summary
 from dualrec.workspace import Workspace
 
@@ -40,11 +39,8 @@ def report(settings: Settings, users: Sequence[int], folder: Path) -> Summary:
         if not view.listed and not view.watched:
             raise InputError(f"user {user} has neither a list nor a history in the night of {run.night.run_date}")
         pages[names[f"user {user}"]] = html_page(run, view, {"the night": FIRST}, asks=False)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, page in pages.items():
-            (folder / name).write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise WorkspaceError(f"{folder} cannot be written: {plain(error)}: {advice(error)}") from error
+    target = Workspace(str(folder))
+    for name, page in pages.items():
+        target.write_bytes(name, page.encode())
     lines: dict[str, object] = {"night": run.night.run_date, "users": len(users)}
     return Summary("report", lines, {"page": str(folder / FIRST)})

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import date
 from typing import Any, NamedTuple
 
+from dualrec.nightly.gates import Gate
 from dualrec.nightly.report import last_report, report_of
 from dualrec.publish.manifest import Manifest, last_standing
 from dualrec.workspace import Workspace
@@ -39,7 +40,7 @@ def run_view(workspace: Workspace, night: Manifest) -> RunView:
     before = last_standing(workspace, before=night.run_date)
     report = report_of(workspace, night.run_date, night.run_id) or {}
     figures = [(what, said(night), said(before) if before else NOTHING) for what, said in FIGURES.items()]
-    gates = [(gate["name"], _judgement(gate), gate["passed"]) for gate in report.get("gates", [])]
+    gates = [(gate.name, gate.judged(), gate.passed) for gate in _gates(report)]
     return RunView(night, before, figures, gates, list(report.get("seconds", {}).items()), _kept_back(workspace, night))
 
 
@@ -47,14 +48,12 @@ def _kept_back(workspace: Workspace, night: Manifest) -> tuple[str, list[str]] |
     report = last_report(workspace)
     if report is None or report["published"] or date.fromisoformat(report["plan"]["run_date"]) < night.run_date:
         return None
-    failed = [f"{gate['name']}: {_judgement(gate)}" for gate in report["gates"] if gate["passed"] is False]
+    failed = [f"{gate.name}: {gate.judged()}" for gate in _gates(report) if gate.passed is False]
     return report["plan"]["run_date"], failed
 
 
-def _judgement(gate: dict[str, Any]) -> str:
-    if gate["value"] is None or gate["limit"] is None:
-        return f"not judged: {gate['why']}"
-    return f"{gate['value']:.3f}, {gate['why']} {gate['limit']:g}"
+def _gates(report: dict[str, Any]) -> list[Gate]:
+    return [Gate(**gate) for gate in report.get("gates", [])]
 
 
 def _of(*path: str, shown: str = "{:,}") -> Callable[[Manifest], str]:
