@@ -17,6 +17,7 @@ import pyarrow as pa
 import ray
 import ray.data
 from ray.actor import ActorHandle
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dualrec.assets.reach import why_unreachable
 from dualrec.errors import EndpointError
@@ -48,7 +49,13 @@ def generate_at_endpoint(
     endpoint, engine = settings.endpoint, settings.engine
     key = _key(endpoint)
     _check_reachable(endpoint.url)
-    meter = ray.remote(Meter).options(num_cpus=0).remote(endpoint.requests_per_second, endpoint.max_total_tokens)
+    # Beside the driver, with which the job ends anyway: elsewhere, every sender would fail with the node of the meter.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    meter = (
+        ray.remote(Meter)
+        .options(num_cpus=0, scheduling_strategy=here)
+        .remote(endpoint.requests_per_second, endpoint.max_total_tokens)
+    )
     config = HttpRequestProcessorConfig(
         url=f"{endpoint.url.rstrip('/')}/chat/completions",
         batch_size=engine.batch_size,

@@ -50,7 +50,6 @@ def test_a_killed_engine_is_replaced(site: Site, ray_cluster: None, tmp_path: Pa
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.chaos
 def test_a_lost_node_is_done_without(site: Site, tmp_path: Path) -> None:
     site.watch(*site.lengths)
     command = [sys.executable, "-m", "tests.nightly.three_nodes", site.workspace, *site.settings]
@@ -59,4 +58,5 @@ def test_a_lost_node_is_done_without(site: Site, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     lost = json.loads(done.stdout.splitlines()[-1])
     assert lost["actors"], "the node that was lost held actors of the job"
+    assert lost["meters_with_the_driver"] == [True], "what all senders ask is on no node that may be lost"
     assert_published_once(site, SECOND)

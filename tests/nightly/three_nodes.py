@@ -1,11 +1,12 @@
 """`python -m tests.nightly.three_nodes WORKSPACE SETTING...`: a night on a cluster of three nodes, one of which is lost.
 
-The last line tells which actors lay on the lost node.
+The last line tells which actors lay on the lost node, and of each meter whether it lay on the driver's.
 """
 
 import json
 import sys
 
+import ray
 from ray.util.state import list_actors
 
 from dualrec.nightly.nightly import nightly
@@ -19,7 +20,9 @@ def main() -> None:
     workspace, *settings = sys.argv[1:]
     with cluster_that_loses_a_node(lambda: scored_files(workspace) > 0, _actors_on, cpus=4) as lost:
         nightly(load_settings(None, settings))
-    sys.stdout.write("\n" + json.dumps({"actors": lost}) + "\n")
+        here = ray.get_runtime_context().get_node_id()
+        meters = [actor.node_id == here for actor in list_actors(limit=1000) if actor.class_name == "Meter"]
+    sys.stdout.write("\n" + json.dumps({"actors": lost, "meters_with_the_driver": meters}) + "\n")
 
 
 def _actors_on(node: str) -> list[str]:
