@@ -23,7 +23,7 @@ run: install ## Run all jobs on this machine; CONFIG=jobs/configs/NAME.yaml take
 	$(BIN)/dualrec run --config $(CONFIG)
 
 test: lint ## Check the code, then run the tests; `make long` and `make chaos` run those of minutes each
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 chaos: install ## Kill the nightly job at every point, and see that the next run mends it: a minute or two for each
 	$(BIN)/python -m pytest -m chaos

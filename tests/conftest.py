@@ -16,6 +16,19 @@ from tests.object_store import KEYS, s3_server
 
 # As urgent as the servers and drivers beside them: Ray's niceness of 15 lets any other process starve the workers.
 os.environ.setdefault("RAY_worker_niceness", "0")
+# How long Ray Train may take to notice that its workers are done: most trainings here last less than its two seconds.
+os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # two processes on two cores: threads of the one would wait for the other's
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of the processes that run the tests, one has all those on the shared cluster; the others have the rest."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "ray_cluster" in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group("ray"))
+
 
 MOVIES = {
     1: ("Toy Story (1995)", "Animation|Children's|Comedy"),

@@ -36,7 +36,7 @@ def ray_folder() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.mark.ray
+@pytest.mark.end_to_end
 @pytest.mark.timeout(900)
 def test_no_key_is_in_anything_that_a_night_writes_or_says(
     s3_workspace: str, ray_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.ray
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_raw_files_become_a_report_without_a_shared_disk(s3_workspace: str, tmp_path: Path) -> None:
     source = write_movielens_1m(tmp_path / "movielens", cyclic_ratings(60, 40, 14), numbered_movies(40))

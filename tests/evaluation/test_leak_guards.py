@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from dualrec.data.prepare import prepare, prepared
@@ -12,6 +13,7 @@ from dualrec.evaluation.fitting import drawn, training_data
 from dualrec.evaluation.language_systems import IN_FORCE, requests_of
 from dualrec.evaluation.questions import questions, settings_before
 from dualrec.evaluation.registry import MODULES, baseline
+from dualrec.schemas import HISTORIES
 from dualrec.scoring import load_models, prompted
 from dualrec.sequence.artefact import WEIGHTS, sequence_name
 from dualrec.sequence.train import train_sequence
@@ -19,6 +21,7 @@ from dualrec.settings import DataSettings, Settings, load_settings
 from dualrec.workspace import Workspace
 from tests.conftest import numbered_movies, write_movielens_1m
 from tests.language.tiny_models import write_model
+from tests.sequence.untrained import write_untrained_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(900)]
 
@@ -67,20 +70,31 @@ def _settings(folder: Path, *overrides: str, hidden: int = 0, seen: int = 0, lat
     )  # fmt: skip
 
 
-def _fitted(settings: Settings) -> Fitted:
-    """The state of every baseline and the sequence model's weights."""
-    from safetensors.numpy import load
-
+def _learned(settings: Settings) -> tuple[list[pa.Table], Fitted]:
+    """What the sequence model is trained on, and the state of every baseline after learning."""
     workspace = Workspace(settings.workspace)
     prepare(settings)
     data = prepared(workspace, settings)
-    train_sequence(settings)
     learning = training_data(workspace, data, settings)
     systems = {name: baseline(name) for name in MODULES}
     states = {name: one.learn(learning, drawn(one.ranges, name, 0, 0)).state for name, one in systems.items()}
-    weights = load(workspace.read_bytes(f"{sequence_name(data, settings)}/{WEIGHTS}"))
+    histories = [
+        workspace.read_table(f"{data.histories}/split={split}", HISTORIES).sort_by("user_id")
+        for split in ("train", "validation")
+    ]
     popularity = {"popularity": data.catalogue.column("popularity").to_numpy()}
-    return {**states, "sequence model": weights, "catalogue": popularity}
+    return [data.catalogue, *histories], {**states, "catalogue": popularity}
+
+
+def _fitted(settings: Settings) -> Fitted:
+    """The state of every baseline, and the sequence model's weights."""
+    from safetensors.numpy import load
+
+    _, states = _learned(settings)
+    train_sequence(settings)
+    workspace = Workspace(settings.workspace)
+    name = sequence_name(prepared(workspace, settings), settings)
+    return {**states, "sequence model": load(workspace.read_bytes(f"{name}/{WEIGHTS}"))}
 
 
 def _differing(one: Fitted, other: Fitted) -> set[str]:
@@ -105,7 +119,9 @@ def test_what_comes_after_the_moment_changes_nothing_that_is_fitted(tmp_path: Pa
         prepare(settings)
         befores.append(settings_before(Workspace(settings.workspace), settings))
     assert befores[0].data.until == befores[1].data.until == DAY * (EARLIER - 1)
-    assert not _differing(*(_fitted(before) for before in befores))
+    (tables, states), (other_tables, other_states) = (_learned(before) for before in befores)
+    assert not _differing(states, other_states)
+    assert all(table.equals(other) for table, other in zip(tables, other_tables, strict=True))
 
 
 def test_no_prompt_shows_what_is_hidden(tmp_path: Path) -> None:
@@ -115,7 +131,7 @@ def test_no_prompt_shows_what_is_hidden(tmp_path: Path) -> None:
     prepare(settings)
     for one in (settings, settings_before(workspace, settings)):
         prepare(one)
-        train_sequence(one)
+        write_untrained_for(one)
     asked: dict[str, int] = {}
     for question in questions(workspace, settings):
         models = load_models(workspace, prepared(workspace, question.settings), question.settings)

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import ray.data
 
 from dualrec.assets.nodes import ModelPlace
-from dualrec.data.prepare import prepared
+from dualrec.data.prepare import prepare, prepared
 from dualrec.errors import AssetError, InputError
 from dualrec.language.artefact import ADAPTER, METRICS, language_name
 from dualrec.language.finetune import encoded_examples, finetune_language
@@ -22,6 +23,7 @@ from tests.conftest import cyclic_ratings, numbered_movies, write_movielens_1m
 from tests.killing import killed_once
 from tests.language.test_batches import encoded
 from tests.language.tiny_models import write_model
+from tests.sequence.untrained import write_untrained_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(600)]
 
@@ -44,25 +46,51 @@ def _fit(model: Path, settings: FinetuneSettings, storage: Path) -> tuple[list[d
     return metrics, Path(checkpoint.path) / ADAPTER
 
 
-@pytest.mark.parametrize(("architecture", "stage"), [("qwen2", 2), pytest.param("mistral", 3, marks=pytest.mark.long)])
-def test_two_workers_fine_tune_and_the_merged_model_is_base_plus_adapter(
-    tmp_path: Path, architecture: str, stage: int
-) -> None:
+WHOLE = ("batch_size=64", "epochs=6")  # all examples in each step: all see the same steps, to rounding
+
+
+@dataclass(frozen=True)
+class Alone:
+    """What one worker that saves no memory learned, and from which model."""
+
+    base: Path
+    adapter: Path
+    epochs: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Alone:
+    """It has learned something."""
+    folder = tmp_path_factory.mktemp("alone")
+    base = write_model(folder / "base", "qwen2")
+    epochs, adapter = _fit(base, _settings(*WHOLE), folder / "running")
+    assert epochs[-1]["validation_loss"] < epochs[0]["validation_loss"] - 0.1
+    assert epochs[0]["examples"] == 64
+    return Alone(base, adapter, epochs)
+
+
+def test_the_merged_model_is_base_plus_adapter(tmp_path: Path, alone: Alone) -> None:
+    _assert_merged(alone.base, alone.adapter, tmp_path / "merged")
+
+
+@pytest.mark.long
+def test_two_workers_fine_tune_another_architecture_whose_weights_they_share_out(tmp_path: Path) -> None:
+    base = write_model(tmp_path / "base", "mistral")
+    epochs, adapter = _fit(base, _settings("resources.workers=2", "zero_stage=3"), tmp_path / "running")
+    assert epochs[1]["validation_loss"] < epochs[0]["validation_loss"] < 5.0
+    _assert_merged(base, adapter, tmp_path / "merged")
+
+
+def _assert_merged(base: Path, adapter: Path, folder: Path) -> None:
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from dualrec.language.merge import merge
 
-    base = write_model(tmp_path / "base", architecture)
-    settings = _settings("resources.workers=2", f"zero_stage={stage}")
-    epochs, adapter = _fit(base, settings, tmp_path / "running")
-    assert epochs[1]["validation_loss"] < epochs[0]["validation_loss"] < 5.0
-    assert epochs[0]["examples"] == 64
-
-    merge(base, adapter, tmp_path / "merged")
+    merge(base, adapter, folder)
     inputs = torch.tensor([[70, 40, 40, 41, 42]])
-    plain, merged = (AutoModelForCausalLM.from_pretrained(folder) for folder in (base, tmp_path / "merged"))
+    plain, merged = (AutoModelForCausalLM.from_pretrained(one) for one in (base, folder))
     adapted = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(adapter))
     with torch.no_grad():
         logits = {
@@ -70,51 +98,41 @@ def test_two_workers_fine_tune_and_the_merged_model_is_base_plus_adapter(
         }
     assert torch.allclose(logits["merged"], logits["both"], atol=1e-4)
     assert not torch.allclose(logits["merged"], logits["base"], atol=1e-2)
-    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "merged")
-    assert tokenizer.chat_template == AutoTokenizer.from_pretrained(base).chat_template
+    assert AutoTokenizer.from_pretrained(folder).chat_template == AutoTokenizer.from_pretrained(base).chat_template
 
 
-WHOLE = ("batch_size=64", "epochs=4")  # all examples in each step: all see the same steps, to rounding
+def _same_losses(alone: Alone, epochs: list[dict[str, Any]]) -> bool:
+    names = ("epoch", "train_loss", "validation_loss")
+    return all(
+        other[name] == pytest.approx(one[name], rel=1e-3)
+        for one, other in zip(alone.epochs, epochs, strict=True)
+        for name in names
+    )
 
 
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> list[dict[str, Any]]:
-    """The epochs of one worker that saves no memory."""
-    folder = tmp_path_factory.mktemp("alone")
-    epochs, _ = _fit(write_model(folder / "base", "qwen2"), _settings(*WHOLE), folder / "running")
-    assert epochs[-1]["validation_loss"] < epochs[0]["validation_loss"] - 0.1
-    return epochs
+def test_two_workers_of_which_one_is_killed_change_no_loss(tmp_path: Path, alone: Alone) -> None:
+    storage = tmp_path / "running"
+    with killed_once(lambda: bool(list(storage.rglob("checkpoint_*"))), "ray::RayTrainWorker"):
+        epochs, _ = _fit(alone.base, _settings(*WHOLE, "resources.workers=2"), storage)
+    assert _same_losses(alone, epochs)
 
 
 @pytest.mark.parametrize(
-    "otherwise",
-    [
-        ["resources.workers=2"], ["accumulation=2", "gradient_checkpointing=true", "cpu_offload=true"],
-        pytest.param(["zero_stage=3", "gradient_checkpointing=true", "cpu_offload=true"], marks=pytest.mark.long),
-    ],
-    ids=["two workers", "saving memory", "saving memory, stage 3"],
+    "saving",
+    [["accumulation=2"], pytest.param(["zero_stage=3"], marks=pytest.mark.long)],
+    ids=["stage 2", "stage 3"],
 )  # fmt: skip
-def test_workers_and_what_saves_memory_change_no_loss(
-    tmp_path: Path, otherwise: list[str], alone: list[dict[str, Any]]
-) -> None:
-    epochs, _ = _fit(write_model(tmp_path / "base", "qwen2"), _settings(*WHOLE, *otherwise), tmp_path / "running")
-    for one, other in zip(alone, epochs, strict=True):
-        for name in ("train_loss", "validation_loss"):
-            assert other[name] == pytest.approx(one[name], rel=1e-3)
+def test_what_saves_memory_changes_no_loss(tmp_path: Path, alone: Alone, saving: list[str]) -> None:
+    settings = _settings(*WHOLE, "gradient_checkpointing=true", "cpu_offload=true", *saving)
+    epochs, _ = _fit(alone.base, settings, tmp_path / "running")
+    assert _same_losses(alone, epochs)
 
 
+@pytest.mark.long
 def test_bfloat16_and_the_loss_on_all_of_it_learn_too(tmp_path: Path) -> None:
     base = write_model(tmp_path / "base", "mistral")
     epochs, _ = _fit(base, _settings("dtype=bfloat16", "loss=all"), tmp_path / "running")
     assert epochs[1]["validation_loss"] < epochs[0]["validation_loss"] < 5.0
-
-
-def test_a_killed_worker_costs_at_most_an_epoch(tmp_path: Path) -> None:
-    base = write_model(tmp_path / "base", "qwen2")
-    with killed_once(lambda: bool(list((tmp_path / "running").rglob("checkpoint_*"))), "ray::RayTrainWorker"):
-        epochs, _ = _fit(base, _settings("epochs=6", "resources.workers=2"), tmp_path / "running")
-    assert [metrics["epoch"] for metrics in epochs] == [1, 2, 3, 4, 5, 6]
-    assert epochs[-1]["validation_loss"] < epochs[0]["validation_loss"]
 
 
 SMALL = [
@@ -128,9 +146,6 @@ SMALL = [
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Callable[..., Settings]:
     """Settings over a workspace with histories and a sequence model, and a tiny language model in `model`."""
-    from dualrec.data.prepare import prepare
-    from dualrec.sequence.train import train_sequence
-
     folder = tmp_path_factory.mktemp("job")
     ratings = write_movielens_1m(folder / "movielens", cyclic_ratings(60, 12, 9), numbered_movies(12))
     write_model(folder / "model", "qwen2")
@@ -140,13 +155,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Call
         return load_settings(None, [*own, "data.shards=2", *SMALL, *overrides])
 
     prepare(make())
-    train_sequence(make())
+    write_untrained_for(make())
     return make
 
 
 @pytest.mark.parametrize(
     "kind",
-    [["finetune.examples=cuts"], ["language.mode=rank", "language.rank_candidates=5"]],
+    [
+        ["finetune.examples=cuts"],
+        pytest.param(["language.mode=rank", "language.rank_candidates=5"], marks=pytest.mark.long),
+    ],
     ids=["cuts", "ranked"],
 )
 def test_the_job_writes_the_whole_artefact_once(trained: Callable[..., Settings], kind: list[str]) -> None:

@@ -62,16 +62,29 @@ def folder(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue(request.param))
 
 
-def _structure(folder: str, title: str, preset: LanguageModel, settings: dict[str, str]) -> tuple[list[str], int, int]:
-    """The control tokens of a prompt in their order, how many lines it has, and how many of them are turns' texts."""
-    titles = {1: "Ran (1985)", 2: title, 3: "Jaws (1975)", 4: title}
+def _structures(
+    folder: str, titles: list[str], preset: LanguageModel, settings: dict[str, str]
+) -> list[tuple[list[str], int, int]]:
+    """Of a prompt with each title: its control tokens in their order, its lines, and how many of them are turns' texts."""
+    watched, suggested = ({first + number: title for number, title in enumerate(titles)} for first in (100, 200))
     # A token a byte in the tiny tokenizer: prompts are long.
-    build = PromptBuilder(folder, preset, LanguageSettings.model_validate(
-        {"max_prompt_tokens": 4000, "rank_candidates": 3, **settings}), titles)  # fmt: skip
-    (row,) = build(pa.table({"item_ids": [[1, 2, 3]], "sequence_item_ids": [[4, 3, 1]]})).to_pylist()
+    build = PromptBuilder(
+        folder, preset, LanguageSettings.model_validate({"max_prompt_tokens": 4000, "rank_candidates": 3, **settings}),
+        {1: "Ran (1985)", 3: "Jaws (1975)", **watched, **suggested},
+    )  # fmt: skip
+    histories = [[1, item, 3] for item in watched]
+    rows = build(
+        pa.table({"item_ids": histories, "sequence_item_ids": [[item, 3, 1] for item in suggested]})
+    ).to_pylist()
     added = build.tokenizer.added_tokens_decoder
-    control = [added[token].content for token in row["tokenized_prompt"] if token in added]
-    return control, build.tokenizer.decode(row["tokenized_prompt"]).count("\n"), row["prompt"].count("\n")
+    return [
+        (
+            [added[token].content for token in row["tokenized_prompt"] if token in added],
+            build.tokenizer.decode(row["tokenized_prompt"]).count("\n"),
+            row["prompt"].count("\n"),
+        )
+        for row in rows
+    ]
 
 
 @pytest.mark.parametrize("settings", MODES, ids=str)
@@ -79,10 +92,10 @@ def _structure(folder: str, title: str, preset: LanguageModel, settings: dict[st
 def test_a_prompt_has_the_turns_control_tokens_and_lines_of_one_with_an_innocent_title(
     folder: str, preset: LanguageModel, settings: dict[str, str]
 ) -> None:
-    expected = _structure(folder, INNOCENT, preset, settings)
+    expected, *structures = _structures(folder, [INNOCENT, *EVIL], preset, settings)
     assert len(expected[0]) >= 3
-    for title in EVIL:
-        assert _structure(folder, title, preset, settings) == expected, title[:80]
+    for title, structure in zip(EVIL, structures, strict=True):
+        assert structure == expected, title[:80]
 
 
 @pytest.mark.parametrize("settings", MODES, ids=str)

@@ -17,7 +17,7 @@ from tests.serving.site import publish_night, write_models
 def published(catalogue: pa.Table, tmp_path: Path) -> Workspace:
     """A workspace whose night run A published."""
     workspace = Workspace(str(tmp_path / "workspace"))
-    write_models(workspace, catalogue, tmp_path)
+    write_models(workspace, catalogue)
     publish_night(workspace, "A")
     return workspace
 

@@ -1,24 +1,21 @@
 """A published night that can be served: six movies, a sequence model of random weights, and a few users."""
 
 from datetime import date
-from pathlib import Path
 
 import pyarrow as pa
-import torch
 
 from dualrec.publish.publish import publications, publish
-from dualrec.sequence.ensemble import SequenceEnsemble, save_ensemble
-from dualrec.sequence.features import item_features
 from dualrec.settings import PublishSettings, load_settings
 from dualrec.workspace import Workspace
 from tests.conftest import histories_table
+from tests.sequence.untrained import write_untrained
 from tests.staged import NIGHT, stage
 
 LISTED, UNLISTED = range(1, 7), {20: [3, 4], 21: []}
 SEQUENCE = load_settings(None, ["sequence.preset=paper", "sequence.hidden=[16,8]", "sequence.dense=8"]).sequence
 
 
-def write_models(workspace: Workspace, catalogue: pa.Table, tmp_path: Path, version: str = "v1", seed: int = 0) -> None:
+def write_models(workspace: Workspace, catalogue: pa.Table, version: str = "v1", seed: int = 0) -> None:
     """A catalogue, histories and a sequence model, all of one version."""
     with workspace.writing(f"catalogue/{version}", {"dataset": "made up"}) as folder:
         workspace.write_table(catalogue, f"{folder}/part-0.parquet")
@@ -26,11 +23,7 @@ def write_models(workspace: Workspace, catalogue: pa.Table, tmp_path: Path, vers
     with workspace.writing(f"histories/{version}", {}) as folder:
         workspace.filesystem.create_dir(f"{folder}/split=test")
         workspace.write_table(histories, f"{folder}/split=test/part-0.parquet")
-    torch.manual_seed(seed)
-    file = tmp_path / f"{version}.safetensors"
-    save_ensemble(SequenceEnsemble(item_features(catalogue, SEQUENCE), SEQUENCE), file)
-    with workspace.writing(f"models/sequence/{version}", {"settings": SEQUENCE.model_dump(mode="json")}) as folder:
-        workspace.write_bytes(workspace.name_of(f"{folder}/model.safetensors"), file.read_bytes())
+    write_untrained(workspace, f"models/sequence/{version}", catalogue, SEQUENCE, seed)
 
 
 def publish_night(workspace: Workspace, run_id: str, run_date: date = NIGHT, version: str = "v1") -> None:

@@ -55,7 +55,7 @@ def test_a_new_night_is_picked_up_while_it_is_asked_and_no_answer_mixes_two(
     for asker in askers:
         asker.start()
     wait_until(lambda: len(seen) > 30, 60)
-    write_models(published, catalogue.slice(0, 4), tmp_path, "v2", seed=1)
+    write_models(published, catalogue.slice(0, 4), "v2", seed=1)
     publish_night(published, "B", NEXT, "v2")
     wait_until(lambda: any(run == "B" for run, _ in seen[-6:]), 60)
     done.set()
