@@ -23,10 +23,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # two processes on two cores: threads o
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of the processes that run the tests, one has all those on the shared cluster; the others have the rest."""
+    """Of the two processes that run the tests, one has all those with a Ray cluster: two at once are slower than in turn."""
     for item in items:
-        if isinstance(item, pytest.Function) and "ray_cluster" in item.fixturenames:
+        if item.get_closest_marker("ray") or item.get_closest_marker("end_to_end"):
             item.add_marker(pytest.mark.xdist_group("ray"))
 
 
