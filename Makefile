@@ -13,17 +13,26 @@ PROJECT := .venv/project-$(firstword $(shell cksum < pyproject.toml))
 PIP := DS_BUILD_OPS=0 PIP_CONSTRAINT=requirements/build.txt PIP_BUILD_CONSTRAINT=requirements/build.txt \
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --use-pep517 --no-deps
 
-.PHONY: help run test long chaos bench docs lint install clean
+.PHONY: help run test quick on-ray long chaos bench docs lint install clean
 .DELETE_ON_ERROR:
 
 help: ## Say what there is to make (this)
-	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST))
+	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST))
 
 run: install ## Run all jobs on this machine; CONFIG=jobs/configs/NAME.yaml takes another profile
 	$(BIN)/dualrec run --config $(CONFIG)
 
 test: lint ## Check the code, then run the tests; `make long` and `make chaos` run those of minutes each
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(MAKE) --no-print-directory -j 2 quick on-ray
+
+# Most of these wait for stores and servers; with one thread each they leave the cores to Ray. Shown when they have ended.
+quick: install ## Run the tests that need no Ray
+	@mkdir -p .pytest_cache
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:cacheprovider -m 'not ray and not end_to_end and not chaos and not long' \
+		> .pytest_cache/quick.txt 2>&1; code=$$?; cat .pytest_cache/quick.txt; exit $$code
+
+on-ray: install ## Run the tests on a local Ray cluster, and whole jobs
+	$(BIN)/python -m pytest -m '(ray or end_to_end) and not chaos and not long'
 
 chaos: install ## Kill the nightly job at every point, and see that the next run mends it: a minute or two for each
 	$(BIN)/python -m pytest -m chaos

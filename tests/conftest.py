@@ -19,18 +19,6 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 # How long Ray Train may take to notice that its workers are done: most trainings here last less than its two seconds.
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # two processes on two cores: threads of the one would wait for the other's
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of the two processes that run the tests, one has all those with a Ray cluster: two at once are slower than in turn."""
-    for item in items:
-        if item.get_closest_marker("ray") or item.get_closest_marker("end_to_end"):
-            item.add_marker(pytest.mark.xdist_group("ray"))
-
-
 MOVIES = {
     1: ("Toy Story (1995)", "Animation|Children's|Comedy"),
     2: ("Bug's Life, A (1998)", "Animation|Children's|Comedy"),
