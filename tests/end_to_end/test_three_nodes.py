@@ -95,10 +95,12 @@ def _upload(folder: Path, uri: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "jobs", [["run"], pytest.param(["run", "nightly"], marks=pytest.mark.long)], ids=["run", "run and nightly"]
+    ("jobs", "language"),
+    [(["run"], "false"), pytest.param(["run", "nightly"], "true", marks=pytest.mark.long)],
+    ids=["run", "run and nightly"],
 )
 def test_all_jobs_run_on_nodes_that_share_no_disk(
-    s3_workspace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: list[str]
+    s3_workspace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: list[str], language: str
 ) -> None:
     own = tmp_path / "own"
     own.mkdir()
@@ -111,7 +113,8 @@ def test_all_jobs_run_on_nodes_that_share_no_disk(
         "finetune.validation_examples=4", "language.engine.enforce_eager=true", "language.engine.threads=1", "language.max_prompt_tokens=640",
         "language.decoding=free", "finetune.max_tokens=900", "language.tuned=current", "ranking.calibration_users=4",
         "baselines.systems=[SKNN]", "baselines.trials=1", "evaluation.max_users=4", "evaluation.protocols=[last_five]",
-        "evaluation.bootstrap_samples=20", "evaluation.permutations=19", f"recommend.run_date={NIGHT}",
+        "evaluation.bootstrap_samples=20", "evaluation.permutations=19", f"evaluation.language={language}",
+        f"recommend.run_date={NIGHT}",
     ]  # fmt: skip
     words = [word for one in settings for word in ("--set", one)]
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # of its own nodes, on this machine only
