@@ -15,7 +15,7 @@ from dualrec.data.splits import SPLITS
 from dualrec.schemas import HISTORIES
 from dualrec.workspace import Workspace
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.chaos, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
 ROWS, USERS, ITEMS = 3_000_000, 40_000, 5_000  # 108 MB on their way through the shuffle
@@ -69,7 +69,6 @@ def test_a_full_disk_is_told_and_with_room_the_same_command_goes_through(tables:
     assert len(_histories(tmp_path / "ours")) == USERS
 
 
-@pytest.mark.chaos
 def test_a_node_that_is_lost_costs_no_row(tables: list[str], tmp_path: Path) -> None:
     whole = _prepared("jobs.prepare", tmp_path / "ours", tables)
     assert whole.returncode == 0, whole.stderr

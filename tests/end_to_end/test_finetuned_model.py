@@ -117,6 +117,7 @@ def test_vllm_writes_what_transformers_writes(tmp_path: Path, architecture: str,
     assert _letters_by_vllm(model) == expected
 
 
+@pytest.mark.long
 def test_vllm_tells_the_likelihoods_that_transformers_tells_and_writes_the_likeliest_label(tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 

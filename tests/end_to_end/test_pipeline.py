@@ -18,25 +18,50 @@ OURS = {"sequence model alone", "language model alone", "paper", "fused", "paper
 
 @pytest.mark.end_to_end
 @pytest.mark.timeout(2400)
-@pytest.mark.parametrize(
-    "tuned", ["null", pytest.param("current", marks=pytest.mark.long)], ids=["as it comes", "tuned"]
-)
-def test_raw_files_become_lists_for_every_user_and_metrics(tmp_path: Path, tuned: str) -> None:
-    small = [
-        f"language.tuned={tuned}", "sequence.preset=paper", "sequence.epochs=1", "recommend.max_users=24", "evaluation.max_users=8", "ranking.calibration_users=8", "finetune.max_examples=16",
-        "finetune.validation_examples=4", "baselines.systems=[SKNN]", "baselines.trials=1",
-        "evaluation.protocols=[last_five, candidates_20]", "evaluation.variants=[]",
-    ]  # fmt: skip
-    options = [word for one in (*small, f"workspace={tmp_path}") for word in ("--set", one)]
-    command = [sys.executable, "-m", "jobs.run", "--config", "jobs/configs/local.yaml", *options]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=2300)
-    workspace = Workspace(str(tmp_path))
+def test_raw_files_become_lists_for_every_user(tmp_path: Path) -> None:
+    _run(tmp_path, "prepare", "train_sequence", "recommend", tuned="null")
+    _assert_lists(tmp_path)
 
-    (lists_folder,) = (tmp_path / "recommendations").glob("run_date=*/run_id=*")
-    (traces_folder,) = (tmp_path / "traces").glob("run_date=*/run_id=*")
-    lists = workspace.read_table(str(lists_folder.relative_to(tmp_path)), RECOMMENDATIONS)
-    traces = workspace.read_table(str(traces_folder.relative_to(tmp_path)), TRACES)
-    (histories_folder,) = (tmp_path / "histories").iterdir()
+
+@pytest.mark.end_to_end
+@pytest.mark.long
+@pytest.mark.timeout(2400)
+def test_raw_files_become_a_fine_tuned_model_lists_and_metrics(tmp_path: Path) -> None:
+    _run(tmp_path, "run", tuned="current")
+    _assert_lists(tmp_path)
+    (model,) = (tmp_path / "models/language").iterdir()
+    assert {"adapter", "merged", "metrics.json", "curves.png"} <= {path.name for path in model.iterdir()}
+    (report,) = (tmp_path / "reports").iterdir()
+    metrics = json.loads((report / "metrics.json").read_text())
+    assert (report / "report.html").read_text().count("<svg") >= 3
+    for protocol in ("last_five", "candidates_20"):
+        models = metrics["protocols"][protocol]["models"]
+        assert set(models) == {"Random", "MostPop", "SKNN"} | OURS
+        for name in ("HR@1", "HR@5", "HR@10", "NDCG@10"):
+            value = models["sequence model alone"][name]
+            assert 0 <= value["low"] <= value["value"] <= value["high"] <= 1
+
+
+def _run(workspace: Path, *jobs: str, tuned: str) -> None:
+    small = [
+        f"language.tuned={tuned}", "sequence.preset=paper", "sequence.epochs=1", "recommend.max_users=24", "evaluation.max_users=8",
+        "ranking.calibration_users=8", "finetune.max_examples=16", "finetune.validation_examples=4", "baselines.systems=[SKNN]",
+        "baselines.trials=1", "evaluation.protocols=[last_five, candidates_20]", "evaluation.variants=[]",
+    ]  # fmt: skip
+    options = [word for one in (*small, f"workspace={workspace}") for word in ("--set", one)]
+    for job in jobs:
+        command = [sys.executable, "-m", f"jobs.{job}", "--config", "jobs/configs/local.yaml", *options]
+        subprocess.run(command, cwd=ROOT, check=True, timeout=2300)
+
+
+def _assert_lists(folder: Path) -> None:
+    """About 24 test users have lists of unwatched movies, and traces of titles that were written from the shortlist."""
+    workspace = Workspace(str(folder))
+    (lists_folder,) = (folder / "recommendations").glob("run_date=*/run_id=*")
+    (traces_folder,) = (folder / "traces").glob("run_date=*/run_id=*")
+    lists = workspace.read_table(str(lists_folder.relative_to(folder)), RECOMMENDATIONS)
+    traces = workspace.read_table(str(traces_folder.relative_to(folder)), TRACES)
+    (histories_folder,) = (folder / "histories").iterdir()
     users = workspace.read_table(f"histories/{histories_folder.name}/split=test", HISTORIES)
     watched = dict(zip(*(users.column(name).to_pylist() for name in ("user_id", "item_ids")), strict=True))
 
@@ -53,18 +78,4 @@ def test_raw_files_become_lists_for_every_user_and_metrics(tmp_path: Path, tuned
         assert set(row["title_matches"]) == {"exact"}, row["titles"]
         assert len(set(row["title_item_ids"])) == len(row["titles"]) == 3
         assert not set(row["title_item_ids"]) & set(row["item_ids"])
-
-    for folder in (tmp_path / "models").glob("language/*"):
-        assert {"adapter", "merged", "metrics.json", "curves.png"} <= {path.name for path in folder.iterdir()}
-    assert (tmp_path / "models/language").exists() == (tuned == "current")
-
-    (report,) = (tmp_path / "reports").iterdir()
-    metrics = json.loads((report / "metrics.json").read_text())
-    assert (report / "report.html").read_text().count("<svg") >= 3
-    for protocol in ("last_five", "candidates_20"):
-        models = metrics["protocols"][protocol]["models"]
-        assert set(models) == {"Random", "MostPop", "SKNN"} | OURS
-        for name in ("HR@1", "HR@5", "HR@10", "NDCG@10"):
-            value = models["sequence model alone"][name]
-            assert 0 <= value["low"] <= value["value"] <= value["high"] <= 1
     assert pq.read_schema(next(lists_folder.glob("*.parquet"))).names == RECOMMENDATIONS.names

@@ -72,6 +72,7 @@ def test_a_change_of_settings_scores_everybody_with_the_same_models(site: Site) 
     assert _manifest(site, SECOND).models["sequence"] == _manifest(site, FIRST).models["sequence"]
 
 
+@pytest.mark.long
 def test_models_are_trained_anew_when_told_and_serve_the_nights_after(site: Site) -> None:
     site.watch(3)
     nightly(site.settings_of(SECOND, "nightly.train=true"))
