@@ -95,12 +95,12 @@ def _upload(folder: Path, uri: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("jobs", "language"),
-    [(["run"], "false"), pytest.param(["run", "nightly"], "true", marks=pytest.mark.long)],
-    ids=["run", "run and nightly"],
+    ("jobs", "tuned"),
+    [(["run"], False), pytest.param(["run", "nightly"], True, marks=pytest.mark.long)],
+    ids=["as it comes", "fine-tuned, with a night"],
 )
 def test_all_jobs_run_on_nodes_that_share_no_disk(
-    s3_workspace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: list[str], language: str
+    s3_workspace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: list[str], tuned: bool
 ) -> None:
     own = tmp_path / "own"
     own.mkdir()
@@ -111,9 +111,9 @@ def test_all_jobs_run_on_nodes_that_share_no_disk(
         f"rerank.model={_upload(write_encoder(tmp_path / 'encoder'), f'{s3_workspace}-models/encoder')}",
         "sequence.preset=paper", "sequence.epochs=1", "finetune.epochs=1", "finetune.max_examples=8", "finetune.batch_size=4",
         "finetune.validation_examples=4", "language.engine.enforce_eager=true", "language.engine.threads=1", "language.max_prompt_tokens=640",
-        "language.decoding=free", "finetune.max_tokens=900", "language.tuned=current", "ranking.calibration_users=4",
+        "language.decoding=free", "finetune.max_tokens=900", "ranking.calibration_users=4",
         "baselines.systems=[SKNN]", "baselines.trials=1", "evaluation.max_users=4", "evaluation.protocols=[last_five]",
-        "evaluation.bootstrap_samples=20", "evaluation.permutations=19", f"evaluation.language={language}",
+        "evaluation.bootstrap_samples=20", "evaluation.permutations=19", f"evaluation.language={tuned}", f"language.tuned={'current' if tuned else 'null'}",
         f"recommend.run_date={NIGHT}",
     ]  # fmt: skip
     words = [word for one in settings for word in ("--set", one)]
@@ -127,7 +127,7 @@ def test_all_jobs_run_on_nodes_that_share_no_disk(
             assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
 
     workspace = Workspace(s3_workspace)
-    kinds = ("catalogue", "histories", "models/sequence", "models/language", "reports", "recommendations")
-    assert all(workspace.files(kind) for kind in kinds)
+    kinds = ["catalogue", "histories", "models/sequence", "models/baselines", "reports", "recommendations"]
+    assert all(workspace.files(kind) for kind in (*kinds, *(["models/language"] if tuned else [])))
     assert not list((own / "cache").glob("*/*.safetensors")), "the driver's machine holds no model"
     assert not workspace.files(".staging"), "nothing half-made stays"
