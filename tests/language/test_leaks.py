@@ -11,12 +11,12 @@ from dualrec.language.encode import ENCODED
 from dualrec.language.finetune import encoded_examples
 from dualrec.language.models import LanguageModel
 from dualrec.requests import HELD_OUT
+from dualrec.sequence.train import train_sequence
 from dualrec.settings import load_settings
 from dualrec.workspace import Workspace
 from tests.conftest import cyclic_ratings, numbered_movies, write_movielens_1m
 from tests.language.test_finetune import SMALL
 from tests.language.tiny_models import write_model
-from tests.sequence.untrained import write_untrained_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(600)]
 
@@ -51,7 +51,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> list
         f"language.model={write_model(folder / 'model', 'qwen2')}", *SMALL, "finetune.examples_per_user=20",
     ]  # fmt: skip
     prepare(load_settings(None, overrides))
-    write_untrained_for(load_settings(None, overrides))
+    train_sequence(load_settings(None, overrides))
     return overrides
 
 
