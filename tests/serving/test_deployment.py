@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Iterator
 from datetime import date
-from pathlib import Path
 
 import httpx
 import pyarrow as pa
@@ -34,7 +33,7 @@ def url(published: Workspace, ray_cluster: None) -> Iterator[str]:
 
 
 def test_a_new_night_is_picked_up_while_it_is_asked_and_no_answer_mixes_two(
-    url: str, published: Workspace, catalogue: pa.Table, tmp_path: Path
+    url: str, published: Workspace, catalogue: pa.Table
 ) -> None:
     seen: list[tuple[str, set[str]]] = []
     codes: set[int] = set()

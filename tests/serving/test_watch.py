@@ -34,9 +34,7 @@ def test_a_new_night_and_a_rollback_replace_what_is_served(published: Workspace,
     assert watch.night.publication.number == 3
 
 
-def test_who_took_a_night_keeps_it_whole(
-    published: Workspace, watch: NightWatch, catalogue: pa.Table, tmp_path: Path
-) -> None:
+def test_who_took_a_night_keeps_it_whole(published: Workspace, watch: NightWatch, catalogue: pa.Table) -> None:
     write_models(published, catalogue.slice(0, 4), "v2", seed=1)
     before, expected = watch.night, watch.night.by_sequence([[3, 4]])
     publish_night(published, "B", NEXT, "v2")
