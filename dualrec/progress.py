@@ -33,8 +33,9 @@ class Progress:
         if self.rows_since_first == 0:
             return f"{self.rows:,} of {total:,} {what}"
         rate = self.rows_since_first / self.seconds_since_first
+        digits = 0 if rate >= 100 else 1
         left = max(total - self.rows, 0) / rate
-        return f"{self.rows:,} of {total:,} {what}, {rate:.1f} a second, about {left / 60:.1f} min left"
+        return f"{self.rows:,} of {total:,} {what}, {rate:,.{digits}f} a second, about {left / 60:.1f} min left"
 
 
 @ray.remote(num_cpus=0)

@@ -34,7 +34,7 @@ from dualrec.publish.publish import publish
 from dualrec.publish.verify import verify_lists
 from dualrec.schemas import RECOMMENDATIONS, conform
 from dualrec.sequence.artefact import sequence_name
-from dualrec.settings import PublishSettings, Settings, load_settings
+from dualrec.settings import PublishSettings, load_settings
 from dualrec.workspace import Workspace
 
 NIGHT, LENGTH, HISTORY = date(2026, 1, 1), 10, 50
@@ -45,13 +45,10 @@ STARTS_WITHIN_S = 180.0
 Questions = list[tuple[float, str, dict[str, Any] | None]]
 
 
-def publish_night(settings: Settings, copy: str) -> tuple[np.ndarray, np.ndarray]:
+def publish_night(source: Workspace, data: Prepared, model: str, target: Workspace) -> tuple[np.ndarray, np.ndarray]:
     """Publish a night of random lists in a copy of what serving reads of the workspace; the users' and the movies' ids."""
-    source, target = Workspace(settings.workspace), Workspace(copy)
-    data = prepared(source, settings)
-    model = sequence_name(data, settings)
-    source.require(model, "train-sequence")
     for name in (f"catalogue/{data.version}", f"histories/{data.version}", model):
+        target.filesystem.create_dir(target.path(name), recursive=True)
         pafs.copy_files(source.path(name), target.path(name), source.filesystem, target.filesystem)
     users = _users(source, data)
     folder = night_folder(NIGHT, "bench")
@@ -167,9 +164,14 @@ def main() -> None:
         serve_alone(given.alone)
         return
     console = Console(soft_wrap=True)
+    settings = load_settings(given.config, given.overrides)
+    source = Workspace(settings.workspace)
+    data = prepared(source, settings)
+    model = sequence_name(data, settings)
+    source.require(model, "train-sequence")
     with tempfile.TemporaryDirectory() as folder:
         copy = str(Path(folder, "workspace"))
-        users, items = publish_night(load_settings(given.config, given.overrides), copy)
+        users, items = publish_night(source, data, model, Workspace(copy))
         console.print(f"{len(users):,} users with lists, {len(items):,} movies; {given.rate:g} questions a second, "
                       f"{given.rounds} rounds of {given.seconds:g} s")  # fmt: skip
         told: dict[tuple[str, bool], list[np.ndarray]] = {}

@@ -12,6 +12,8 @@ def test_a_line_tells_the_rate_and_the_time_left() -> None:
     assert Progress(0, 0, 0.0).line(100, "requests") == "0 of 100 requests: the models are being loaded"
     assert Progress(10, 0, 0.0).line(100, "requests") == "10 of 100 requests"
     assert Progress(40, 30, 60.0).line(100, "users") == "40 of 100 users, 0.5 a second, about 2.0 min left"
+    fast = Progress(40_000, 30_000, 10.0).line(400_000, "ratings")
+    assert fast == "40,000 of 400,000 ratings, 3,000 a second, about 2.0 min left"
 
 
 @pytest.mark.ray
