@@ -117,6 +117,9 @@ def _show_progress_where_it_can_be_seen() -> None:
     executor = "_internal.execution"
     for raised_too in ("exceptions", f"{executor}.streaming_executor_state", f"{executor}.operators.shuffle_operators"):
         logging.getLogger(f"ray.data.{raised_too}").setLevel(logging.CRITICAL)
+    # Where this one has no handler, each of its modules gets one, and tells the terminal what it does.
+    logging.getLogger("ray.llm").addHandler(logging.NullHandler())
+    logging.getLogger("ray.llm").setLevel(logging.WARNING)
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # it warns that there are no bars
 
 

@@ -1,7 +1,7 @@
 """Run the benchmarks one after another, and write what they print to docs/benchmarks.md. `make bench` runs all.
 
-Each stands in the page with the command that repeats it, what is wanted, how long it took, and how busy the machine was
-when it began. What is there from runs before stays, so that some can be run again:
+Each stands in the page with the command that repeats it, what is wanted, how long it took, and the machine's load when it
+began. What is there from runs before stays, so that some can be run again:
 
     python scripts/bench.py
     python scripts/bench.py --only recommend softmax
@@ -141,8 +141,9 @@ def page(results: dict[str, dict[str, Any]]) -> str:
     lines = [
         "# Benchmarks", "",
         "Written by `make bench` (scripts/bench.py). Each figure is a ratio to a rival in the same run, or has one beside it;",
-        "medians are of the rounds that the command names. *Load* is the machine's before the command began, in processes that",
-        "wanted a core: where it is not near 0, other work ran beside, and seconds are not those of a quiet machine.", "",
+        "medians are of the rounds that the command names. *Load* is the machine's mean of the minute before the command began,",
+        "in processes that wanted a core. The benchmark before is in it; a load above the number of cores tells of other work,",
+        "and seconds are then not those of a quiet machine.", "",
         f"Machine: {machine()}.", "",
     ]  # fmt: skip
     for name, benchmark in BENCHMARKS.items():
