@@ -35,7 +35,7 @@ class Progress:
         rate = self.rows_since_first / self.seconds_since_first
         digits = 0 if rate >= 100 else 1
         left = max(total - self.rows, 0) / rate
-        return f"{self.rows:,} of {total:,} {what}, {rate:,.{digits}f} a second, about {left / 60:.1f} min left"
+        return f"{min(self.rows, total):,} of {total:,} {what}, {rate:,.{digits}f} a second, about {left / 60:.1f} min left"
 
 
 @ray.remote(num_cpus=0)
@@ -43,15 +43,26 @@ class RowCounter:
     """Counts the rows that actors have finished, and the seconds in which engines were busy."""
 
     def __init__(self) -> None:
-        self.rows, self.first_rows, self.first_time = 0, 0, 0.0
+        self.rows, self.written, self.first_rows, self.first_time = 0, 0, 0, 0.0
         self.engine_s, self.engine_until, self.answered = 0.0, 0.0, 0
         self.metrics = EngineMetrics()
 
     def add(self, rows: int) -> None:
-        """Count some more."""
-        if not self.rows:
-            self.first_rows, self.first_time = rows, time.monotonic()
+        """Count rows that are finished."""
         self.rows += rows
+        self._begin()
+
+    def add_written(self, answers: int) -> None:
+        """Count answers as engines write them, which is long before the batch that they are of is finished."""
+        self.written += answers
+        self._begin()
+
+    def _begin(self) -> None:
+        if not self.first_time:
+            self.first_rows, self.first_time = self._done(), time.monotonic()
+
+    def _done(self) -> int:
+        return max(self.rows, self.written)
 
     def engine_answered(self, rows: int, seconds: float) -> None:
         """Count rows that an engine was busy with for the last so many seconds; seconds told twice count once."""
@@ -68,7 +79,8 @@ class RowCounter:
 
     def progress(self) -> Progress:
         """The state so far."""
-        return Progress(self.rows, self.rows - self.first_rows, time.monotonic() - self.first_time)
+        done = self._done()
+        return Progress(done, done - self.first_rows, time.monotonic() - self.first_time)
 
 
 @contextmanager

@@ -35,6 +35,21 @@ def test_rows_that_actors_add_appear_in_the_log(
     assert "7 of 7 requests" in caplog.text
 
 
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_answers_count_before_their_batch_is_finished_and_once() -> None:
+    import ray
+
+    counter = progress.RowCounter.remote()  # type: ignore[attr-defined]
+    done = []
+    for add, rows in (("add_written", 2), ("add_written", 4), ("add", 5), ("add_written", 1), ("add", 5)):
+        ray.get(getattr(counter, add).remote(rows))
+        state = ray.get(counter.progress.remote())
+        done.append((state.rows, state.rows_since_first))
+    ray.kill(counter)
+    assert done == [(2, 0), (6, 4), (6, 4), (7, 5), (10, 8)]
+
+
 def test_a_long_epoch_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(train, "INTERVAL_S", 0.0)
     batches = [{"size": np.array([3, 2])}, {"size": np.array([5])}]

@@ -36,7 +36,7 @@ def generate(
     each label as the next token, among all tokens; empty where it failed. Rows come back in any order.
 
     Args:
-        counter: a RowCounter that is told when engines were busy.
+        counter: a RowCounter that is told of answers as they are written, and when engines were busy.
     """
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
@@ -66,7 +66,7 @@ def generate(
         postprocess_map_kwargs={"num_cpus": 0.1},
     )
     stage = processor.get_stage_by_name(STAGE)
-    own = {"fn": Engine, "fn_constructor_kwargs": {**stage.fn_constructor_kwargs, "served": model}}
+    own = {"fn": Engine, "fn_constructor_kwargs": {**stage.fn_constructor_kwargs, "served": model, "counter": counter}}
     processor.stages[STAGE] = stage.model_copy(
         update=own
     )  # to set them would work out its resources once more, wrongly
