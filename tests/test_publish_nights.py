@@ -68,6 +68,15 @@ def test_rollback_of_no_night_is_a_clear_error(tmp_path: Path) -> None:
     assert result.exit_code == 2 and "'%Y-%m-%d'" in result.output
 
 
+def test_a_narrow_terminal_cuts_nothing_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    publish_run(Workspace(str(tmp_path)), "0001-0123456789ab")
+    result = run("nights", settings=[f"workspace={tmp_path}"])
+    table = result.output[result.output.index("version") :]
+    assert cells(table, str(NIGHT))[0] == str(NIGHT)
+    assert "…" not in table
+
+
 @pytest.mark.parametrize(("command", "taught"), [("nights", "next number"), ("rollback", "YYYY-MM-DD")])
 def test_help_teaches(command: str, taught: str) -> None:
     result = run(command, "--help")

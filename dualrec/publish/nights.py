@@ -2,7 +2,7 @@
 
 from datetime import date
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from dualrec.publish.manifest import LISTS, MANIFESTS, number_before, numbers, standing_manifests
 from dualrec.publish.publish import roll_back
@@ -23,7 +23,8 @@ def nights(settings: Settings) -> Summary:
     standing, found = standing_manifests(workspace), numbers(workspace)
     if not standing:
         open_table(workspace)  # to a listing, a bucket that is not there is only empty; this tells
-    table = Table("night", "number", "users", "rows", "run", "published (UTC)", "came by", "version before")
+    columns = ("number", "users", "rows", "run", "published (UTC)", "came by", "version before")
+    table = Table(Column("night", no_wrap=True), *(Column(name, overflow="fold") for name in columns))
     for manifest in standing:
         before = number_before(manifest, found[manifest.run_date])
         table.add_row(
