@@ -89,7 +89,7 @@ BENCHMARKS = {
     "recommend": Benchmark(
         "`recommend` against a bare vLLM engine and transformers",
         "at least 0.95 of the bare engine, at least 3 times transformers, at most 4.2 times the time for 4 times the users",
-        f"scripts/bench_recommend.py {LOCAL} --users 80 --rounds 3",
+        f"scripts/bench_recommend.py {LOCAL} --users 60 --rounds 3",
         LANGUAGE,
     ),
     "titles": Benchmark(
