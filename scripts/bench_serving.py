@@ -131,7 +131,7 @@ def served(name: str, workspace: str) -> Iterator[str]:
 def _answers(url: str) -> bool:
     try:
         return requests.get(f"{url}/health", timeout=5).status_code == 200
-    except requests.ConnectionError:
+    except requests.RequestException:  # not there yet, or its proxy is before the app
         return False
 
 
