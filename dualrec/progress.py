@@ -20,16 +20,22 @@ INTERVAL_S = 30.0
 
 @dataclass(frozen=True)
 class Progress:
-    """Rows done, and what the rate follows from: the rows since the first batch, and the seconds that they took."""
+    """Rows done, and what the rate follows from: the rows since the first batch, and the seconds that they took.
+
+    Attributes:
+        loaded: whether an engine has told that it has its model.
+    """
 
     rows: int
     rows_since_first: int
     seconds_since_first: float
+    loaded: bool = False
 
     def line(self, total: int, what: str) -> str:
         """The state of things, as the log shows it."""
         if self.rows == 0:
-            return f"0 of {total:,} {what}: the models are being loaded"
+            state = "the first answers are being written" if self.loaded else "the models are being loaded"
+            return f"0 of {total:,} {what}: {state}"
         if self.rows_since_first == 0:
             return f"{self.rows:,} of {total:,} {what}"
         rate = self.rows_since_first / self.seconds_since_first
@@ -44,6 +50,7 @@ class RowCounter:
 
     def __init__(self) -> None:
         self.rows, self.written, self.first_rows, self.first_time = 0, 0, 0, 0.0
+        self.loaded = False
         self.engine_s, self.engine_until, self.answered = 0.0, 0.0, 0
         self.metrics = EngineMetrics()
 
@@ -51,6 +58,10 @@ class RowCounter:
         """Count rows that are finished."""
         self.rows += rows
         self._begin()
+
+    def engine_loaded(self) -> None:
+        """Note that an engine has its model."""
+        self.loaded = True
 
     def add_written(self, answers: int) -> None:
         """Count answers as engines write them, which is long before the batch that they are of is finished."""
@@ -80,7 +91,7 @@ class RowCounter:
     def progress(self) -> Progress:
         """The state so far."""
         done = self._done()
-        return Progress(done, done - self.first_rows, time.monotonic() - self.first_time)
+        return Progress(done, done - self.first_rows, time.monotonic() - self.first_time, self.loaded)
 
 
 @contextmanager

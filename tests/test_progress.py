@@ -10,6 +10,9 @@ from dualrec.sequence import train
 
 def test_a_line_tells_the_rate_and_the_time_left() -> None:
     assert Progress(0, 0, 0.0).line(100, "requests") == "0 of 100 requests: the models are being loaded"
+    assert (
+        Progress(0, 0, 0.0, loaded=True).line(9, "requests") == "0 of 9 requests: the first answers are being written"
+    )
     assert Progress(10, 0, 0.0).line(100, "requests") == "10 of 100 requests"
     assert Progress(40, 30, 60.0).line(100, "users") == "40 of 100 users, 0.5 a second, about 2.0 min left"
     fast = Progress(40_000, 30_000, 10.0).line(400_000, "ratings")
@@ -41,6 +44,9 @@ def test_answers_count_before_their_batch_is_finished_and_once() -> None:
     import ray
 
     counter = progress.RowCounter.remote()  # type: ignore[attr-defined]
+    assert not ray.get(counter.progress.remote()).loaded
+    ray.get(counter.engine_loaded.remote())
+    assert ray.get(counter.progress.remote()).loaded
     done = []
     for add, rows in (("add_written", 2), ("add_written", 4), ("add", 5), ("add_written", 1), ("add", 5)):
         ray.get(getattr(counter, add).remote(rows))

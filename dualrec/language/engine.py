@@ -17,7 +17,8 @@ class Engine(vLLMEngineStageUDF):
 
     Args:
         served: the model, and the adapter where one goes over it.
-        counter: a RowCounter that is told of answers as they are written; Ray Data's actor hands a batch on as a whole.
+        counter: a RowCounter that is told when the model is there, and of answers as they are written, since a batch is
+            handed on as a whole.
         options: of Ray Data's actor.
 
     Raises:
@@ -30,6 +31,8 @@ class Engine(vLLMEngineStageUDF):
             served.adapter[0].folder()
         super().__init__(model=str(served.place.folder()), **options)
         self.counter, self.untold, self.told_at = counter, 0, 0.0
+        if counter is not None:
+            counter.engine_loaded.remote()
 
     async def udf(self, batch: list[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
         """The answers of a batch, each when it is written."""
