@@ -16,6 +16,12 @@ from tests.processes import free_port
 KEPT = "RAY_num_workers_soft_limit"
 
 
+@pytest.fixture(autouse=True)
+def no_cluster_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the tests before have started."""
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+
+
 def test_a_cluster_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     address = f"127.0.0.1:{free_port()}"
     with pytest.raises(DualrecError, match=f"cannot join the Ray cluster at {address} .*refused"):
