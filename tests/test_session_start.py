@@ -1,8 +1,7 @@
 """Ray that cannot be joined or started is told at once, with what to do; one that starts here keeps its workers."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -54,19 +53,14 @@ def test_a_cluster_of_this_machine_keeps_idle_workers_unless_told(
 ) -> None:
     started: list[str] = []
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setenv(KEPT, given or "")
+    monkeypatch.setenv(KEPT, given or "")  # also where it is taken out again, so that what the session sets is undone
     if given is None:
         monkeypatch.delenv(KEPT)
     monkeypatch.setattr(ray, "init", lambda **_: started.append(os.environ[KEPT]))
     monkeypatch.setattr(ray, "shutdown", lambda: None)
-    monkeypatch.setattr("dualrec.session.workers_heard", _nothing_heard)
+    monkeypatch.setattr("dualrec.session.workers_heard", nullcontext)
     _enter(ClusterSettings(cpus=3))
     assert started == [kept]
-
-
-@contextmanager
-def _nothing_heard() -> Iterator[None]:
-    yield
 
 
 def _enter(settings: ClusterSettings) -> None:
