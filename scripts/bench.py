@@ -89,7 +89,7 @@ BENCHMARKS = {
     "recommend": Benchmark(
         "`recommend` against a bare vLLM engine and transformers",
         "at least 0.95 of the bare engine, at least 3 times transformers, at most 4.2 times the time for 4 times the users",
-        f"scripts/bench_recommend.py {LOCAL} --users 60 --rounds 3",
+        f"scripts/bench_recommend.py {LOCAL} --users 240 --rounds 3 --shortlist",
         LANGUAGE,
     ),
     "titles": Benchmark(
@@ -126,8 +126,8 @@ def run(benchmark: Benchmark, recbole: str | None) -> dict[str, Any]:
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=_environment())
     print(done.stdout, flush=True)  # noqa: T201
     return {
-        "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M}", "busy": busy, "minutes": (time.perf_counter() - started) / 60,
-        "printed": done.stdout.strip(), "failed": done.returncode,
+        "command": benchmark.command, "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M}", "busy": busy,
+        "minutes": (time.perf_counter() - started) / 60, "printed": done.stdout.strip(), "failed": done.returncode,
     }  # fmt: skip
 
 
@@ -147,15 +147,15 @@ def page(results: dict[str, dict[str, Any]]) -> str:
         f"Machine: {machine()}.", "",
     ]  # fmt: skip
     for name, benchmark in BENCHMARKS.items():
+        result = results.get(name)  # of the command as it was then
         lines += [
             f"## {benchmark.title}",
             "",
             f"Wanted: {benchmark.wanted}.",
             "",
-            f"    python {benchmark.command}",
+            f"    python {result['command'] if result else benchmark.command}",
             "",
         ]
-        result = results.get(name)
         if result is None:
             lines += ["Not run.", ""]
             continue
