@@ -25,12 +25,13 @@ def build_histories(interactions: pa.Table, settings: DataSettings) -> pa.Table:
         Schema HISTORIES, and of the rows of each user `interactions int64`, all of them, and `later int64`, those that
         `settings.until` left out.
     """
-    ordered = pl.DataFrame(interactions).sort("user_id", "timestamp", "position")
+    by_position = pl.DataFrame(interactions).sort("position")  # then a stable sort: faster than one sort by all three
+    ordered = by_position.sort("user_id", "timestamp", maintain_order=True)
     later = pl.lit(False) if settings.until is None else pl.col("timestamp") >= settings.until
     counts = ordered.group_by("user_id", maintain_order=True).agg(
         pl.len().alias("interactions"), later.sum().alias("later")
     )
-    first = ordered.filter(~later).unique(["user_id", "item_id"], keep="first", maintain_order=True)
+    first = ordered.filter(~later).filter(pl.col("item_id").is_first_distinct().over("user_id"))
     grouped = first.group_by("user_id", maintain_order=True).agg(
         pl.col("item_id").alias("item_ids"), pl.col("timestamp").alias("timestamps"), pl.col("rating").alias("ratings")
     )
