@@ -2,6 +2,7 @@
 
 Each side runs in a process of its own, by turns: interactions in MovieLens' CSV shape to a catalogue and one history a
 user, repeated movies dropped, split into training, validation and test users, as Parquet. Their results are compared.
+Polars drops repeats by its `unique`, as its documentation has it, and a second time within each user, as dualrec does.
 Memory is the most that any single process of a side held, the object store's pages that it had touched included.
 
     python scripts/synthesize.py --out DATA/3m --ratings 3200000 --users 20095 --movies 87585
@@ -34,6 +35,7 @@ from dualrec.workspace import Workspace
 
 LOOK_S = 0.2
 LISTS = ("item_ids", "timestamps", "ratings")
+OURS, POLARS, POLARS_AS_OURS = "dualrec prepare", "polars", "polars, repeats as dualrec finds them"
 
 
 class Run(NamedTuple):
@@ -43,15 +45,17 @@ class Run(NamedTuple):
     peak_gib: float
 
 
-def by_polars(folder: Path, target: Path, settings: Settings) -> None:
-    """The same job without Ray, in this process, on all cores."""
+def by_polars(folder: Path, target: Path, settings: Settings, within_users: bool) -> None:
+    """The same job without Ray, in this process, on all cores; repeats are found within each user, or by `unique`."""
     source = open_source(data_place(str(folder), settings.cache), None, settings.data, settings.cache)
     names = ["user_id", "item_ids", "ratings", "timestamps"]
     types = [pl.Int64, pl.Int64, pl.Float32, pl.Int64]
     rows = pl.read_csv(source.interactions[0].path, new_columns=names, schema_overrides=types)
-    first = rows.sort("user_id", "timestamps", maintain_order=True).unique(
-        ["user_id", "item_ids"], keep="first", maintain_order=True
-    )
+    ordered = rows.sort("user_id", "timestamps", maintain_order=True)
+    if within_users:
+        first = ordered.filter(pl.col("item_ids").is_first_distinct().over("user_id"))
+    else:
+        first = ordered.unique(["user_id", "item_ids"], keep="first", maintain_order=True)
     histories = first.group_by("user_id", maintain_order=True).agg(LISTS)
     histories = histories.with_columns(split=pl.Series(split_of(histories["user_id"].to_numpy(), settings.data)))
     of_training = histories.filter(pl.col("split") == "train").select("item_ids").explode("item_ids")
@@ -103,25 +107,21 @@ def check_same(settings: Settings, target: Path) -> None:
         raise SystemExit("the two sides wrote different histories")
 
 
-def compare(folder: Path, rounds: int) -> tuple[list[Run], list[Run]]:
-    """Both sides on one data set, by turns: ours and theirs."""
-    ours, theirs = [], []
+def compare(folder: Path, rounds: int) -> dict[str, list[Run]]:
+    """All sides on one data set, by turns."""
+    runs: dict[str, list[Run]] = {OURS: [], POLARS: [], POLARS_AS_OURS: []}
     for _ in range(rounds):
         with tempfile.TemporaryDirectory(dir=folder.parent) as name:
-            target = Path(name, "polars")
-            target.mkdir()
-            words = [
-                "--set",
-                f"workspace={name}/workspace",
-                "--set",
-                f"data.source={folder}",
-                "--set",
-                "data.top_items=0",
-            ]
-            ours.append(measured([sys.executable, "-m", "jobs.prepare", *words]))
-            theirs.append(measured([sys.executable, __file__, "--by-polars", str(target), str(folder)]))
-            check_same(load_settings(None, words[1::2]), target)
-    return ours, theirs
+            overrides = [f"workspace={name}/workspace", f"data.source={folder}", "data.top_items=0"]
+            words = [word for override in overrides for word in ("--set", override)]
+            runs[OURS].append(measured([sys.executable, "-m", "jobs.prepare", *words]))
+            for side, more in ((POLARS, []), (POLARS_AS_OURS, ["--within-users"])):
+                target = Path(name, side)
+                target.mkdir()
+                command = [sys.executable, __file__, "--by-polars", str(target), *more, str(folder)]
+                runs[side].append(measured(command))
+                check_same(load_settings(None, overrides), target)
+    return runs
 
 
 def main() -> None:
@@ -130,23 +130,25 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path, help="data sets in MovieLens' CSV shape, the smallest first")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--by-polars", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--within-users", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.by_polars:
-        by_polars(arguments.folders[0], arguments.by_polars, load_settings(None, ["data.top_items=0"]))
+        settings = load_settings(None, ["data.top_items=0"])
+        by_polars(arguments.folders[0], arguments.by_polars, settings, arguments.within_users)
         return
-    table = Table("data", "side", "seconds", "largest process, GiB", "ours / polars")
-    seconds = []
+    table = Table("data", "side", "seconds", "largest process, GiB", "dualrec's seconds, of it")
+    took: dict[Path, float] = {}
     for folder in arguments.folders:
-        sides = compare(folder, arguments.rounds)
-        took = [median(run.seconds for run in side) for side in sides]
-        seconds.append(took[0])
-        for name, side, own in zip(("dualrec prepare", "polars"), sides, took, strict=True):
-            ratio = f"{took[0] / took[1]:.2f}" if side is sides[0] else ""
-            table.add_row(folder.name, name, f"{own:.1f}", f"{max(run.peak_gib for run in side):.2f}", ratio)
+        for side, runs in compare(folder, arguments.rounds).items():
+            seconds = median(run.seconds for run in runs)
+            ours = took.setdefault(folder, seconds)
+            ratio = "" if side == OURS else f"{ours / seconds:.2f}"
+            table.add_row(folder.name, side, f"{seconds:.1f}", f"{max(run.peak_gib for run in runs):.2f}", ratio)
     console = Console()
     console.print(table)
-    for folder, own in zip(arguments.folders[1:], seconds[1:], strict=True):
-        console.print(f"time for {folder.name}, of that for {arguments.folders[0].name}: {own / seconds[0]:.1f} times")
+    first = arguments.folders[0]
+    for folder in arguments.folders[1:]:
+        console.print(f"time for {folder.name}, of that for {first.name}: {took[folder] / took[first]:.1f} times")
 
 
 if __name__ == "__main__":

@@ -58,6 +58,8 @@ def _targets(batch: Any) -> int:
 
 def ours(arguments: argparse.Namespace) -> Timed:
     """Train as the job `train-sequence` does."""
+    from bench_training import chunk_batches
+
     from dualrec.data.prepare import prepared
     from dualrec.schemas import HISTORIES
     from dualrec.sequence.chunks import chunk_histories
@@ -74,17 +76,10 @@ def ours(arguments: argparse.Namespace) -> Timed:
     features = item_features(data.catalogue, own)
     histories = workspace.read_table(f"{data.histories}/split=train", HISTORIES)
     _write_interactions(arguments.folder / NAME, histories.column("item_ids").to_pylist())
-    chunks, random = chunk_histories(histories, features, own.chunk_length), np.random.default_rng(0)
-
-    def batches() -> Iterator[dict[str, np.ndarray]]:
-        while True:
-            order = random.permutation(len(chunks["size"]))
-            for start in range(0, len(order), own.batch_size):
-                yield {name: values[order[start : start + own.batch_size]] for name, values in chunks.items()}
-
+    chunks = chunk_histories(histories, features, own.chunk_length)
     loss = SummedLoss(SequenceEnsemble(features, own), own)
     optimizer = torch.optim.AdamW(loss.parameters(), lr=own.learning_rate, weight_decay=own.weight_decay)
-    timed = Timed(batches(), arguments.seconds)
+    timed = Timed(chunk_batches(chunks, own.batch_size, np.random.default_rng(0)), arguments.seconds)
     train_epoch(loss, timed, optimizer, torch.device("cpu"), 1)
     return timed
 

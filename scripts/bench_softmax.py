@@ -21,8 +21,9 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dualrec.sequence.batches import Batch
 from dualrec.sequence.ensemble import SequenceEnsemble
-from dualrec.sequence.epoch import Batch, train_epoch
+from dualrec.sequence.epoch import train_epoch
 from dualrec.sequence.features import ItemFeatures
 from dualrec.sequence.loss import SummedLoss
 from dualrec.settings import SequenceSettings, load_settings

@@ -21,9 +21,10 @@ from rich.table import Table
 
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.schemas import HISTORIES
+from dualrec.sequence.batches import GROUPED, Batch, batches_of_like_length
 from dualrec.sequence.chunks import chunk_histories
 from dualrec.sequence.ensemble import SequenceEnsemble, averaged
-from dualrec.sequence.epoch import Batch, train_epoch
+from dualrec.sequence.epoch import train_epoch
 from dualrec.sequence.features import ItemFeatures, item_features
 from dualrec.sequence.loss import SummedLoss
 from dualrec.settings import Settings, load_settings
@@ -49,12 +50,12 @@ def window_batches(inputs: np.ndarray, targets: np.ndarray, rng: np.random.Gener
 
 
 def chunk_batches(chunks: Batch, size: int, rng: np.random.Generator) -> Iterator[Batch]:
-    """Shuffled batches for ever."""
+    """Shuffled batches for ever, as the job makes them."""
     while True:
         order = rng.permutation(len(chunks["size"]))
-        for start in range(0, len(order), size):
-            rows = order[start : start + size]
-            yield {name: values[rows] for name, values in chunks.items()}
+        for rows in np.split(order, range(size * GROUPED, len(order), size * GROUPED)):
+            group = {name: values[rows] for name, values in chunks.items()}
+            yield from batches_of_like_length([group], size, seed=int(rng.integers(2**32)))
 
 
 class Side:

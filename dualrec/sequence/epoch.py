@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-Batch = dict[str, np.ndarray]
+from dualrec.sequence.batches import Batch
 
 
 @dataclass

@@ -50,7 +50,7 @@ class SummedLoss(nn.Module):
         wanted = next_targets(targets, max(self.ahead))[real]
         lower = self.training and self.dtype != torch.float32
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=lower), _lstm_there_is(inputs.device, lower):
-            queries = [member.queries(member.encode(inputs))[real] for member in self._members]
+            queries = [member.queries(member.encode(inputs)[real]) for member in self._members]
         if self.training and self.negatives:
             drawn = draw(cast(Tensor, self.chance), self.negatives, wanted)
             loss = sampled_softmax(self._scored(queries, drawn.items), wanted, drawn, self.pieces[1])

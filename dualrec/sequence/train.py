@@ -21,6 +21,7 @@ from dualrec.live_metrics import TrainingMetrics
 from dualrec.model_card import CARD
 from dualrec.progress import INTERVAL_S, Progress
 from dualrec.sequence.artefact import METRICS, TENSORBOARD, WEIGHTS, sequence_name
+from dualrec.sequence.batches import GROUPED, batches_of_like_length
 from dualrec.sequence.card import sequence_card
 from dualrec.sequence.chunks import chunk_histories, target_counts
 from dualrec.sequence.features import ItemFeatures, item_features
@@ -30,8 +31,6 @@ from dualrec.summary import Summary
 from dualrec.tracking import check_tracking, track, write_tensorboard
 from dualrec.training import begin_worker, fit, keep_files
 from dualrec.workspace import Workspace
-
-PREFETCHED = 4  # batches that are made ready while one is learned from
 
 logger = logging.getLogger(__name__)
 
@@ -116,12 +115,12 @@ def train_loop(config: dict[str, Any]) -> None:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(settings, epoch)
         started = time.perf_counter()
-        batches = training.iter_batches(
-            batch_size=batch_size,
-            prefetch_batches=PREFETCHED,
+        groups = training.iter_batches(
+            batch_size=batch_size * GROUPED,
             local_shuffle_buffer_size=max(batch_size * 64, 4096),
             local_shuffle_seed=settings.seed + epoch,
         )
+        batches = batches_of_like_length(groups, batch_size, settings.seed + epoch)
         told = (
             told_batches(batches, f"epoch {epoch}/{settings.epochs}", config["targets"], workers)
             if rank == 0

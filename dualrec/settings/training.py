@@ -59,7 +59,7 @@ class SequenceSettings(Group):
         MemberSettings(tied=tied, ahead=ahead) for ahead in (1, 5) for tied in (False, True)
     )
     chunk_length: Count = 100  # movies a training row holds, with a target at each
-    batch_size: Count = 32  # chunks over all workers
+    batch_size: Count = 32  # chunks over all workers, on average: more where they are short, by like lengths
     learning_rate: Annotated[float, Field(gt=0)] = 0.002
     schedule: Literal["constant", "cosine"] = "cosine"  # the learning rate from epoch to epoch; cosine falls towards 0
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
