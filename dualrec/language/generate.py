@@ -25,6 +25,9 @@ _CARRIED = (*PROMPTED.names, "max_tokens")  # the token ids stay behind
 STAGE = "vLLMEngineStage"  # Ray Data's name of its engine
 LOOKS_FOR_MODEL = "ray.llm._internal.batch.processor.vllm_engine_proc"  # and warns that the driver's machine has none
 NOT_HERE = "/brought by each engine to its own node"
+# Tokens that an engine on CPUs caches together; the least that it takes. The instruction, which all prompts share, has some
+# fifty in SmolLM2's tokenizer, so of vLLM's own 128 on CPUs (16 on GPUs) none would ever be found again.
+CPU_BLOCK_TOKENS = 32
 
 
 def generate(
@@ -180,6 +183,8 @@ def engine_options(model: ServedModel, settings: LanguageSettings) -> dict[str, 
         options |= {"enable_lora": True, "max_lora_rank": model.adapter[1]}
     if engine.use_gpu:
         options["gpu_memory_utilization"] = engine.gpu_memory_fraction
+    else:
+        options["block_size"] = CPU_BLOCK_TOKENS
     return options
 
 
