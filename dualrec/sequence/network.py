@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dualrec.sequence.dropout import Dropout
 from dualrec.sequence.features import ItemFeatures
 from dualrec.settings import MemberSettings, SequenceSettings
 
@@ -37,7 +38,7 @@ class SequenceNetwork(nn.Module):
             self.bias = nn.Parameter(torch.zeros(items))
         else:
             self.output = nn.Linear(settings.dense, items)
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = Dropout(settings.dropout)
 
     def forward(self, numbers: Tensor) -> Tensor:
         """Score every item after each movie.
