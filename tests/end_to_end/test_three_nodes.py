@@ -94,13 +94,8 @@ def _upload(folder: Path, uri: str) -> str:
     return uri
 
 
-@pytest.mark.parametrize(
-    ("jobs", "tuned"),
-    [(["run"], False), pytest.param(["run", "nightly"], True, marks=pytest.mark.long)],
-    ids=["as it comes", "fine-tuned, with a night"],
-)
 def test_all_jobs_run_on_nodes_that_share_no_disk(
-    s3_workspace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: list[str], tuned: bool
+    s3_workspace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = tmp_path / "own"
     own.mkdir()
@@ -113,13 +108,13 @@ def test_all_jobs_run_on_nodes_that_share_no_disk(
         "finetune.validation_examples=4", "language.engine.enforce_eager=true", "language.engine.threads=1", "language.max_prompt_tokens=640",
         "language.decoding=free", "finetune.max_tokens=900", "ranking.calibration_users=4",
         "baselines.systems=[SKNN]", "baselines.trials=1", "evaluation.max_users=4", "evaluation.protocols=[last_five]",
-        "evaluation.bootstrap_samples=20", "evaluation.permutations=19", f"evaluation.language={tuned}", f"language.tuned={'current' if tuned else 'null'}",
+        "evaluation.bootstrap_samples=20", "evaluation.permutations=19", "evaluation.language=false", "language.tuned=current",
         f"recommend.run_date={NIGHT}",
     ]  # fmt: skip
     words = [word for one in settings for word in ("--set", one)]
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # of its own nodes, on this machine only
     with _cluster(own, tmp_path) as address:
-        for job in jobs:
+        for job in ("run", "nightly"):
             ran = subprocess.run(
                 [sys.executable, "-m", f"jobs.{job}", *words],
                 cwd=ROOT, env={**os.environ, "RAY_ADDRESS": address}, timeout=900, capture_output=True, text=True,
@@ -127,7 +122,7 @@ def test_all_jobs_run_on_nodes_that_share_no_disk(
             assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
 
     workspace = Workspace(s3_workspace)
-    kinds = ["catalogue", "histories", "models/sequence", "models/baselines", "reports", "recommendations"]
-    assert all(workspace.files(kind) for kind in (*kinds, *(["models/language"] if tuned else [])))
+    models = [f"models/{kind}" for kind in ("sequence", "language", "baselines")]
+    assert all(workspace.files(kind) for kind in ("catalogue", "histories", *models, "reports", "recommendations"))
     assert not list((own / "cache").glob("*/*.safetensors")), "the driver's machine holds no model"
     assert not workspace.files(".staging"), "nothing half-made stays"
