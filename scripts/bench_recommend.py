@@ -4,8 +4,8 @@ One rival is a bare vLLM engine: `vllm.LLM`'s own, stepped by hand in one proces
 the tying of titles to items or SBERT; with the prefix cache, and without. The other is `transformers.generate`, batch by
 batch, padded on the left. All sides serve the same users in one run, one after the other: a quarter of the users first,
 then all. The rate is that of the difference, so that loading does not count; transformers, which has nothing to load
-between, serves the quarter only, and to make prompts takes so little beside its start that it counts. The time for four times the users, loading included, is that of our whole path.
-Also compares decoding from a shortlist with free decoding, with --shortlist.
+between, serves the quarter only, and to make prompts takes so little beside its start that it counts. The time for four
+times the users, loading included, is that of our whole path. Also compares decoding from a shortlist with free decoding, with --shortlist.
 
     python scripts/bench_recommend.py --config jobs/configs/local.yaml --users 240 --rounds 3 --shortlist
 
