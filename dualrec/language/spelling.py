@@ -81,7 +81,7 @@ def most_changed(length: int, threshold: float) -> int:
     """
     stay = threshold / 100
     room = 2 * length * (1 - stay) + 1e-6  # a deletion takes 2 - stay of it, an insertion stay; more than rounding errs
-    if stay == 0:
+    if stay < 0.01:  # then nothing need be shared; and one over a threshold near 0 is infinite
         return length + PIECE  # all of them
     return max(
         PIECE * deleted + (PIECE - 1) * int((room - deleted * (2 - stay)) / stay)

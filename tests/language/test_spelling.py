@@ -41,6 +41,7 @@ def _edited(title: str, edits: list[tuple[int, str]]) -> str:
 
 @given(CATALOGUES, st.integers(0, 24), EDITS, THRESHOLDS, st.lists(YEARS, unique=True))
 @example([(None, "abab"), (1995, "abab")], 0, [], 90.0, [1995, None])
+@example([(None, "abab")], 0, [], 1e-310, [None])  # 1 / it is infinite
 def test_the_closest_is_that_of_comparing_all(
     catalogue: list[tuple[int | None, str]],
     near: int,
