@@ -18,9 +18,9 @@ class Dropout(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """The values, of any shape, with some set to 0 and the others scaled up in training."""
-        if values.device.type != "cpu" or not self.training or not self.chance:
+        if values.device.type != "cpu" or not self.training or self.chance in (0, 1):
             return functional.dropout(values, self.chance, self.training)
         count = values.numel()
         bits = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
-        kept = bits[:count].view(values.shape) >= round(self.chance * 2**16) - 2**15
+        kept = bits[:count].view(values.shape) >= int(self.chance * 2**16) - 2**15
         return values * kept.to(values.dtype).div_(1 - self.chance)

@@ -42,3 +42,7 @@ def test_nothing_is_dropped_outside_training_nor_at_a_chance_of_0() -> None:
     assert torch.equal(Dropout(0.5).eval()(values), values)
     assert torch.equal(Dropout(0.0)(values), values)
     assert Dropout(0.5)(values).dtype == torch.bfloat16
+
+
+def test_all_may_be_dropped() -> None:
+    assert torch.equal(Dropout(1.0)(torch.ones(8)), torch.zeros(8))
