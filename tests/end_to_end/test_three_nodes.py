@@ -94,8 +94,17 @@ def _upload(folder: Path, uri: str) -> str:
     return uri
 
 
+@pytest.mark.parametrize(
+    ("jobs", "tuned", "measured"),
+    [
+        (["run", "nightly"], True, False),
+        pytest.param(["run", "nightly"], True, True, marks=pytest.mark.long),
+        pytest.param(["run"], False, False, marks=pytest.mark.long),
+    ],
+    ids=["fine-tuned, with a night", "its answers measured too", "as it comes"],
+)
 def test_all_jobs_run_on_nodes_that_share_no_disk(
-    s3_workspace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    s3_workspace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: list[str], tuned: bool, measured: bool
 ) -> None:
     own = tmp_path / "own"
     own.mkdir()
@@ -108,13 +117,13 @@ def test_all_jobs_run_on_nodes_that_share_no_disk(
         "finetune.validation_examples=4", "language.engine.enforce_eager=true", "language.engine.threads=1", "language.max_prompt_tokens=640",
         "language.decoding=free", "finetune.max_tokens=900", "ranking.calibration_users=4",
         "baselines.systems=[SKNN]", "baselines.trials=1", "evaluation.max_users=4", "evaluation.protocols=[last_five]",
-        "evaluation.bootstrap_samples=20", "evaluation.permutations=19", "evaluation.language=false", "language.tuned=current",
+        "evaluation.bootstrap_samples=20", "evaluation.permutations=19", f"evaluation.language={measured}", f"language.tuned={'current' if tuned else 'null'}",
         f"recommend.run_date={NIGHT}",
     ]  # fmt: skip
     words = [word for one in settings for word in ("--set", one)]
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # of its own nodes, on this machine only
     with _cluster(own, tmp_path) as address:
-        for job in ("run", "nightly"):
+        for job in jobs:
             ran = subprocess.run(
                 [sys.executable, "-m", f"jobs.{job}", *words],
                 cwd=ROOT, env={**os.environ, "RAY_ADDRESS": address}, timeout=900, capture_output=True, text=True,
@@ -122,7 +131,7 @@ def test_all_jobs_run_on_nodes_that_share_no_disk(
             assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
 
     workspace = Workspace(s3_workspace)
-    models = [f"models/{kind}" for kind in ("sequence", "language", "baselines")]
-    assert all(workspace.files(kind) for kind in ("catalogue", "histories", *models, "reports", "recommendations"))
+    kinds = ["catalogue", "histories", "models/sequence", "models/baselines", "reports", "recommendations"]
+    assert all(workspace.files(kind) for kind in (*kinds, *(["models/language"] if tuned else [])))
     assert not list((own / "cache").glob("*/*.safetensors")), "the driver's machine holds no model"
     assert not workspace.files(".staging"), "nothing half-made stays"
