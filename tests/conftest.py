@@ -19,6 +19,9 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 # How long Ray Train may take to notice that its workers are done: most trainings here last less than its two seconds.
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
 
+# Trains in this process, as the local profile does; what is about workers says so.
+IN_PROCESS = ("sequence.resources.workers=0", "finetune.resources.workers=0")
+
 MOVIES = {
     1: ("Toy Story (1995)", "Animation|Children's|Comedy"),
     2: ("Bug's Life, A (1998)", "Animation|Children's|Comedy"),
@@ -95,10 +98,10 @@ def histories_table(item_ids: dict[int, list[int]], split: str = "train") -> pa.
 
 @pytest.fixture
 def settings_for(tmp_path: Path):
-    """Settings with a workspace and a cache of the test's own, and small actors."""
+    """Settings with a workspace and a cache of the test's own, small actors, and training in this process."""
 
     def make(*overrides: str) -> Settings:
-        own = [f"workspace={tmp_path / 'workspace'}", f"cache={tmp_path / 'cache'}", "data.shards=2"]
+        own = [f"workspace={tmp_path / 'workspace'}", f"cache={tmp_path / 'cache'}", "data.shards=2", *IN_PROCESS]
         return load_settings(None, [*own, *overrides])
 
     return make

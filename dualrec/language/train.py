@@ -14,13 +14,13 @@ from typing import Any
 
 import pyarrow.fs as pafs
 import ray.data
-from ray.train import Checkpoint, get_checkpoint, get_dataset_shard, report
+from ray.train import Checkpoint, get_checkpoint, get_dataset_shard
 
 from dualrec.assets.nodes import ModelPlace
 from dualrec.language.artefact import ADAPTER, METRICS
 from dualrec.live_metrics import TrainingMetrics
 from dualrec.settings import FinetuneSettings
-from dualrec.training import begin_worker, fit
+from dualrec.training import begin_worker, fit, report_epoch
 
 STATE = "deepspeed"
 
@@ -100,7 +100,7 @@ def train_loop(config: dict[str, Any]) -> None:
         if rank == 0:
             logger.info(_line(metrics, settings.epochs))
             shown.told(metrics, rate="examples_per_second")
-        _report(engine, model, history, metrics, rank)
+        _report(config, engine, model, history, metrics, rank)
 
 
 def best_epoch(epochs: list[dict[str, float]]) -> dict[str, float]:
@@ -120,7 +120,9 @@ def _resume(engine: Any) -> dict[str, Any]:
         return dict(json.loads(Path(folder, METRICS).read_text()))
 
 
-def _report(engine: Any, model: Any, history: dict[str, Any], metrics: dict[str, float], rank: int) -> None:
+def _report(
+    config: dict[str, Any], engine: Any, model: Any, history: dict[str, Any], metrics: dict[str, float], rank: int
+) -> None:
     """Save this worker's part of a checkpoint; the first worker adds the best adapter and all metrics."""
     from dualrec.language.lora import save_adapter
     from dualrec.language.zero import save_engine, trained_weights
@@ -137,7 +139,7 @@ def _report(engine: Any, model: Any, history: dict[str, Any], metrics: dict[str,
                 with earlier.as_directory() as last:
                     shutil.copytree(Path(last, ADAPTER), folder / ADAPTER)
             (folder / METRICS).write_text(json.dumps(history))
-        report(metrics, checkpoint=Checkpoint.from_directory(name))
+        report_epoch(config, metrics, folder)
 
 
 def _environment(settings: FinetuneSettings) -> dict[str, str]:

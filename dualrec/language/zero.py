@@ -3,6 +3,7 @@
 Knows settings and modules; not examples or Ray.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,22 @@ def engine_of(module: Any, settings: FinetuneSettings, workers: int) -> Any:
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     # Its shared-memory all-reduce for CPUs would be compiled on the spot, for minutes; gloo does as well here.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    _join_process_group()
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     engine, *_ = deepspeed.initialize(
         model=module, model_parameters=trained, optimizer=optimizer, config=configuration(settings, workers)
     )
     return engine
+
+
+def _join_process_group() -> None:
+    """Begin a process group of this process alone, unless Ray Train made one of its workers. It lasts as long as the process."""
+    import torch
+
+    if not torch.distributed.is_initialized():
+        os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed refuses to start without
+        torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
 
 
 def set_learning_rate(engine: Any, rate: float) -> None:

@@ -105,5 +105,6 @@ def _totals(sums: Tensor, waiting: _Waiting) -> Totals:
 def _tensors(batches: Iterable[Batch], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     for batch in batches:
         longest = int(batch["size"].max())
-        inputs, targets = (np.ascontiguousarray(batch[name][:, :longest]) for name in ("inputs", "targets"))
+        # Copies: Arrow's own memory is read-only, which PyTorch warns of.
+        inputs, targets = (np.array(batch[name][:, :longest], order="C") for name in ("inputs", "targets"))
         yield torch.from_numpy(inputs).to(device), torch.from_numpy(targets).to(device)

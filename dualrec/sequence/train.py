@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow.fs as pafs
 import ray.data
-from ray.train import Checkpoint, get_checkpoint, get_dataset_shard, report
+from ray.train import Checkpoint, get_checkpoint, get_dataset_shard
 
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.data.sample import at_most
@@ -29,7 +29,7 @@ from dualrec.session import ray_session
 from dualrec.settings import SequenceSettings, Settings
 from dualrec.summary import Summary
 from dualrec.tracking import check_tracking, track, write_tensorboard
-from dualrec.training import begin_worker, fit, keep_files
+from dualrec.training import begin_worker, fit, keep_files, report_epoch
 from dualrec.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -141,7 +141,7 @@ def train_loop(config: dict[str, Any]) -> None:
         if rank == 0:
             logger.info(_line(metrics, settings.epochs))
             shown.told(metrics, rate="targets_per_second")
-        _report(progress, metrics, rank)
+        _report(config, progress, metrics, rank)
 
 
 def told_batches(
@@ -230,13 +230,13 @@ def _counts(chunks: ray.data.Dataset, items: int) -> np.ndarray:
     return np.sum([batch["counts"].sum(0) for batch in counted.iter_batches(batch_size=None)], axis=0)
 
 
-def _report(progress: _Progress, metrics: dict[str, float], rank: int) -> None:
+def _report(config: dict[str, Any], progress: _Progress, metrics: dict[str, float], rank: int) -> None:
     if rank != 0:
-        report(metrics)
+        report_epoch(config, metrics, None)
         return
     with tempfile.TemporaryDirectory() as folder:
         progress.save(Path(folder))
-        report(metrics, checkpoint=Checkpoint.from_directory(folder))
+        report_epoch(config, metrics, Path(folder))
 
 
 def _line(metrics: dict[str, float], epochs: int) -> str:

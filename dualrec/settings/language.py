@@ -117,7 +117,7 @@ class FinetuneSettings(Group):
 
     @model_validator(mode="after")
     def _a_step_divides_evenly(self) -> "FinetuneSettings":
-        parts = self.resources.workers * self.accumulation
+        parts = max(self.resources.workers, 1) * self.accumulation
         if self.batch_size % parts:
             raise ValueError(
                 f"batch_size ({self.batch_size}) must be a multiple of resources.workers x accumulation ({parts})"

@@ -13,7 +13,7 @@ from dualrec.errors import InputError, SettingsError, WorkspaceError
 from dualrec.evaluation.evaluate import evaluate
 from dualrec.evaluation.fitting import fit_baselines
 from dualrec.settings import Settings, load_settings
-from tests.conftest import numbered_movies, write_movielens_1m
+from tests.conftest import IN_PROCESS, numbered_movies, write_movielens_1m
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(900)]
 
@@ -32,7 +32,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         None,
         [
             f"workspace={folder / 'workspace'}", f"data.source={source}", "data.shards=2", "data.top_items=0",
-            "sequence.preset=pair", "sequence.hidden=[16,8]", "sequence.dense=16", "sequence.epochs=1", "sequence.batch_size=8", "sequence.resources.cpus_per_worker=0.5", "rerank.cpus=0.1",
+            "sequence.preset=pair", "sequence.hidden=[16,8]", "sequence.dense=16", "sequence.epochs=1", "sequence.batch_size=8", *IN_PROCESS, "rerank.cpus=0.1",
             "baselines.systems=[SKNN, FPMC]", "baselines.trials=2", "baselines.epochs=4", "baselines.resources.cpus=0.5",
             "evaluation.protocols=[next_item, last_five, candidates_20, time_split]", "evaluation.language=false",
             "evaluation.bootstrap_samples=50", "evaluation.permutations=99", "evaluation.time_split_share=0.7",

@@ -19,7 +19,7 @@ from dualrec.sequence.artefact import WEIGHTS, sequence_name
 from dualrec.sequence.train import train_sequence
 from dualrec.settings import DataSettings, Settings, load_settings
 from dualrec.workspace import Workspace
-from tests.conftest import numbered_movies, write_movielens_1m
+from tests.conftest import IN_PROCESS, numbered_movies, write_movielens_1m
 from tests.language.tiny_models import write_model
 from tests.sequence.untrained import write_untrained_for
 
@@ -62,7 +62,7 @@ def _settings(folder: Path, *overrides: str, hidden: int = 0, seen: int = 0, lat
         None,
         [
             f"workspace={folder / 'workspace'}", f"data.source={source}", "data.shards=1", "data.top_items=0",
-            "sequence.preset=pair", "sequence.hidden=[16,8]", "sequence.dense=16", "sequence.epochs=1", "sequence.batch_size=8", "sequence.resources.cpus_per_worker=0.5",
+            "sequence.preset=pair", "sequence.hidden=[16,8]", "sequence.dense=16", "sequence.epochs=1", "sequence.batch_size=8", *IN_PROCESS,
             "sequence.resources.threads=1", "recommend.sequence_cpus=0.1", "rerank.cpus=0.1", "baselines.epochs=1",
             "evaluation.protocols=[next_item, last_five, candidates_20, time_split]", "evaluation.time_split_share=0.9",
             *overrides,

@@ -19,7 +19,7 @@ from dualrec.language.models import LanguageModel
 from dualrec.language.train import fit_adapter
 from dualrec.settings import FinetuneSettings, Settings, load_settings
 from dualrec.workspace import Workspace
-from tests.conftest import cyclic_ratings, numbered_movies, write_movielens_1m
+from tests.conftest import IN_PROCESS, cyclic_ratings, numbered_movies, write_movielens_1m
 from tests.killing import killed_once
 from tests.language.test_batches import encoded
 from tests.language.tiny_models import write_model
@@ -32,7 +32,7 @@ ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 
 def _settings(*overrides: str) -> FinetuneSettings:
     own = ["dtype=float32", "batch_size=8", "learning_rate=0.01", "lora_dropout=0.0", "epochs=2"]
-    own += ["resources.cpus_per_worker=0.5", "resources.threads=1", *overrides]
+    own += ["resources.workers=0", "resources.threads=1", *overrides]
     return load_settings(None, [f"finetune.{one}" for one in own]).finetune
 
 
@@ -46,12 +46,13 @@ def _fit(model: Path, settings: FinetuneSettings, storage: Path) -> tuple[list[d
     return metrics, Path(checkpoint.path) / ADAPTER
 
 
+TWO_WORKERS = ("resources.workers=2", "resources.cpus_per_worker=0.5")
 WHOLE = ("batch_size=64", "epochs=6")  # all examples in each step: all see the same steps, to rounding
 
 
 @dataclass(frozen=True)
 class Alone:
-    """What one worker that saves no memory learned, and from which model."""
+    """What a training in one process that saves no memory learned, and from which model."""
 
     base: Path
     adapter: Path
@@ -73,10 +74,9 @@ def test_the_merged_model_is_base_plus_adapter(tmp_path: Path, alone: Alone) -> 
     _assert_merged(alone.base, alone.adapter, tmp_path / "merged")
 
 
-@pytest.mark.long
 def test_two_workers_fine_tune_another_architecture_whose_weights_they_share_out(tmp_path: Path) -> None:
     base = write_model(tmp_path / "base", "mistral")
-    epochs, adapter = _fit(base, _settings("resources.workers=2", "zero_stage=3"), tmp_path / "running")
+    epochs, adapter = _fit(base, _settings(*TWO_WORKERS, "zero_stage=3"), tmp_path / "running")
     assert epochs[1]["validation_loss"] < epochs[0]["validation_loss"] < 5.0
     _assert_merged(base, adapter, tmp_path / "merged")
 
@@ -113,11 +113,10 @@ def _same_losses(alone: Alone, epochs: list[dict[str, Any]]) -> bool:
 def test_two_workers_of_which_one_is_killed_change_no_loss(tmp_path: Path, alone: Alone) -> None:
     storage = tmp_path / "running"
     with killed_once(lambda: bool(list(storage.rglob("checkpoint_*"))), "ray::RayTrainWorker"):
-        epochs, _ = _fit(alone.base, _settings(*WHOLE, "resources.workers=2"), storage)
+        epochs, _ = _fit(alone.base, _settings(*WHOLE, *TWO_WORKERS), storage)
     assert _same_losses(alone, epochs)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("saving", [["accumulation=2"], ["zero_stage=3"]], ids=["stage 2", "stage 3"])
 def test_what_saves_memory_changes_no_loss(tmp_path: Path, alone: Alone, saving: list[str]) -> None:
     settings = _settings(*WHOLE, "gradient_checkpointing=true", "cpu_offload=true", *saving)
@@ -125,7 +124,6 @@ def test_what_saves_memory_changes_no_loss(tmp_path: Path, alone: Alone, saving:
     assert _same_losses(alone, epochs)
 
 
-@pytest.mark.long
 def test_bfloat16_and_the_loss_on_all_of_it_learn_too(tmp_path: Path) -> None:
     base = write_model(tmp_path / "base", "mistral")
     epochs, _ = _fit(base, _settings("dtype=bfloat16", "loss=all"), tmp_path / "running")
@@ -134,8 +132,7 @@ def test_bfloat16_and_the_loss_on_all_of_it_learn_too(tmp_path: Path) -> None:
 
 SMALL = [
     "sequence.preset=paper", "sequence.epochs=1", "sequence.hidden=[8,8]", "sequence.dense=8", "sequence.item_dimension=8",
-    "sequence.title_dimension=8", "sequence.genre_dimension=8", "sequence.resources.cpus_per_worker=0.5",
-    "finetune.resources.cpus_per_worker=0.5", "finetune.dtype=float32", "finetune.epochs=1", "finetune.batch_size=8",
+    "sequence.title_dimension=8", "sequence.genre_dimension=8", *IN_PROCESS, "finetune.dtype=float32", "finetune.epochs=1", "finetune.batch_size=8",
     "language.max_prompt_tokens=700", "finetune.max_tokens=800",
 ]  # fmt: skip
 
@@ -160,7 +157,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Call
     "kind",
     [
         ["finetune.examples=cuts"],
-        pytest.param(["language.mode=rank", "language.rank_candidates=5"], marks=pytest.mark.long),
+        ["language.mode=rank", "language.rank_candidates=5"],
     ],
     ids=["cuts", "ranked"],
 )

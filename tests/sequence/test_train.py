@@ -27,7 +27,7 @@ def _settings(*overrides: str) -> SequenceSettings:
         "chunk_length=12",
         "batch_size=16",
         "learning_rate=0.01",
-        "resources.cpus_per_worker=0.5",
+        "resources.workers=0",
         *overrides,
     ]
     return load_settings(None, [f"sequence.{one}" for one in own]).sequence
@@ -47,7 +47,11 @@ def test_two_workers_learn_as_well_as_one_and_a_killed_one_costs_at_most_an_epoc
     one = _fit(catalogue, _settings("epochs=10", "patience=100"), tmp_path / "one")
     storage = tmp_path / "two"
     with killed_once(lambda: bool(list(storage.rglob("checkpoint_*"))), "ray::RayTrainWorker"):
-        two = _fit(catalogue, _settings("epochs=10", "patience=100", "resources.workers=2"), storage)
+        two = _fit(
+            catalogue,
+            _settings("epochs=10", "patience=100", "resources.workers=2", "resources.cpus_per_worker=0.5"),
+            storage,
+        )
     assert [metrics["epoch"] for metrics in two] == list(range(1, 11))
     assert one[-1]["validation_accuracy"] > 0.8
     assert abs(one[-1]["validation_accuracy"] - two[-1]["validation_accuracy"]) < 0.1
@@ -73,3 +77,20 @@ def test_the_job_leaves_a_model_with_its_card_and_curves_and_tells_the_server_on
     best = json.loads((folder / METRICS).read_text())["best"]
     assert f"| best epoch | {best['epoch']} of 2 |" in (folder / "README.md").read_text()
     assert list((folder / "tensorboard").glob("events.out.tfevents.*"))
+
+
+def test_training_in_this_process_gives_what_a_worker_gives_and_gives_its_threads_back(
+    catalogue: pa.Table, tmp_path: Path
+) -> None:
+    import torch
+
+    threads = torch.get_num_threads()
+    own = ("epochs=2", "resources.threads=1")
+    here = _fit(catalogue, _settings(*own), tmp_path / "here")
+    worker = _fit(
+        catalogue, _settings(*own, "resources.workers=1", "resources.cpus_per_worker=0.5"), tmp_path / "worker"
+    )
+    names = ("train_loss", "validation_loss", "validation_top5_accuracy")
+    assert [[epoch[name] for name in names] for epoch in here] == [[epoch[name] for name in names] for epoch in worker]
+    assert torch.get_num_threads() == threads
+    assert [path.name for path in (tmp_path / "here").rglob("checkpoint_*")] == ["checkpoint_000001"]
