@@ -17,7 +17,7 @@ from rich.console import Console
 from dualrec import __version__
 from dualrec.errors import DualrecError, WorkspaceError
 from dualrec.settings import load_settings
-from dualrec.workspace import Workspace
+from dualrec.threads import let_idle_threads_sleep
 
 JOBS = {
     "prepare": ("dualrec.data.prepare:prepare", "Read a data set; write its catalogue and one history a user."),
@@ -73,11 +73,13 @@ app = typer.Typer(
 
 def main() -> None:
     """The entry point of the `dualrec` command."""
+    let_idle_threads_sleep()
     app()
 
 
 def run_job(name: str) -> None:
     """The entry point of `python -m jobs.NAME`: the same options as the subcommand."""
+    let_idle_threads_sleep()
     single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     single.command(help=JOBS[name][1])(_command(name))
     single()
@@ -194,6 +196,7 @@ def metrics(
     """Show the last night's figures for Prometheus."""
     with _told():
         from dualrec.nightly.figures import exposition, write_metrics
+        from dualrec.workspace import Workspace
 
         workspace = Workspace(load_settings(config, overrides).workspace)
         if out is None:

@@ -69,6 +69,11 @@ BENCHMARKS = {
         f"scripts/bench_training.py {LOCAL} --set sequence.preset=paper --seconds 30",
         SEQUENCE,
     ),
+    "busy": Benchmark(
+        "Training beside other work",
+        "beside a busy loop on each core, at least a third of the quiet rate",
+        "scripts/bench_busy.py --seconds 20 --rounds 3",
+    ),
     "recbole": Benchmark(
         "Training against RecBole's GRU4Rec",
         "at least 10 times its targets a second",
