@@ -20,8 +20,10 @@ _RAISED = re.compile(r"^dualrec\.errors\.(\w+): (.*?)(?=\n\n|\Z)", re.DOTALL | r
 _STORE_FAILED = re.compile(r"^OSError: (.*(?:AWS Error|No space left on device).*)$", re.MULTILINE)
 _HOST_AND_PORT = re.compile(r"(?P<host>[^/:]+):(?P<port>\d+)")
 CONNECT_S = 10.0
+LOCAL_ATTEMPTS = 2  # to start Ray here: it gives its processes half a minute, which a busy machine may take
+logger = logging.getLogger(__name__)
 NOT_STARTED = (
-    "Ray did not start on this machine: {} It waits half a minute for its processes: where other work keeps the processors "
+    "Ray did not start on this machine: {} It waits half a minute for its processes, and was started twice: where other work keeps the processors "
     "busy, run the same command again when there is less of it. Its logs are in /tmp/ray/session_latest/logs"
 )
 NOT_JOINED = (
@@ -67,13 +69,19 @@ def _init(settings: ClusterSettings) -> None:
         options = {"num_cpus": settings.cpus} if settings.cpus else {}
     else:
         _refuse_a_silent_address(address)
-    try:
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **options)
-    except Exception as error:  # Ray raises no kind of its own here
-        said = str(error).strip().partition("\n")[0]
-        raise DualrecError(
-            NOT_STARTED.format(said) if address == "local" else f"{NOT_JOINED.format(address)} {said}"
-        ) from error
+    for attempt in range(1, LOCAL_ATTEMPTS + 1):
+        try:
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **options)
+        except Exception as error:  # Ray raises no kind of its own here
+            said = str(error).strip().partition("\n")[0]
+            if address != "local":
+                raise DualrecError(f"{NOT_JOINED.format(address)} {said}") from error
+            if attempt == LOCAL_ATTEMPTS:
+                raise DualrecError(NOT_STARTED.format(said)) from error
+            logger.info(f"Ray did not start ({said}): trying once more")
+            ray.shutdown()
+        else:
+            return
 
 
 def _refuse_a_silent_address(address: str) -> None:

@@ -47,6 +47,23 @@ def test_what_ray_says_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch, 
         _enter(ClusterSettings(address=address))
 
 
+def test_a_machine_that_was_too_busy_for_the_first_start_gets_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    starts: list[str] = []
+
+    def start(address: str, **_: Any) -> None:
+        starts.append(address)
+        if len(starts) == 1:
+            raise Exception("The current node timed out during startup.")  # Ray raises no kind of its own
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv(KEPT, "2")
+    monkeypatch.setattr(ray, "init", start)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr("dualrec.session.workers_heard", nullcontext)
+    _enter(ClusterSettings())
+    assert starts == ["local", "local"]
+
+
 @pytest.mark.parametrize(("given", "kept"), [(None, "6"), ("1", "1")])
 def test_a_cluster_of_this_machine_keeps_idle_workers_unless_told(
     monkeypatch: pytest.MonkeyPatch, given: str | None, kept: str
