@@ -13,6 +13,9 @@ PROJECT := .venv/project-$(firstword $(shell cksum < pyproject.toml))
 PIP := DS_BUILD_OPS=0 PIP_CONSTRAINT=requirements/build.txt PIP_BUILD_CONSTRAINT=requirements/build.txt \
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --use-pep517 --no-deps
 
+# One thread a process: they share the cores with each other. Compiled modules are kept, which saves each new process seconds.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 GOMP_SPINCOUNT=1000 $(BIN)/python -m pytest
+
 .PHONY: help run test quick on-ray long chaos bench docs lint install clean
 .DELETE_ON_ERROR:
 
@@ -25,20 +28,20 @@ run: install ## Run all jobs on this machine; CONFIG=jobs/configs/NAME.yaml take
 test: lint ## Check the code, then run the tests; `make long` and `make chaos` run those of minutes each
 	$(MAKE) --no-print-directory -j 2 quick on-ray
 
-# Most of these wait for stores and servers; with one thread each they leave the cores to Ray. Shown when they have ended.
+# Shown when they have ended, so that they do not mix with those on Ray.
 quick: install ## Run the tests that need no Ray
 	@mkdir -p .pytest_cache
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:cacheprovider -m 'not ray and not end_to_end and not chaos and not long' \
+	@$(PYTEST) -p no:cacheprovider -m 'not ray and not end_to_end and not chaos and not long' \
 		> .pytest_cache/quick.txt 2>&1; code=$$?; cat .pytest_cache/quick.txt; exit $$code
 
 on-ray: install ## Run the tests on a local Ray cluster, and whole jobs
-	$(BIN)/python -m pytest -m '(ray or end_to_end) and not chaos and not long'
+	$(PYTEST) -m '(ray or end_to_end) and not chaos and not long'
 
 chaos: install ## Kill the nightly job at every point, and see that the next run mends it: a minute or two for each
-	$(BIN)/python -m pytest -m chaos
+	$(PYTEST) -m chaos
 
 long: install ## Run what the tests leave out for its length: more engines, more systems, an endpoint of vLLM's own
-	$(BIN)/python -m pytest -m long
+	$(PYTEST) -m long
 
 bench: install ## Run every benchmark and write docs/benchmarks.md: two hours, on a machine that does nothing else
 	$(BIN)/python scripts/bench.py

@@ -14,7 +14,7 @@ def test_a_setting_stands_with_its_values_default_and_comment() -> None:
         in rows
     )
     assert any(
-        row.startswith("| `sequence.resources.workers` | whole number from 1 | `1` |") for row in rows
+        row.startswith("| `sequence.resources.workers` | whole number from 0 | `1` | Ray Train") for row in rows
     )  # inherited
     (replicas,) = [row for row in rows if row.startswith("| `language.engine.replicas` ")]
     assert replicas.endswith(
