@@ -47,7 +47,7 @@ def check_steps(settings: Settings, tuned: Sequence[Settings], serves: bool, for
     elsewhere = check_prompted(settings) if settings.evaluation.language and is_prompted(systems) else []
     served = [settings] if serves or settings.evaluation.language else []
     for own in (*served, *_variants(settings)):
-        elsewhere += check_serving_settings(own)
+        elsewhere += check_serving_settings(own, NO_TITLES)
     for own in tuned:
         if force or data is None or not workspace.has(language_name(data, own)):
             known = check_tuning(own, NO_TITLES)

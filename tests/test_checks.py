@@ -50,6 +50,17 @@ def test_what_a_later_step_cannot_do_is_told_before_the_first_begins(
     assert not Path(settings.workspace).exists()
 
 
+@pytest.mark.parametrize("job", [run, benchmark])
+@pytest.mark.parametrize("tuned", ["null", "current"])
+def test_prompts_that_cannot_fit_are_told_before_the_first_step_begins(
+    settings_for: SettingsFor, tmp_path: Path, no_ray: None, job: Callable[[Settings], object], tuned: str
+) -> None:
+    model = write_model(tmp_path / "model", "qwen2")
+    own = [f"language.model={model}", f"rerank.model={model}", f"language.tuned={tuned}"]
+    with pytest.raises(DualrecError, match=r"a prompt without any movie does not fit.*language\.max_prompt_tokens"):
+        job(settings_for(*own, "language.max_prompt_tokens=64"))
+
+
 def test_a_variant_that_is_fine_tuned_is_looked_at_too(settings_for: SettingsFor, no_ray: None) -> None:
     with pytest.raises(AssetError, match=f"'{TYPO}' is no known model"):
         benchmark(settings_for(TUNED_VARIANT))

@@ -94,30 +94,34 @@ def check_folder(folder: Path) -> None:
         )
 
 
-def check_serving_settings(settings: Settings) -> list[ModelPlace]:
-    """Check what scoring needs and needs no data: decoding, ranking, the endpoint's key, and that models are there.
+def check_serving_settings(settings: Settings, titles: dict[int, str]) -> list[ModelPlace]:
+    """Check what scoring needs, whatever is in the workspace: decoding, ranking, the endpoint's key, and the models.
 
     A base model that is merged into a fine-tuned one is not looked for.
+
+    Args:
+        titles: the published title of each item id; NO_TITLES where there is no catalogue yet.
 
     Returns:
         The models that are not on this machine.
 
     Raises:
-        SettingsError: the language model cannot be held to a shortlist, cannot rank items, or cannot be fine-tuned.
+        SettingsError: the language model cannot be held to a shortlist, cannot rank items, or cannot be fine-tuned; or
+            as check_prompts says.
         EndpointError: the environment holds no key for the endpoint.
-        AssetError: there is no such language model or sentence encoder.
+        AssetError: there is no such language model or sentence encoder, or as check_prompts says.
     """
     check_decoding(settings)
     check_ranking(settings)
     check_tuned(settings)
-    language = settings.language
-    places = [ModelPlace.named(settings.rerank.model, settings.cache)]
-    _, place = language_model(language.model, settings.cache)
+    encoder = ModelPlace.named(settings.rerank.model, settings.cache)
+    elsewhere = [encoder] if folder_here(encoder) is None else []
+    preset, place = language_model(settings.language.model, settings.cache)
     if place is None:
-        key_of(language.endpoint)
-    elif language.tuned is None or language.serve == "adapter":
-        places.append(place)
-    return [place for place in places if folder_here(place) is None]
+        key_of(settings.language.endpoint)
+    elif not _is_merged(settings):
+        elsewhere += _check_place(place, preset, settings, titles)
+    return elsewhere
 
 
 def check_serving(workspace: Workspace, data: Prepared, settings: Settings) -> list[ModelPlace]:
@@ -128,20 +132,34 @@ def check_serving(workspace: Workspace, data: Prepared, settings: Settings) -> l
 
     Raises:
         WorkspaceError: the sequence model has not been trained, or the language model not fine-tuned as it should be.
-        SettingsError, EndpointError, AssetError: as check_serving_settings and check_prompts say; or nobody answers at
-            the endpoint.
+        EndpointError: nobody answers at the endpoint, or as check_serving_settings says.
+        SettingsError, AssetError: as check_serving_settings says.
     """
     workspace.require(sequence_name(data, settings), "train-sequence")
-    elsewhere = check_serving_settings(settings)
+    titles = titles_of(data.catalogue)
+    elsewhere = check_serving_settings(settings, titles)
     model = served_model(workspace, data, settings)
     if model.place is None:
         check_reachable(settings.language.endpoint.url)
-        return elsewhere
-    folder = folder_here(model.place)
-    if folder is None:
-        return list(dict.fromkeys([*elsewhere, model.place]))
-    check_prompts(folder, model.preset, settings.language, titles_of(data.catalogue))
+    elif _is_merged(settings):
+        elsewhere += _check_place(model.place, model.preset, settings, titles)
     return elsewhere
+
+
+def _is_merged(settings: Settings) -> bool:
+    """Whether fine-tuning leaves a model that needs no other."""
+    return settings.language.tuned is not None and settings.language.serve == "merged"
+
+
+def _check_place(
+    place: ModelPlace, preset: LanguageModel, settings: Settings, titles: dict[int, str]
+) -> list[ModelPlace]:
+    """Check the prompts of a model that is on this machine; one that is not is returned."""
+    folder = folder_here(place)
+    if folder is None:
+        return [place]
+    check_prompts(folder, preset, settings.language, titles)
+    return []
 
 
 def check_prompts(folder: Path, preset: LanguageModel, settings: LanguageSettings, titles: dict[int, str]) -> None:

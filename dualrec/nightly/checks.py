@@ -23,7 +23,7 @@ def check_night(workspace: Workspace, settings: Settings, run_date: date, force:
         AssetError, EndpointError, InputError: a model cannot be had, served or fine-tuned.
     """
     salt_of(settings.recommend.trace_salt_env)
-    elsewhere = check_serving_settings(settings)
+    elsewhere = check_serving_settings(settings, NO_TITLES)
     goes_on = last_plan(workspace, run_date) is not None and not force
     if goes_on or not training_is_due(workspace, settings, run_date):
         return []
