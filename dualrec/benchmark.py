@@ -2,12 +2,14 @@
 
 from rich.console import Console
 
-from dualrec.data.prepare import prepare, prepared
+from dualrec.checks import check_prepared, check_steps
+from dualrec.data.prepare import prepare
 from dualrec.evaluation.evaluate import evaluate
 from dualrec.evaluation.fitting import fit_baselines
-from dualrec.evaluation.language_systems import settings_of
+from dualrec.evaluation.language_systems import changed
 from dualrec.evaluation.questions import settings_before
 from dualrec.evaluation.scorers import SEQUENCE, sequence_models
+from dualrec.language.checks import check_on_a_node
 from dualrec.language.finetune import finetune_language
 from dualrec.pipeline import Step, run_steps
 from dualrec.sequence.train import train_sequence
@@ -26,8 +28,13 @@ def benchmark(settings: Settings, force: bool = False) -> Summary:
         DualrecError: as the steps do.
     """
     console, seconds = Console(), dict[str, str]()
+    tuned = [*([settings] if _tuning(settings) else []), *_tuned_variants(settings)]
+    elsewhere = check_steps(settings, tuned, serves=False, force=force)
     with ray_session(settings.cluster):
-        seconds |= run_steps([prepare, train_sequence, *_tuning(settings)], settings, force, console)
+        check_on_a_node(elsewhere)
+        seconds |= run_steps([prepare], settings, force, console)
+        check_prepared(settings, tuned, force)
+        seconds |= run_steps([train_sequence, *_tuning(settings)], settings, force, console)
         seconds |= _other_networks(settings, force, console)
         for variant in _tuned_variants(settings):
             took = run_steps([finetune_language], variant, force, console)
@@ -63,6 +70,5 @@ def _tuned_variants(settings: Settings) -> list[Settings]:
     """The settings of the variants that are served by a model fine-tuned for them."""
     if not settings.evaluation.language:
         return []
-    data = prepared(Workspace(settings.workspace), settings)
     own = [one for one in settings.evaluation.variants if one.set.get("language.tuned") == "current"]
-    return [settings_of(settings, data, variant) for variant in own]
+    return [changed(settings, variant, variant.set) for variant in own]

@@ -7,6 +7,7 @@ shared memory, which Ray maps read-only into every process that asks for it.
 import numpy as np
 import ray
 
+from dualrec.assets.here import folder_here
 from dualrec.assets.nodes import ModelPlace
 from dualrec.data.prepare import Prepared
 from dualrec.settings import Settings, version_of
@@ -16,13 +17,23 @@ VECTORS = "vectors.npy"
 TITLES_A_TASK = 8192  # a few times longer to embed than an encoder takes to load
 
 
+def check_encoder(workspace: Workspace, data: Prepared, settings: Settings) -> None:
+    """Find out before Ray is started that there is a sentence encoder, where titles are still to be embedded.
+
+    Raises:
+        AssetError: there is none of that name.
+    """
+    if not workspace.has(_name(data, settings)):
+        folder_here(ModelPlace.named(settings.rerank.model, settings.cache))
+
+
 def title_embeddings(workspace: Workspace, data: Prepared, settings: Settings) -> "ray.ObjectRef[np.ndarray]":
     """Unit vectors float32 (N, d) of the catalogue's titles, in the object store. Needs a Ray session.
 
     Raises:
         AssetError: the sentence encoder cannot be had.
     """
-    name = f"models/embeddings/{version_of(data.version, settings.rerank.model)}"
+    name = _name(data, settings)
     if not workspace.has(name):
         vectors = title_vectors(data.catalogue.column("title").to_pylist(), settings)
         made = {"data_version": data.version, "model": settings.rerank.model}
@@ -33,6 +44,10 @@ def title_embeddings(workspace: Workspace, data: Prepared, settings: Settings) -
             np.save(file, vectors, allow_pickle=False)
     with workspace.reading(f"{name}/{VECTORS}", at_a_time=2**23) as stream:  # np.load would need all bytes in memory
         return ray.put(np.lib.format.read_array(stream, allow_pickle=False))
+
+
+def _name(data: Prepared, settings: Settings) -> str:
+    return f"models/embeddings/{version_of(data.version, settings.rerank.model)}"
 
 
 def title_vectors(titles: list[str], settings: Settings) -> np.ndarray:

@@ -5,9 +5,11 @@ from collections.abc import Callable
 
 from rich.console import Console
 
+from dualrec.checks import check_prepared, check_steps
 from dualrec.data.prepare import prepare
 from dualrec.evaluation.evaluate import evaluate
 from dualrec.evaluation.fitting import fit_baselines
+from dualrec.language.checks import check_on_a_node
 from dualrec.language.finetune import finetune_language
 from dualrec.recommend import recommend
 from dualrec.sequence.train import train_sequence
@@ -24,9 +26,13 @@ def run(settings: Settings, force: bool = False) -> Summary:
     Raises:
         DualrecError: as the steps do.
     """
-    console = Console()
+    console, tuned = Console(), [settings] if settings.language.tuned == "current" else []
+    elsewhere = check_steps(settings, tuned, serves=True, force=force)
     with ray_session(settings.cluster):
-        seconds = run_steps(_steps(settings), settings, force, console)
+        check_on_a_node(elsewhere)
+        seconds = run_steps([prepare], settings, force, console)
+        check_prepared(settings, tuned, force)
+        seconds |= run_steps(_steps(settings), settings, force, console)
     return Summary("run", {f"{name} took": took for name, took in seconds.items()}, {"workspace": settings.workspace})
 
 
@@ -41,6 +47,6 @@ def run_steps(steps: list[Step], settings: Settings, force: bool, console: Conso
 
 
 def _steps(settings: Settings) -> list[Step]:
-    """Fine-tuning is a step where the model that these settings make is the one to be served."""
+    """All after `prepare`. Fine-tuning is a step where the model that these settings make is the one to be served."""
     tuning = [finetune_language] if settings.language.tuned == "current" else []
-    return [prepare, train_sequence, *tuning, fit_baselines, recommend, evaluate]
+    return [train_sequence, *tuning, fit_baselines, recommend, evaluate]

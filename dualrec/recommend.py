@@ -14,6 +14,7 @@ from dualrec.data.prepare import Prepared, prepared
 from dualrec.data.sample import at_most
 from dualrec.errors import DualrecError
 from dualrec.fusion import calibration_requests
+from dualrec.language.checks import check_serving
 from dualrec.language.titles import one_line
 from dualrec.listing import OUTCOME_COLUMNS, fused_weight, lists_of, outcome, traces_for, with_pseudonyms
 from dualrec.progress import logged_progress
@@ -45,6 +46,7 @@ def recommend(settings: Settings, force: bool = False) -> Summary:
     place = f"run_date={run_date}/run_id={run_id}"
     state = "already there"
     if not workspace.has(f"recommendations/{place}") or force:
+        check_serving(workspace, data, settings)
         with ray_session(settings.cluster):
             _write(workspace, data, settings, run_date, place, salt)
         state = "written"

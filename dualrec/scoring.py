@@ -16,11 +16,10 @@ from dualrec.assets.nodes import ModelPlace
 from dualrec.data.catalogue import titles_of, with_titles
 from dualrec.data.prepare import Prepared
 from dualrec.embeddings import title_embeddings
-from dualrec.errors import SettingsError
 from dualrec.language.artefact import tuned_name
 from dualrec.language.endpoint import generate_at_endpoint
 from dualrec.language.generate import generate
-from dualrec.language.models import ServedModel, check_ranking, check_room_on_cpus, decodings_of
+from dualrec.language.models import ServedModel, check_decoding, check_ranking, check_room_on_cpus
 from dualrec.language.serving import served_model
 from dualrec.replicas import prompt_replicas, rerank_replicas, sequence_replicas
 from dualrec.sequence.artefact import WEIGHTS, sequence_name, sequence_version
@@ -67,8 +66,7 @@ def load_models(workspace: Workspace, data: Prepared, settings: Settings) -> Mod
     """
     name = sequence_name(data, settings)
     workspace.require(name, "train-sequence")
-    if settings.language.decoding not in decodings_of(settings.language.model):
-        raise SettingsError(f"{settings.language.model} is served at an endpoint: set language.decoding=free")
+    check_decoding(settings)
     check_ranking(settings)
     if not settings.language.engine.use_gpu:
         check_room_on_cpus(settings.language.model, largest_node_gib())

@@ -23,7 +23,8 @@ from rich.table import Table
 from dualrec.assets.nodes import ModelPlace
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.language.batches import Shard, shard_of
-from dualrec.language.finetune import encoded_examples, targets_of
+from dualrec.language.checks import targets_of
+from dualrec.language.finetune import encoded_examples
 from dualrec.language.models import LanguageModel, language_model
 from dualrec.language.precision import precision_of
 from dualrec.session import ray_session

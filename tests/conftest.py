@@ -122,6 +122,18 @@ def ray_cluster() -> Iterator[None]:
 
 
 @pytest.fixture
+def no_ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Ray is not to be started, nor a cluster of other tests to be used: the test fails where it is tried."""
+    import ray
+
+    tried: list[str] = []
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda **_: tried.append("ray.init"))
+    yield
+    assert not tried, "Ray was started"
+
+
+@pytest.fixture
 def random() -> np.random.Generator:
     """A seeded generator."""
     return np.random.default_rng(0)

@@ -6,8 +6,9 @@ from typing import Any
 
 import yaml
 
-from dualrec.data.prepare import prepared
+from dualrec.data.prepare import Prepared, prepared
 from dualrec.evaluation.answers import Answers
+from dualrec.evaluation.checks import check_systems
 from dualrec.evaluation.html_report import html_report
 from dualrec.evaluation.language_systems import IN_FORCE, LANGUAGE, language_answers, settings_of, system_name
 from dualrec.evaluation.lists import read_lists
@@ -18,9 +19,10 @@ from dualrec.evaluation.registry import PROMPTED, is_prompted
 from dualrec.evaluation.report import markdown_report, terminal_table
 from dualrec.evaluation.scorers import scored
 from dualrec.evaluation.system_facts import facts_of_language, facts_of_lists, facts_of_nir, facts_of_scorers
+from dualrec.language.checks import check_on_a_node
 from dualrec.scoring import scoring_version
 from dualrec.session import ray_session
-from dualrec.settings import Settings, version_of
+from dualrec.settings import RankingSettings, Settings, version_of
 from dualrec.summary import Summary
 from dualrec.workspace import Workspace
 
@@ -37,23 +39,34 @@ def evaluate(settings: Settings, force: bool = False) -> Summary:
         SettingsError: a baseline or a variant's setting is unknown.
     """
     workspace = Workspace(settings.workspace)
-    settings = settings.model_copy(update={"ranking": settings.ranking.model_copy(update={"preset": "fused"})})
-    data = prepared(workspace, settings)
-    run = version_of(scoring_version(data, settings), settings.ranking, settings.evaluation, settings.baselines)
-    name = f"reports/{run}"
+    settings = settings.model_copy(update={"ranking": _fused(settings)})
+    name = report_name(prepared(workspace, settings), settings)
     if not workspace.has(name) or force:
+        asked = list(questions(workspace, settings))
+        elsewhere = check_systems(workspace, asked)
         with ray_session(settings.cluster):
-            _write(workspace, settings, name)
+            check_on_a_node(elsewhere)
+            _write(workspace, settings, asked, name)
     return _summary(workspace, name)
 
 
-def _write(workspace: Workspace, settings: Settings, name: str) -> None:
+def report_name(data: Prepared, settings: Settings) -> str:
+    """The artefact with the report of these settings."""
+    parts = (scoring_version(data, settings), _fused(settings), settings.evaluation, settings.baselines)
+    return f"reports/{version_of(*parts)}"
+
+
+def _fused(settings: Settings) -> RankingSettings:
+    return settings.ranking.model_copy(update={"preset": "fused"})
+
+
+def _write(workspace: Workspace, settings: Settings, asked: list[Questions], name: str) -> None:
     started = time.perf_counter()
     made: dict[str, Any] = {"settings": settings.model_dump(mode="json")}
     with workspace.writing(name, made) as folder:
         metrics: dict[str, Any] = {"settings_hash": version_of(settings), "decoding": settings.language.decoding}
         metrics |= {"validation": {}, "protocols": {}, "systems": {}}
-        for question in questions(workspace, settings):
+        for question in asked:
             answered = _answer(workspace, question, folder)
             metrics["dataset"] = question.data.dataset
             made["data_version"] = question.data.version

@@ -14,7 +14,7 @@ import numpy as np
 import ray
 
 from dualrec.data.prepare import Prepared, prepared
-from dualrec.embeddings import title_embeddings
+from dualrec.embeddings import check_encoder, title_embeddings
 from dualrec.errors import DualrecError
 from dualrec.evaluation.baseline import Baseline, Items, Learned, Parameters, State, TrainingData
 from dualrec.evaluation.protocols import numbered
@@ -52,6 +52,7 @@ def fit_baselines(settings: Settings, force: bool = False) -> Summary:
     names = chosen_systems(settings.baselines.systems)
     missing = [name for name in names if force or not workspace.has(baseline_name(name, data, settings))]
     if missing:
+        check_encoder(workspace, data, settings)
         with ray_session(settings.cluster):
             _fit_all(workspace, data, settings, missing)
     return _summary(workspace, data, settings, names, len(missing))

@@ -64,6 +64,15 @@ def settings_of(settings: Settings, data: Prepared, variant: VariantSettings) ->
     changes = dict(variant.set)
     if settings.language.tuned == "current":
         changes = {"language.tuned": language_version(data, settings)} | changes
+    return changed(settings, variant, changes)
+
+
+def changed(settings: Settings, variant: VariantSettings, changes: dict[str, Any]) -> Settings:
+    """The settings with changes, by dotted names, that are those of a variant.
+
+    Raises:
+        SettingsError: a key is unknown or its value not allowed; names the variant.
+    """
     try:
         return overridden(settings, [f"{key}={json.dumps(value)}" for key, value in changes.items()])
     except SettingsError as error:

@@ -74,13 +74,18 @@ def settings_before(workspace: Workspace, settings: Settings) -> Settings:
         WorkspaceError: there are no histories.
         SettingsError: a language model is named by its version, which may have seen what is hidden.
     """
+    check_what_the_moment_hides(settings)
+    whole = _histories(workspace, prepared(workspace, settings), SPLITS, ["user_id", "timestamps"])
+    return overridden(settings, [f"data.until={moment_of(whole, settings.evaluation.time_split_share)}"])
+
+
+def check_what_the_moment_hides(settings: Settings) -> None:
+    """Raise a SettingsError where a language model is named by its version, which may have seen what is hidden."""
     if settings.language.tuned not in (None, "current"):
         raise SettingsError(
             f"language.tuned={settings.language.tuned} may have learned from what time_split hides: set it to current or "
             "null, or leave time_split out of evaluation.protocols"
         )
-    whole = _histories(workspace, prepared(workspace, settings), SPLITS, ["user_id", "timestamps"])
-    return overridden(settings, [f"data.until={moment_of(whole, settings.evaluation.time_split_share)}"])
 
 
 def _of_test_users(workspace: Workspace, settings: Settings) -> Questions:

@@ -9,7 +9,7 @@ from dualrec.language.examples import most_expected, soonest_candidate
 from dualrec.language.labels import label_tokens
 from dualrec.language.models import LanguageModel
 from dualrec.language.titles import filed_title
-from dualrec.language.tokens import PromptBuilder
+from dualrec.language.tokens import PromptBuilder, check_chat_template
 from dualrec.settings import FinetuneSettings, LanguageSettings
 
 ENCODED = pa.schema(
@@ -51,11 +51,7 @@ class ExampleEncoder:
         tokenizer = self.prompts.tokenizer
         if tokenizer.eos_token_id is None:
             raise AssetError(f"{folder}: its tokenizer has no end token, so an answer could never end")
-        if not tokenizer.chat_template:
-            raise AssetError(
-                f"{folder}: its tokenizer has no chat template, so a prompt cannot be made; take an instruction-tuned "
-                "model, or put chat_template.jinja into the folder"
-            )
+        check_chat_template(tokenizer, folder)
         self.titles, self.as_published = self.prompts.titles, finetune.examples == "published"
         self.labels = label_tokens(tokenizer, language.rank_candidates) if language.mode == "rank" else None
         longest = 1 if self.labels else self._longest_answer(language.titles)

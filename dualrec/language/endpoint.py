@@ -47,8 +47,8 @@ def generate_at_endpoint(
     from dualrec.language.meter import Meter
 
     endpoint, engine = settings.endpoint, settings.engine
-    key = _key(endpoint)
-    _check_reachable(endpoint.url)
+    key = key_of(endpoint)
+    check_reachable(endpoint.url)
     # Beside the driver, with which the job ends anyway: elsewhere, every sender would fail with the node of the meter.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     meter = (
@@ -80,7 +80,12 @@ def generate_at_endpoint(
     return processor(requests).map_batches(_tidy, batch_format="pyarrow", num_cpus=0.1)
 
 
-def _key(endpoint: EndpointSettings) -> str:
+def key_of(endpoint: EndpointSettings) -> str:
+    """The key that the environment holds; empty for an endpoint without keys.
+
+    Raises:
+        EndpointError: it holds none.
+    """
     name = endpoint.api_key_env
     key = os.environ.get(name, "").strip() if name else ""
     if name and not key:
@@ -95,8 +100,12 @@ def _key(endpoint: EndpointSettings) -> str:
     return key
 
 
-def _check_reachable(url: str) -> None:
-    """Find out in seconds that nobody is there, before every row tries for itself. Any HTTP status is an answer."""
+def check_reachable(url: str) -> None:
+    """Find out in seconds that nobody is there, before every row tries for itself. Any HTTP status is an answer.
+
+    Raises:
+        EndpointError: nobody answers.
+    """
     for pause_s in _PAUSES_S:
         time.sleep(pause_s)
         if (problem := why_unreachable(url, _TRY_S)) is None:

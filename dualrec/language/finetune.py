@@ -5,6 +5,7 @@ import logging
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,18 @@ from ray.data import ActorPoolStrategy
 from dualrec.assets.nodes import ModelPlace
 from dualrec.data.catalogue import titles_of
 from dualrec.data.prepare import Prepared, prepared
-from dualrec.errors import AssetError, InputError, SettingsError
 from dualrec.language.artefact import ADAPTER, CURVES, MERGED, METRICS, TENSORBOARD, language_name
 from dualrec.language.card import language_card
-from dualrec.language.examples import AHEAD, LAST, published_cuts, several_cuts, validation_cuts, with_an_answer
+from dualrec.language.checks import check_tunable, check_tuning, model_to_tune, targets_of
+from dualrec.language.example_counts import check_example_counts, check_training_count, check_validation_count
+from dualrec.language.examples import AHEAD, published_cuts, several_cuts, validation_cuts, with_an_answer
 from dualrec.language.folds import Hints, fold_models
-from dualrec.language.models import LanguageModel, check_ranking, check_room_on_cpus, language_model
+from dualrec.language.models import LanguageModel, check_room_on_cpus
 from dualrec.language.train import best_epoch, fit_adapter
 from dualrec.model_card import CARD
 from dualrec.sequence.artefact import WEIGHTS, sequence_name
 from dualrec.session import largest_node_gib, ray_session
-from dualrec.settings import FinetuneSettings, Settings
+from dualrec.settings import Settings
 from dualrec.summary import Summary
 from dualrec.tracking import check_tracking, track, write_tensorboard
 from dualrec.workspace import Workspace
@@ -56,38 +58,19 @@ def finetune_language(settings: Settings, force: bool = False) -> Summary:
     state = "already there"
     if not workspace.has(name) or force:
         workspace.require(sequence_name(data, settings), "train-sequence")
-        preset, place = language_model(settings.language.model, settings.cache)
-        if place is None:
-            raise SettingsError(
-                f"language.model {settings.language.model} is served at an endpoint, so there are no weights to tune: "
-                "name a model whose weights can be had"
-            )
-        check_ranking(settings)
+        titles = titles_of(data.catalogue)
+        checked = check_tuning(settings, titles)
+        check_example_counts(workspace, data, settings)
+        preset, place = model_to_tune(settings)
         with ray_session(settings.cluster):
             if not settings.finetune.resources.use_gpu:
                 check_room_on_cpus(settings.language.model, largest_node_gib())
-            ray.get(_check.remote(place, preset, settings, titles_of(data.catalogue)))
+            ray.get(_check.remote(place, None if checked else (preset, settings, titles)))
             _finetune(workspace, data, settings, preset, place)
         used = {"finetune": settings.finetune.model_dump(mode="json"), "language": {"model": settings.language.model}}
         track(settings.tracking, name, used, json.loads(workspace.read_bytes(f"{name}/{METRICS}")))
         state = "written"
     return _summary(workspace, name, state)
-
-
-def check_folder(folder: Path) -> None:
-    """Raise an AssetError where a model's folder lacks weights or a tokenizer."""
-    if not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
-        raise AssetError(f"{folder} holds no weights (*.safetensors): name a whole model in language.model")
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
-        raise AssetError(
-            f"{folder} holds no tokenizer (tokenizer.json): put the model's own there, or name a whole model in "
-            "language.model"
-        )
-
-
-def targets_of(preset: LanguageModel, settings: FinetuneSettings) -> tuple[str, ...]:
-    """The layers that fine-tuning adapts."""
-    return preset.target_modules if settings.target_modules is None else settings.target_modules
 
 
 def encoded_examples(
@@ -96,34 +79,49 @@ def encoded_examples(
     """Training and validation examples (schema ENCODED), in memory.
 
     Raises:
-        InputError: there are too few.
+        InputError: items are ranked, and candidates answer too few of the examples.
     """
     language, tuning = settings.language, settings.finetune
     cut = {"titles": language.titles, "seed": tuning.seed}
     trained_on_all = [workspace.read_bytes(f"{sequence_name(data, settings)}/{WEIGHTS}")]
-    if tuning.examples == "published":
-        ahead, weights = language.titles, trained_on_all
-        cut_training = partial(published_cuts, **cut)
-    else:
-        ahead, weights = max(AHEAD, language.titles), fold_models(workspace, data, settings)
-        cut_training = partial(several_cuts, ahead=ahead, per_user=tuning.examples_per_user, **cut)
+    published = tuning.examples == "published"
+    ahead = language.titles if published else max(AHEAD, language.titles)
+    cut_training = (
+        partial(published_cuts, **cut)
+        if published
+        else partial(several_cuts, ahead=ahead, per_user=tuning.examples_per_user, **cut)
+    )
+    # Validation comes first: its hints need no further model, and without an example of it training is in vain.
+    cut_validation = partial(validation_cuts, ahead=ahead, **cut)
+    validation = _chosen(workspace, data, settings, "validation", cut_validation, trained_on_all)
+    weights = trained_on_all if published else fold_models(workspace, data, settings)
+    training = _chosen(workspace, data, settings, "train", cut_training, weights)
     encode = partial(_encoded, settings=settings, preset=preset, place=place, titles=ray.put(titles_of(data.catalogue)))
-    sets = []
-    for split, cuts, most, hints in (
-        ("train", cut_training, tuning.max_examples, weights),
-        ("validation", partial(validation_cuts, ahead=ahead, **cut), tuning.validation_examples, trained_on_all),
-    ):
-        histories = data.read_histories(workspace, split)
-        examples = histories.map_batches(cuts, batch_format="pyarrow", batch_size=None)
-        hinted = partial(_hinted, weights=ray.put(hints), settings=settings)
-        if language.mode == "rank":
-            chosen = _sample(_with_an_answer(hinted(examples), split, settings), most)
-        else:
-            chosen = hinted(_sample(examples, most))
-        sets.append(encode(chosen).materialize())
-    training, validation = sets
-    _check_enough(training.count(), validation.count(), settings)
-    return training, validation
+    return encode(training).materialize(), encode(validation).materialize()
+
+
+def _chosen(
+    workspace: Workspace,
+    data: Prepared,
+    settings: Settings,
+    split: str,
+    cuts: Callable[[pa.Table], pa.Table],
+    weights: list[bytes],
+) -> ray.data.Dataset:
+    """The examples of a split with their hints, as many as the settings want; where items are ranked, in memory.
+
+    Raises:
+        InputError: items are ranked, and candidates answer too few.
+    """
+    most = settings.finetune.max_examples if split == "train" else settings.finetune.validation_examples
+    examples = data.read_histories(workspace, split).map_batches(cuts, batch_format="pyarrow", batch_size=None)
+    hinted = partial(_hinted, weights=ray.put(weights), settings=settings)
+    if settings.language.mode != "rank":
+        return hinted(_sample(examples, most))
+    chosen = _sample(_with_an_answer(hinted(examples), split, settings), most).materialize()
+    check = check_training_count if split == "train" else check_validation_count
+    check(chosen.count(), settings)
+    return chosen
 
 
 def _sample(examples: ray.data.Dataset, most: int) -> ray.data.Dataset:
@@ -182,15 +180,11 @@ class _EncodeActor:
 
 
 @ray.remote
-def _check(place: ModelPlace, preset: LanguageModel, settings: Settings, titles: dict[int, str]) -> None:
-    """Find out in seconds what would fail after minutes: files, layers to adapt, end token, chat template, labels, room."""
-    from dualrec.language.encode import ExampleEncoder
-    from dualrec.language.lora import check_model
-
+def _check(place: ModelPlace, unchecked: tuple[LanguageModel, Settings, dict[int, str]] | None) -> None:
+    """Find out that a node can have the model, and what is `unchecked` since the driver's machine has it not."""
     folder = place.folder()
-    check_folder(folder)
-    check_model(str(folder), targets_of(preset, settings.finetune))
-    ExampleEncoder(str(folder), preset, settings.language, settings.finetune, titles)
+    if unchecked is not None:
+        check_tunable(folder, *unchecked)
 
 
 @ray.remote
@@ -247,22 +241,6 @@ def _finetune(
         metrics = json.loads(workspace.read_bytes(workspace.name_of(f"{target}/{METRICS}")))
         card = language_card(name, data, settings, metrics)
         workspace.write_bytes(workspace.name_of(f"{target}/{CARD}"), card.encode())
-
-
-def _check_enough(training: int, validation: int, settings: Settings) -> None:
-    titles, needed = settings.language.titles, settings.finetune.batch_size
-    if training < needed:
-        shortest = LAST + 1 if settings.finetune.examples == "published" else titles + 1
-        raise InputError(
-            f"there are {training} training examples, and one step takes {needed}: bring more training users with at "
-            f"least {shortest} movies, raise finetune.examples_per_user ({settings.finetune.examples_per_user}) or "
-            f"finetune.max_examples ({settings.finetune.max_examples}), or lower finetune.batch_size"
-        )
-    if validation == 0:
-        raise InputError(
-            f"no validation user has {LAST + titles + 1} movies and, where items are ranked, one of the next among "
-            "them, so no epoch can be chosen: bring longer histories, or raise data.validation_fraction"
-        )
 
 
 def _totals(epochs: list[dict[str, float]]) -> dict[str, float]:

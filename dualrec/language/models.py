@@ -79,6 +79,18 @@ def check_room_on_cpus(name: str, node_gib: float) -> None:
         )
 
 
+def check_decoding(settings: Settings) -> None:
+    """Raise a SettingsError where the model's answers cannot be held to what they should be."""
+    if settings.language.decoding not in decodings_of(settings.language.model):
+        raise SettingsError(f"{settings.language.model} is served at an endpoint: set language.decoding=free")
+
+
+def check_tuned(settings: Settings) -> None:
+    """Raise a SettingsError where a model at an endpoint, which knows nothing of our fine-tuning, should be fine-tuned."""
+    if settings.language.tuned is not None and PRESETS.get(settings.language.model, LanguageModel()).endpoint:
+        raise SettingsError(f"{settings.language.model} is served at an endpoint as it is: set language.tuned=null")
+
+
 def check_ranking(settings: Settings) -> None:
     """Refuse to rank items where there are no likelihoods of labels, or fewer items than are to be ranked.
 

@@ -4,9 +4,8 @@ import json
 
 from dualrec.assets.nodes import AdapterPlace, ModelPlace
 from dualrec.data.prepare import Prepared
-from dualrec.errors import SettingsError
 from dualrec.language.artefact import ADAPTER, MERGED, tuned_name
-from dualrec.language.models import ServedModel, language_model
+from dualrec.language.models import ServedModel, check_tuned, language_model
 from dualrec.settings import Settings
 from dualrec.workspace import Workspace
 
@@ -21,10 +20,10 @@ def served_model(workspace: Workspace, data: Prepared, settings: Settings) -> Se
     name = tuned_name(data, settings)
     if name is None:
         return ServedModel(*language_model(settings.language.model, settings.cache))
+    check_tuned(settings)
     workspace.require(name, "finetune-language")
     preset, place = language_model(settings.language.model, settings.cache)
-    if place is None:
-        raise SettingsError(f"{settings.language.model} is served at an endpoint as it is: set language.tuned=null")
+    assert place is not None, "an endpoint serves no model of ours"
     if settings.language.serve == "merged":
         return ServedModel(preset, ModelPlace.named(_source(workspace, f"{name}/{MERGED}"), settings.cache))
     rank = json.loads(workspace.read_bytes(f"{name}/{ADAPTER}/adapter_config.json"))["r"]

@@ -64,6 +64,15 @@ def tokenizer_of(model_folder: str) -> Any:
         return AutoTokenizer.from_pretrained(model_folder, mistral_format=False, **NO_CODE)
 
 
+def check_chat_template(tokenizer: Any, folder: str) -> None:
+    """Raise an AssetError where a tokenizer cannot make a prompt of messages."""
+    if not tokenizer.chat_template:
+        raise AssetError(
+            f"{folder}: its tokenizer has no chat template, so a prompt cannot be made; take an instruction-tuned "
+            "model, or put chat_template.jinja into the folder"
+        )
+
+
 def prompt_tokens(tokenizer: Any, preset: LanguageModel, messages: Messages) -> list[int]:
     """The token ids of a prompt, up to where the model's answer begins.
 

@@ -42,6 +42,11 @@ def models_for(workspace: Workspace, settings: Settings, run_date: date, console
     return found[0]
 
 
+def training_is_due(workspace: Workspace, settings: Settings, run_date: date) -> bool:
+    """Whether models_for would train."""
+    return _why_due(_newest(workspace, settings), settings, run_date) is not None
+
+
 def _why_due(found: tuple[str, date] | None, settings: Settings, run_date: date) -> str | None:
     own = settings.nightly
     if found is None:

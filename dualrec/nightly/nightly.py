@@ -15,6 +15,8 @@ import numpy as np
 from dualrec.data.prepare import Prepared, prepared_as
 from dualrec.errors import GateError
 from dualrec.language.artefact import tuned_name
+from dualrec.language.checks import check_on_a_node
+from dualrec.nightly.checks import check_night
 from dualrec.nightly.cost import cost_of, replicas
 from dualrec.nightly.gates import Gate, Measured, judge
 from dualrec.nightly.lease import Lease, held, spent_before
@@ -88,10 +90,12 @@ def nightly(settings: Settings, force: bool = False) -> Summary:
     workspace, run_date = Workspace(settings.workspace), night_of(settings)
     if not force and (done := _done(workspace, run_date)):
         return done
+    elsewhere = check_night(workspace, settings, run_date, force)
     with held(workspace, run_date, settings.nightly.lease_seconds) as lease:
         if not force and (done := _done(workspace, run_date)):  # by the driver that held the lease until now
             return done
         with ray_session(settings.cluster):
+            check_on_a_node(elsewhere)
             plan = plan_of(workspace, settings, run_date, force, lease)
             manifest = _run(workspace, settings, plan, lease)
         workspace.remove(scored_folder(plan))

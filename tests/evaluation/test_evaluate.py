@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from dualrec.benchmark import benchmark
-from dualrec.errors import InputError, SettingsError, WorkspaceError
 from dualrec.evaluation.evaluate import evaluate
 from dualrec.evaluation.fitting import fit_baselines
 from dualrec.settings import Settings, load_settings
@@ -100,25 +99,5 @@ def test_the_measured_lists_can_be_measured_again(settings: Settings, report: Pa
     }
 
 
-def test_a_faulty_table_ends_the_job_and_leaves_no_report(settings: Settings, report: Path, tmp_path: Path) -> None:
-    lists = pq.read_table(report / "lists" / "next_item.parquet")
-    some = lists.filter(pc.equal(lists.column("system"), "SKNN")).slice(20).drop_columns(["system"])
-    pq.write_table(some, tmp_path / "some.parquet")
-    there = set(report.parent.iterdir())
-    bad = {"Bad": str(tmp_path / "some.parquet")}
-    with pytest.raises(InputError, match="1 users have no list"):
-        evaluate(settings.model_copy(update={"evaluation": settings.evaluation.model_copy(update={"lists": bad})}))
-    assert set(report.parent.iterdir()) == there
-
-
 def test_a_second_call_fits_nothing(settings: Settings, report: Path) -> None:
     assert fit_baselines(settings).lines["fitted now"] == 0
-
-
-def test_an_unknown_system_and_an_unfitted_one_are_told(settings: Settings, report: Path) -> None:
-    unknown = settings.model_copy(update={"baselines": settings.baselines.model_copy(update={"systems": ("SASRek",)})})
-    with pytest.raises(SettingsError, match="there is no SASRek; there are Random"):
-        fit_baselines(unknown)
-    unfitted = settings.model_copy(update={"baselines": settings.baselines.model_copy(update={"systems": ("SLIM",)})})
-    with pytest.raises(WorkspaceError, match="dualrec fit-baselines"):
-        evaluate(unfitted)

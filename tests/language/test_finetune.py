@@ -12,7 +12,8 @@ import ray.data
 
 from dualrec.assets.nodes import ModelPlace
 from dualrec.data.prepare import prepare, prepared
-from dualrec.errors import AssetError, InputError
+from dualrec.errors import InputError
+from dualrec.language import finetune
 from dualrec.language.artefact import ADAPTER, METRICS, language_name
 from dualrec.language.finetune import encoded_examples, finetune_language
 from dualrec.language.models import LanguageModel
@@ -191,25 +192,10 @@ def test_examples_that_no_candidate_answers_are_counted(
     assert {row["answer_start"] - len(row["input_ids"]) for row in training.iter_rows()} == {-1}
 
 
-def test_too_few_examples_are_an_error_that_counts_them(trained: Callable[..., Settings]) -> None:
-    expected = r"there are 5 training examples, and one step takes 8: .*finetune\.max_examples"
-    with pytest.raises(InputError, match=expected):
-        finetune_language(trained("finetune.max_examples=5", "finetune.examples=published"))
-
-
-def test_a_prompt_that_cannot_fit_is_told_before_anything_is_trained(trained: Callable[..., Settings]) -> None:
-    with pytest.raises(InputError, match=r"finetune\.max_tokens \(64\)"):
-        finetune_language(trained("finetune.max_tokens=64"))
-
-
-@pytest.mark.parametrize(
-    ("missing", "message"), [("model.safetensors", "holds no weights"), ("tokenizer.json", "holds no tokenizer")]
-)
-def test_a_model_folder_must_be_whole(
-    trained: Callable[..., Settings], tmp_path: Path, missing: str, message: str
+def test_ranking_that_no_candidate_answers_is_told_before_further_models_are_trained(
+    trained: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = trained(f"language.model={tmp_path / 'model'}")
-    write_model(tmp_path / "model", "qwen2")
-    (tmp_path / "model" / missing).unlink()
-    with pytest.raises(AssetError, match=message):
-        finetune_language(settings)
+    monkeypatch.setattr(finetune, "with_an_answer", lambda examples: examples.slice(0, 0))
+    monkeypatch.setattr(finetune, "fold_models", lambda *_: pytest.fail("models were trained"))
+    with pytest.raises(InputError, match=r"where items are ranked, one of the next among them"):
+        finetune_language(trained("language.mode=rank", "language.rank_candidates=3"))

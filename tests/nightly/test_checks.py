@@ -1,0 +1,46 @@
+"""What a night cannot do is told before Ray is started, and before a driver takes the night."""
+
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from dualrec.errors import AssetError, DualrecError, EndpointError, SettingsError
+from dualrec.nightly.checks import check_night
+from dualrec.nightly.nightly import nightly
+from dualrec.settings import Settings
+from dualrec.workspace import Workspace
+
+SettingsFor = Callable[..., Settings]
+NIGHT = date(2026, 11, 1)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "said"),
+    [
+        (["language.model=smollm3"], AssetError, "'smollm3' is no known model"),
+        (["language.model=smollm3", "language.tuned=current"], AssetError, "'smollm3' is no known model"),
+        (["rerank.model=minilm"], AssetError, "'minilm' is no known model"),
+        (["language.model=deepseek-v3"], EndpointError, "OPENROUTER_API_KEY holds none"),
+        (["language.model=deepseek-v3", "language.tuned=current"], SettingsError, r"set language\.tuned=null"),
+        (["language.model=deepseek-v3", "language.decoding=shortlist"], SettingsError, r"language\.decoding=free"),
+        (["language.mode=rank", "sequence.top_k=19"], SettingsError, r"exceeds sequence\.top_k \(19\)"),
+        (["recommend.trace_salt_env=NO_SALT"], SettingsError, "NO_SALT is not set"),
+    ],
+)
+def test_what_a_night_cannot_do_is_told_before_ray_starts(
+    settings_for: SettingsFor, no_ray: None, monkeypatch: pytest.MonkeyPatch,
+    overrides: list[str], error: type[DualrecError], said: str,
+) -> None:  # fmt: skip
+    monkeypatch.delenv("OPENROUTER_API_KEY", raising=False)
+    settings = settings_for(*overrides)
+    with pytest.raises(error, match=said):
+        nightly(settings)
+    assert not Path(settings.workspace).exists()
+
+
+def test_models_that_only_a_node_can_have_are_left_to_it(settings_for: SettingsFor, no_ray: None) -> None:
+    settings = settings_for("language.model=s3://bucket/model", "language.tuned=current")
+    elsewhere = check_night(Workspace(settings.workspace), settings, NIGHT, force=False)
+    assert {place.source for place in elsewhere} == {"all-minilm-l6-v2", "s3://bucket/model"}

@@ -1,0 +1,45 @@
+"""What `prepare` writes, by construction and without Ray, for tests of what is found out before Ray is started."""
+
+import pyarrow as pa
+
+from dualrec.data.prepare import Prepared, prepared
+from dualrec.data.splits import SPLITS
+from dualrec.schemas import CATALOGUE
+from dualrec.settings import Settings, version_of
+from dualrec.workspace import Workspace
+from tests.conftest import histories_table, numbered_movies
+
+ITEMS = 40
+VERSION = "0123456789ab"
+
+
+def write_prepared(settings: Settings, lengths: dict[str, list[int]]) -> Prepared:
+    """Write a catalogue of forty movies, and for each split users with histories of these lengths, two in each file."""
+    workspace = Workspace(settings.workspace)
+    titles = {item: title for item, (title, _) in numbered_movies(ITEMS).items()}
+    items = [
+        {"item_id": item, "title": title, "year": None, "genres": ["Drama"], "popularity": 1}
+        for item, title in titles.items()
+    ]
+    users = {split: len(lengths.get(split, [])) for split in SPLITS}
+    described = {"dataset": "constructed", "data_settings": version_of(settings.data), "users": users}
+    with workspace.writing(f"catalogue/{VERSION}", described) as folder:
+        workspace.write_table(pa.Table.from_pylist(items, schema=CATALOGUE), f"{folder}/part-0.parquet")
+    with workspace.writing(f"histories/{VERSION}", described) as folder:
+        for number, split in enumerate(SPLITS):
+            workspace.filesystem.create_dir(f"{folder}/split={split}")
+            histories = {
+                1000 * number + user: [(user + step) % ITEMS + 1 for step in range(length)]
+                for user, length in enumerate(lengths.get(split, []))
+            }
+            table = histories_table(histories, split)
+            for start in range(0, len(table), 2):
+                workspace.write_table(table.slice(start, 2), f"{folder}/split={split}/part-{start}.parquet")
+    return prepared(workspace, settings)
+
+
+def write_empty(settings: Settings, *names: str) -> None:
+    """Write artefacts that hold nothing but what says that they are there."""
+    for name in names:
+        with Workspace(settings.workspace).writing(name, {}):
+            pass
