@@ -5,6 +5,7 @@ import logging
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from dualrec.assets.nodes import ModelPlace
 from dualrec.data.catalogue import titles_of
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.errors import AssetError, InputError, SettingsError
-from dualrec.language.artefact import ADAPTER, CURVES, MERGED, METRICS, TENSORBOARD, language_name
+from dualrec.language.artefact import ADAPTER, CURVES, MERGED, METRICS, TENSORBOARD, fold_settings, language_name
 from dualrec.language.card import language_card
 from dualrec.language.examples import AHEAD, LAST, published_cuts, several_cuts, validation_cuts, with_an_answer
 from dualrec.language.folds import Hints, fold_models
@@ -100,22 +101,22 @@ def encoded_examples(
     """
     language, tuning = settings.language, settings.finetune
     cut = {"titles": language.titles, "seed": tuning.seed}
-    trained_on_all = [workspace.read_bytes(f"{sequence_name(data, settings)}/{WEIGHTS}")]
+    trained_on_all = _hinted_by([workspace.read_bytes(f"{sequence_name(data, settings)}/{WEIGHTS}")], settings)
     if tuning.examples == "published":
-        ahead, weights = language.titles, trained_on_all
+        ahead, out_of_fold = language.titles, trained_on_all
         cut_training = partial(published_cuts, **cut)
     else:
-        ahead, weights = max(AHEAD, language.titles), fold_models(workspace, data, settings)
+        ahead = max(AHEAD, language.titles)
+        out_of_fold = _hinted_by(fold_models(workspace, data, settings), fold_settings(settings))
         cut_training = partial(several_cuts, ahead=ahead, per_user=tuning.examples_per_user, **cut)
     encode = partial(_encoded, settings=settings, preset=preset, place=place, titles=ray.put(titles_of(data.catalogue)))
     sets = []
-    for split, cuts, most, hints in (
-        ("train", cut_training, tuning.max_examples, weights),
+    for split, cuts, most, hinted in (
+        ("train", cut_training, tuning.max_examples, out_of_fold),
         ("validation", partial(validation_cuts, ahead=ahead, **cut), tuning.validation_examples, trained_on_all),
     ):
         histories = data.read_histories(workspace, split)
         examples = histories.map_batches(cuts, batch_format="pyarrow", batch_size=None)
-        hinted = partial(_hinted, weights=ray.put(hints), settings=settings)
         if language.mode == "rank":
             chosen = _sample(_with_an_answer(hinted(examples), split, settings), most)
         else:
@@ -130,9 +131,10 @@ def _sample(examples: ray.data.Dataset, most: int) -> ray.data.Dataset:
     return examples.sort("order").limit(most) if most else examples
 
 
-def _hinted(examples: ray.data.Dataset, weights: "ray.ObjectRef[list[bytes]]", settings: Settings) -> ray.data.Dataset:
+def _hinted_by(weights: list[bytes], settings: Settings) -> Callable[[ray.data.Dataset], ray.data.Dataset]:
+    """Return what adds the hints of sequence models, trained with these settings, to examples."""
     count = settings.language.rank_candidates if settings.language.mode == "rank" else 1
-    return _through(examples, Hints, 0.2, weights=weights, settings=settings.sequence, count=count)
+    return partial(_through, actor=Hints, cpus=0.2, weights=ray.put(weights), settings=settings.sequence, count=count)
 
 
 def _with_an_answer(examples: ray.data.Dataset, split: str, settings: Settings) -> ray.data.Dataset:
@@ -285,13 +287,8 @@ def _summary(workspace: Workspace, name: str, state: str) -> Summary:
         "examples a second": f"{budget['examples'] / budget['seconds']:,.1f}",
         "peak memory": f"{max(epoch['peak_memory_gib'] for epoch in epochs):.1f} GiB a worker",
     }
-    places = {
-        "adapter": ADAPTER,
-        "merged model": MERGED,
-        "metrics": METRICS,
-        "curves": CURVES,
-        "TensorBoard": TENSORBOARD,
-    }
+    places = {"adapter": ADAPTER, "merged model": MERGED, "metrics": METRICS, "curves": CURVES}
+    places["TensorBoard"] = TENSORBOARD
     return Summary(
         "finetune-language", lines, {title: f"{workspace.uri}/{name}/{place}" for title, place in places.items()}
     )  # fmt: skip
