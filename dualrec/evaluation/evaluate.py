@@ -13,6 +13,7 @@ from dualrec.evaluation.language_systems import IN_FORCE, LANGUAGE, language_ans
 from dualrec.evaluation.lists import read_lists
 from dualrec.evaluation.measure import Measured, measured
 from dualrec.evaluation.nir_answers import nir_answers
+from dualrec.evaluation.predictions import predictions_in_force, predictions_of_variant, with_fused_lists
 from dualrec.evaluation.questions import Questions, questions
 from dualrec.evaluation.registry import PROMPTED, is_prompted
 from dualrec.evaluation.report import markdown_report, terminal_table
@@ -30,6 +31,8 @@ SETTINGS = "settings.yaml"  # all that was set; what repeats the run
 def evaluate(settings: Settings, force: bool = False) -> Summary:
     """Measure every system under every protocol, unless this report is there.
 
+    The language model's answers are taken from predictions/ where they are there, whatever `force` says.
+
     Raises:
         WorkspaceError: there are no histories, a model has not been trained, or the workspace cannot be written.
         AssetError: a model cannot be had.
@@ -37,14 +40,23 @@ def evaluate(settings: Settings, force: bool = False) -> Summary:
         SettingsError: a baseline or a variant's setting is unknown.
     """
     workspace = Workspace(settings.workspace)
-    settings = settings.model_copy(update={"ranking": settings.ranking.model_copy(update={"preset": "fused"})})
-    data = prepared(workspace, settings)
-    run = version_of(scoring_version(data, settings), settings.ranking, settings.evaluation, settings.baselines)
-    name = f"reports/{run}"
+    settings = with_fused_lists(settings)
+    name = report_name(workspace, settings)
     if not workspace.has(name) or force:
         with ray_session(settings.cluster):
             _write(workspace, settings, name)
     return _summary(workspace, name)
+
+
+def report_name(workspace: Workspace, settings: Settings) -> str:
+    """The artefact of the report that these settings give.
+
+    Raises:
+        WorkspaceError: there are no histories.
+    """
+    settings = with_fused_lists(settings)
+    scoring = scoring_version(prepared(workspace, settings), settings)
+    return f"reports/{version_of(scoring, settings.ranking, settings.evaluation, settings.baselines)}"
 
 
 def _write(workspace: Workspace, settings: Settings, name: str) -> None:
@@ -98,8 +110,11 @@ def _ask_language_models(
     for number, variant in enumerate((IN_FORCE, *variants)):
         own = settings_of(settings, data, variant)
         place = f"{folder}/traces/{data.version}-{number}"
-        asked = question.asked if variant is IN_FORCE else few
-        answers = language_answers(workspace, data, own, variant, asked, scorers, place)
+        if variant is IN_FORCE:
+            asked, predictions = question.asked, predictions_in_force(workspace, question, place)
+        else:
+            asked, predictions = few, predictions_of_variant(workspace, data, own, variant, few, place)
+        answers = language_answers(workspace, data, own, variant, asked, scorers, predictions)
         found.answers |= answers.answers
         found.systems |= facts_of_language(answers, variant, own)
         found.shares[system_name(LANGUAGE, variant)] = answers.shares
