@@ -2,20 +2,26 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from rich.console import Console
+from rich.table import Table
 
 from dualrec.checks import check_prepared, check_steps
-from dualrec.data.prepare import prepare
-from dualrec.evaluation.evaluate import evaluate
+from dualrec.data.prepare import prepare, prepared
+from dualrec.estimate import Size, estimated_seconds, prepared_size, published_size
+from dualrec.evaluation.evaluate import evaluate, report_name
 from dualrec.evaluation.fitting import fit_baselines
+from dualrec.evaluation.predictions import further_requests
 from dualrec.language.checks import check_on_a_node
 from dualrec.language.finetune import finetune_language
+from dualrec.progress import heartbeat
 from dualrec.recommend import recommend
 from dualrec.sequence.train import train_sequence
 from dualrec.session import ray_session
 from dualrec.settings import Settings
 from dualrec.summary import Summary
+from dualrec.workspace import Workspace
 
 Step = Callable[[Settings, bool], Summary]
 
@@ -26,27 +32,80 @@ def run(settings: Settings, force: bool = False) -> Summary:
     Raises:
         DualrecError: as the steps do.
     """
-    console, tuned = Console(), [settings] if settings.language.tuned == "current" else []
+    console, workspace = Console(), Workspace(settings.workspace)
+    tuned = [settings] if settings.language.tuned == "current" else []
     elsewhere = check_steps(settings, tuned, serves=True, force=force)
+    steps, size = _steps(settings), published_size(settings)
+    _announce(console, steps, settings, size)
     with ray_session(settings.cluster):
         check_on_a_node(elsewhere)
         seconds = run_steps([prepare], settings, force, console)
         check_prepared(settings, tuned, force)
-        seconds |= run_steps(_steps(settings), settings, force, console)
-    return Summary("run", {f"{name} took": took for name, took in seconds.items()}, {"workspace": settings.workspace})
+        if size is None:
+            size = prepared_size(workspace, prepared(workspace, settings))
+            _announce(console, steps, settings, size)
+        seconds |= run_steps(steps, settings, force, console)
+    places = {
+        "workspace": workspace.uri,
+        "the report, a page for your browser": f"{workspace.uri}/{report_name(prepared(workspace, settings), settings)}/report.html",
+    }
+    return Summary("run", {f"{name} took": took for name, took in seconds.items()}, places, [_what_next()])
+
+
+def recommend_and_predict(settings: Settings, force: bool = False) -> Summary:
+    """Recommend, and in the same pass have the language model answer what `evaluate` will need of it.
+
+    Raises:
+        DualrecError: as `recommend` does.
+    """
+    return recommend(settings, force, partial(further_requests, settings, force))
 
 
 def run_steps(steps: list[Step], settings: Settings, force: bool, console: Console) -> dict[str, str]:
-    """Run steps in order, each showing its summary; returns what each took."""
+    """Run steps in order, each showing its summary; returns what each took, by the summary's title."""
     seconds = {}
     for step in steps:
         started = time.perf_counter()
-        step(settings, force).show(console)
-        seconds[step.__name__.replace("_", "-")] = f"{time.perf_counter() - started:.0f} s"
+        with heartbeat(_name(step)):
+            summary = step(settings, force)
+        summary.show(console)
+        seconds[summary.title] = f"{time.perf_counter() - started:.0f} s"
     return seconds
 
 
 def _steps(settings: Settings) -> list[Step]:
-    """All after `prepare`. Fine-tuning is a step where the model that these settings make is the one to be served."""
+    """Those after `prepare`. Fine-tuning is one where the model that these settings make is the one to be served."""
     tuning = [finetune_language] if settings.language.tuned == "current" else []
-    return [train_sequence, *tuning, fit_baselines, recommend, evaluate]
+    return [train_sequence, *tuning, fit_baselines, recommend_and_predict, evaluate]
+
+
+def _name(step: Step) -> str:
+    return step.__name__.replace("_", "-")
+
+
+def _announce(console: Console, steps: list[Step], settings: Settings, size: Size | None) -> None:
+    """Show what will be done and, as far as it is known, about how long it takes on a small machine."""
+    text = f"{', '.join(map(_name, [prepare, *steps]))}; what is there already is skipped"
+    seconds = estimated_seconds(settings, size) if size else None
+    if seconds is not None:
+        minutes = max(round(seconds / 60), 1)
+        text = f"about {minutes} minute{'s' if minutes > 1 else ''} on two CPU cores with nothing else to do: {text}"
+    console.print(text, soft_wrap=True, highlight=False)
+
+
+def _what_next() -> Table:
+    table = Table(title="what to try next, with the same --config and --set", title_justify="left")
+    table.add_column("command", style="cyan", no_wrap=True)
+    table.add_column("what it does", overflow="fold")
+    for command, what in (
+        ("dualrec recommend --force", "writes the lists again; with other settings, other lists"),
+        ("dualrec nightly", "publishes a night of lists, which the next two show"),
+        ("dualrec report --user ID", "writes a user's page: the history, the list, and why each movie is there"),
+        ("dualrec serve", "shows the same for any user, over HTTP"),
+        (
+            "dualrec run --set data.source=FILE",
+            "does all of it on your own data: docs/tutorial.md, from a table to a page",
+        ),
+    ):
+        table.add_row(command, what)
+    return table

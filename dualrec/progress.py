@@ -1,4 +1,7 @@
-"""How far a job of many rows is, with the time left, in its log. On a terminal Ray Data draws bars instead."""
+"""How far a job is, in its log: rows done and the time left, or at least that it is at work.
+
+On a terminal Ray Data draws bars for the rows instead.
+"""
 
 import logging
 import sys
@@ -114,6 +117,40 @@ def logged_progress(total: int, what: str) -> Iterator[ActorHandle]:
         if thread.ident:
             thread.join()
         ray.kill(counter)
+
+
+@contextmanager
+def heartbeat(step: str) -> Iterator[None]:
+    """Log how long a step has been at work, whenever dualrec has logged nothing else for half a minute, until the block is left."""
+    ours, heard, done = logging.getLogger("dualrec"), _LastHeard(), threading.Event()
+    thread = threading.Thread(target=_beat, args=(step, heard, done), daemon=True)
+    ours.addHandler(heard)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        ours.removeHandler(heard)
+
+
+class _LastHeard(logging.Handler):
+    """Notes when something was logged last, in seconds of time.monotonic()."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at = time.monotonic()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.at = time.monotonic()
+
+
+def _beat(step: str, heard: _LastHeard, done: threading.Event) -> None:
+    started = time.monotonic()
+    while not done.wait(max(heard.at + INTERVAL_S - time.monotonic(), 0.01)):
+        now = time.monotonic()
+        if now - heard.at >= INTERVAL_S:
+            logger.info(f"{step}: at work for {now - started:.0f} s")
 
 
 def _log(counter: ActorHandle, total: int, what: str, done: threading.Event) -> None:

@@ -1,6 +1,8 @@
 """The job `recommend`: histories and models in; recommendations/ and traces/ of one run out."""
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -28,8 +30,28 @@ from dualrec.summary import Summary
 from dualrec.workspace import Workspace
 
 
-def recommend(settings: Settings, force: bool = False) -> Summary:
+@dataclass(frozen=True)
+class FurtherRequests:
+    """Requests of a later step, answered in the same pass as those of `recommend`, so that the engine starts once for both.
+
+    Attributes:
+        requests: schema REQUESTS, of other purposes than "night".
+        keep: keeps what that step needs of all traces of the pass, a dataset of schema TRACES; its second argument is the
+            mean seconds a request.
+    """
+
+    requests: ray.data.Dataset
+    keep: Callable[[ray.data.Dataset, float], None]
+
+
+Further = Callable[[], FurtherRequests | None]  # called in a Ray session, if users are scored at all
+
+
+def recommend(settings: Settings, force: bool = False, further: Further | None = None) -> Summary:
     """Score every user of the split and write their lists, unless this run is there.
+
+    Args:
+        further: gives requests of a later step to answer in the same pass, or None where there are none.
 
     Raises:
         WorkspaceError: there are no histories or no sequence model, or the workspace cannot be written.
@@ -48,13 +70,19 @@ def recommend(settings: Settings, force: bool = False) -> Summary:
     if not workspace.has(f"recommendations/{place}") or force:
         check_serving(workspace, data, settings)
         with ray_session(settings.cluster):
-            _write(workspace, data, settings, run_date, place, salt)
+            _write(workspace, data, settings, run_date, place, salt, further)
         state = "written"
     return _summary(workspace, place, state)
 
 
 def _write(
-    workspace: Workspace, data: Prepared, settings: Settings, run_date: date, place: str, salt: bytes | None
+    workspace: Workspace,
+    data: Prepared,
+    settings: Settings,
+    run_date: date,
+    place: str,
+    salt: bytes | None,
+    further: Further | None,
 ) -> None:
     models = load_models(workspace, data, settings)
     asked = settings.recommend
@@ -67,6 +95,9 @@ def _write(
     calibration = calibration_requests(workspace, data, settings)
     if calibration is not None:
         requests = requests.union(calibration)
+    also = further() if further else None
+    if also is not None:
+        requests = requests.union(also.requests)
     made: dict[str, Any] = {"run_date": str(run_date), "split": settings.recommend.split, "data_version": data.version}
     made["settings"] = settings.model_dump(mode="json")
     with (
@@ -74,12 +105,16 @@ def _write(
         workspace.writing(f"traces/{place}", made) as traces_folder,
     ):
         scored = f"{lists_folder}/scored"
+        made["requests"] = requests.count()
         started = time.perf_counter()
-        with logged_progress(requests.count(), "requests") as counter:
+        with logged_progress(made["requests"], "requests") as counter:
             score(requests, models, settings, counter).write_parquet(scored, filesystem=workspace.filesystem)
-        made["scoring_seconds"] = round(time.perf_counter() - started, 1)
+        seconds = time.perf_counter() - started
+        made["scoring_seconds"] = round(seconds, 1)
         traces = ray.data.read_parquet(scored, filesystem=workspace.filesystem, partitioning=None)
         weight = fused_weight(traces, workspace, data, settings)
+        if also is not None:
+            also.keep(traces, seconds / max(made["requests"], 1))
         night = traces_for(traces, "night", settings).materialize()
         with_pseudonyms(night, salt).write_parquet(traces_folder, filesystem=workspace.filesystem)
         lists_of(night, models, settings, run_date, weight).write_parquet(lists_folder, filesystem=workspace.filesystem)
@@ -113,7 +148,7 @@ def _summary(workspace: Workspace, place: str, state: str) -> Summary:
         "run": f"{place} ({state})",
         "users": made["users"],
         "rows": made["rows"],
-        "scoring": f"{made['scoring_seconds']} s, the start of the engine included",
+        "scoring": f"{made['scoring_seconds']} s for {made['requests']:,} requests, the start of the engine included",
         "tokens a user": f"{made['prompt_tokens'] / users:.0f} in, {made['generated_tokens'] / users:.1f} out",
         "titles tied to items": f"{titles['exact'] / written:.1%} exactly, {titles['fuzzy'] / written:.1%} nearly, "
         f"{titles['none'] / written:.1%} in no catalogue",

@@ -1,5 +1,6 @@
 """What the models are asked: a user's history, whole for a night, or cut so that held-out movies stay hidden."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import pyarrow as pa
@@ -27,6 +28,11 @@ def made_for(requests: pa.Table, purpose: str, decoding: Decoding) -> pa.Table:
     """The requests, or the traces of requests, of one purpose and decoding."""
     same = pc.and_(pc.equal(requests.column("purpose"), purpose), pc.equal(requests.column("decoding"), decoding))
     return requests.filter(same)
+
+
+def of_purposes(requests: pa.Table, purposes: Sequence[str]) -> pa.Table:
+    """The requests, or the traces of requests, of some purposes."""
+    return requests.filter(pc.is_in(requests.column("purpose"), pa.array(purposes, pa.string())))
 
 
 def _requests(histories: pa.Table, purpose: str, decoding: Decoding, held_out: int, shortest: int) -> pa.Table:

@@ -64,3 +64,21 @@ def test_a_long_epoch_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch, caplo
     assert [message.split(", ")[0] for message in caplog.messages] == [
         "epoch 1/2: 10 of 40 targets", "epoch 1/2: 20 of 40 targets"
     ]  # fmt: skip
+
+
+def test_a_silent_step_is_said_to_be_at_work_and_one_that_logs_is_not(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(progress, "INTERVAL_S", 0.2)
+    caplog.set_level(logging.INFO, "dualrec")
+    with progress.heartbeat("prepare"):
+        progress.time.sleep(0.5)
+    assert 1 <= len(caplog.messages) <= 2 and set(caplog.messages) == {"prepare: at work for 0 s"}
+    handlers = list(logging.getLogger("dualrec").handlers)
+    caplog.clear()
+    with progress.heartbeat("prepare"):
+        for _ in range(10):
+            progress.time.sleep(0.05)
+            logging.getLogger("dualrec.sequence.train").info("epoch")
+    assert set(caplog.messages) == {"epoch"}
+    assert logging.getLogger("dualrec").handlers == handlers

@@ -14,6 +14,7 @@ from dualrec.evaluation.language_systems import IN_FORCE, LANGUAGE, language_ans
 from dualrec.evaluation.lists import read_lists
 from dualrec.evaluation.measure import Measured, measured
 from dualrec.evaluation.nir_answers import nir_answers
+from dualrec.evaluation.predictions import predictions_in_force, predictions_of_variant, with_fused_lists
 from dualrec.evaluation.questions import Questions, questions
 from dualrec.evaluation.registry import PROMPTED, is_prompted
 from dualrec.evaluation.report import markdown_report, terminal_table
@@ -22,7 +23,7 @@ from dualrec.evaluation.system_facts import facts_of_language, facts_of_lists, f
 from dualrec.language.checks import check_on_a_node
 from dualrec.scoring import scoring_version
 from dualrec.session import ray_session
-from dualrec.settings import RankingSettings, Settings, version_of
+from dualrec.settings import Settings, version_of
 from dualrec.summary import Summary
 from dualrec.workspace import Workspace
 
@@ -32,6 +33,8 @@ SETTINGS = "settings.yaml"  # all that was set; what repeats the run
 def evaluate(settings: Settings, force: bool = False) -> Summary:
     """Measure every system under every protocol, unless this report is there.
 
+    The language model's answers are taken from predictions/ where they are there, whatever `force` says.
+
     Raises:
         WorkspaceError: there are no histories, a model has not been trained, or the workspace cannot be written.
         AssetError: a model cannot be had.
@@ -39,7 +42,7 @@ def evaluate(settings: Settings, force: bool = False) -> Summary:
         SettingsError: a baseline or a variant's setting is unknown.
     """
     workspace = Workspace(settings.workspace)
-    settings = settings.model_copy(update={"ranking": _fused(settings)})
+    settings = with_fused_lists(settings)
     name = report_name(prepared(workspace, settings), settings)
     if not workspace.has(name) or force:
         asked = list(questions(workspace, settings))
@@ -51,13 +54,10 @@ def evaluate(settings: Settings, force: bool = False) -> Summary:
 
 
 def report_name(data: Prepared, settings: Settings) -> str:
-    """The artefact with the report of these settings."""
-    parts = (scoring_version(data, settings), _fused(settings), settings.evaluation, settings.baselines)
+    """The artefact of the report that these settings give."""
+    settings = with_fused_lists(settings)
+    parts = (scoring_version(data, settings), settings.ranking, settings.evaluation, settings.baselines)
     return f"reports/{version_of(*parts)}"
-
-
-def _fused(settings: Settings) -> RankingSettings:
-    return settings.ranking.model_copy(update={"preset": "fused"})
 
 
 def _write(workspace: Workspace, settings: Settings, asked: list[Questions], name: str) -> None:
@@ -111,8 +111,11 @@ def _ask_language_models(
     for number, variant in enumerate((IN_FORCE, *variants)):
         own = settings_of(settings, data, variant)
         place = f"{folder}/traces/{data.version}-{number}"
-        asked = question.asked if variant is IN_FORCE else few
-        answers = language_answers(workspace, data, own, variant, asked, scorers, place)
+        if variant is IN_FORCE:
+            asked, predictions = question.asked, predictions_in_force(workspace, question, place)
+        else:
+            asked, predictions = few, predictions_of_variant(workspace, data, own, variant, few, place)
+        answers = language_answers(workspace, data, own, variant, asked, scorers, predictions)
         found.answers |= answers.answers
         found.systems |= facts_of_language(answers, variant, own)
         found.shares[system_name(LANGUAGE, variant)] = answers.shares

@@ -1,20 +1,20 @@
 """The answers of every system with a language model in it: ours, its variants, and the published leak.
 
-Each variant asks the models anew, from requests to traces; its systems' lists come from the traces.
+What the models are asked, and the systems' lists from their traces; predictions.py has the traces.
 """
 
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import ray
 import ray.data
 
 from dualrec.data.prepare import Prepared
-from dualrec.embeddings import title_vectors
+from dualrec.embeddings import title_embeddings, title_vectors
 from dualrec.errors import SettingsError
 from dualrec.evaluation.answer_leak import LEAK, reranked_against_answers
 from dualrec.evaluation.answers import Answers, listed_first, numbers_of_lists
@@ -22,13 +22,10 @@ from dualrec.evaluation.metrics import LENGTH
 from dualrec.evaluation.protocols import Cases
 from dualrec.evaluation.scorers import SEQUENCE, Asked
 from dualrec.evaluation.title_shares import title_shares
-from dualrec.fusion import PURPOSE, calibration_requests, fit_weight
 from dualrec.language.artefact import language_version
-from dualrec.progress import logged_progress
 from dualrec.ranking import fused_list, language_list, paper_list
 from dualrec.requests import made_for
-from dualrec.schemas import REQUESTS, TRACES
-from dualrec.scoring import Models, load_models, score
+from dualrec.schemas import REQUESTS
 from dualrec.settings import Settings, VariantSettings, overridden
 from dualrec.workspace import Workspace
 
@@ -36,6 +33,21 @@ LANGUAGE, PAPER, FUSED = "language model alone", "paper", "fused"
 IN_FORCE = VariantSettings(name="in force", fused=True)
 
 Trace = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What the models of one variant answered to the cases.
+
+    Attributes:
+        traces: schema TRACES, one row a case and purpose.
+        seconds_per_user: what answering took, the start of the engine included.
+        fit: how the fused list's weight was chosen, as fusion.fit_weight gives it; None where there is no fused list.
+    """
+
+    traces: pa.Table
+    seconds_per_user: float
+    fit: dict[str, Any] | None
 
 
 @dataclass
@@ -58,9 +70,13 @@ class LanguageAnswers:
 def settings_of(settings: Settings, data: Prepared, variant: VariantSettings) -> Settings:
     """The settings with a variant's changes. It is served by the model in force, unless it sets `language.tuned`.
 
+    Where a variant changes no setting they stay as they are, and so do the versions of what is made with them.
+
     Raises:
         SettingsError: a changed key is unknown or its value not allowed; names the variant.
     """
+    if not variant.set:
+        return settings
     changes = dict(variant.set)
     if settings.language.tuned == "current":
         changes = {"language.tuned": language_version(data, settings)} | changes
@@ -91,42 +107,30 @@ def language_answers(
     variant: VariantSettings,
     asked: Asked,
     others: dict[str, dict[str, Answers]],
-    folder: str,
+    predictions: Predictions,
 ) -> LanguageAnswers:
-    """Ask the models of one variant, and make its systems' lists.
+    """Make the lists of one variant's systems. Needs a Ray session where titles are to be embedded.
 
     Args:
         settings: the variant's (see settings_of).
         others: the scoring systems' answers, which rank the candidates that a list leaves out.
-        folder: where the traces are written.
 
     Raises:
-        WorkspaceError: a model has not been trained.
-        AssetError: a model cannot be had.
+        AssetError: the sentence encoder cannot be had.
     """
-    models = load_models(workspace, data, settings)
-    dataset = requests_of(data, settings, variant, asked)
-    calibration = calibration_requests(workspace, data, settings) if variant.fused else None
-    if calibration is not None:
-        dataset = dataset.union(calibration)
-    rows = dataset.count()
-    started = time.perf_counter()
-    with logged_progress(rows, f"requests, {variant.name}") as counter:
-        score(dataset, models, settings, counter).write_parquet(folder, filesystem=workspace.filesystem)
-    seconds = (time.perf_counter() - started) / max(rows, 1)
-    traces = workspace.read_table(workspace.name_of(folder), TRACES)
-    fit = None
-    if variant.fused:
-        of_validation = made_for(traces, PURPOSE, settings.language.decoding)
-        fit = fit_weight(of_validation, workspace, data, settings)
+    traces, fit, seconds = predictions.traces, predictions.fit, predictions.seconds_per_user
+    item_ids = data.catalogue.column("item_id").to_numpy()
     found = LanguageAnswers({}, {}, fit, _mean_tokens(traces))
     for protocol, cases in asked.items():
         rows_of = made_for(traces, purpose_of(protocol), settings.language.decoding).sort_by("user_id").to_pylist()
         assert [row["user_id"] for row in rows_of] == cases.user_ids.tolist(), "every request gives one trace"
-        lists = dict(_lists(rows_of, settings, variant, fit, models))
+        lists = dict(_lists(rows_of, settings, variant, fit))
+        if variant is IN_FORCE and settings.language.mode == "generate":
+            vectors = _vectors(rows_of, workspace, data, settings)
+            lists[LEAK] = [reranked_against_answers(row, vectors, LENGTH) for row in rows_of]
         for system, one in lists.items():
             behind = "Random" if system.startswith(LANGUAGE) else SEQUENCE
-            numbers = numbers_of_lists(one, models.catalogue.column("item_id").to_numpy())
+            numbers = numbers_of_lists(one, item_ids)
             answers = listed_first(numbers, others[behind][protocol].candidate_scores, cases)
             found.answers.setdefault(system, {})[protocol] = Answers(answers.lists, answers.candidate_scores, seconds)
         found.shares[protocol] = title_shares(rows_of, settings.language.titles)
@@ -166,7 +170,7 @@ def _shuffled(cases: Cases, seed: int) -> list[np.ndarray]:
 
 
 def _lists(
-    traces: list[Trace], settings: Settings, variant: VariantSettings, fit: dict[str, Any] | None, models: Models
+    traces: list[Trace], settings: Settings, variant: VariantSettings, fit: dict[str, Any] | None
 ) -> Iterator[tuple[str, list[list[int | None]]]]:
     yield system_name(LANGUAGE, variant), [[one.item_id for one in language_list(row, LENGTH)] for row in traces]
     if settings.language.mode == "generate":
@@ -174,15 +178,15 @@ def _lists(
     if fit is not None:
         weight = fit["weight"]
         yield system_name(FUSED, variant), [[one.item_id for one in fused_list(row, weight, LENGTH)] for row in traces]
-    if variant is IN_FORCE and settings.language.mode == "generate":
-        vectors = _vectors(traces, settings, models)
-        yield LEAK, [reranked_against_answers(row, vectors, LENGTH) for row in traces]
 
 
-def _vectors(traces: list[Trace], settings: Settings, models: Models) -> dict[str | int, np.ndarray]:
+def _vectors(
+    traces: list[Trace], workspace: Workspace, data: Prepared, settings: Settings
+) -> dict[str | int, np.ndarray]:
     """Unit vectors of all items by id, and of the titles in no catalogue."""
-    item_ids = models.catalogue.column("item_id").to_pylist()
-    vectors: dict[str | int, np.ndarray] = dict(zip(item_ids, ray.get(models.embeddings), strict=True))
+    item_ids = data.catalogue.column("item_id").to_pylist()
+    embeddings = ray.get(title_embeddings(workspace, data, settings))
+    vectors: dict[str | int, np.ndarray] = dict(zip(item_ids, embeddings, strict=True))
     unknown = sorted(
         {
             title
@@ -191,7 +195,7 @@ def _vectors(traces: list[Trace], settings: Settings, models: Models) -> dict[st
             if item is None
         }
     )
-    return vectors | dict(zip(unknown, title_vectors(unknown, settings), strict=True))
+    return vectors | (dict(zip(unknown, title_vectors(unknown, settings), strict=True)) if unknown else {})
 
 
 def _mean_tokens(traces: pa.Table) -> float:

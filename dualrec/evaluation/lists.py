@@ -38,13 +38,13 @@ def lists_table(
     numbers = lists[row, place]
     items = pa.array(item_ids[np.maximum(numbers, 1) - 1], mask=numbers < 0)
     columns = [
-        pa.array([protocol] * len(row)),
+        pa.array([protocol] * len(row), pa.string()),  # typed, since a system may list nothing at all
         pa.array(cases.user_ids[row]),
         pa.array(place + 1, pa.int32()),
         items,
-        pa.array([data_version] * len(row)),
+        pa.array([data_version] * len(row), pa.string()),
     ]
-    return pa.table(columns, schema=LISTS).append_column("system", pa.array([system] * len(row)))
+    return pa.table(columns, schema=LISTS).append_column("system", pa.array([system] * len(row), pa.string()))
 
 
 def read_lists(path: str, asked: Asked, item_ids: np.ndarray, data_version: str) -> dict[str, Answers]:

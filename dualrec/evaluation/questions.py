@@ -33,6 +33,7 @@ class Questions:
         settings: those that the models were made with; `data.until` is set for the time split.
         asked: protocol to its cases.
         descriptions: protocol to what it hides, in words.
+        truth_version: the version of the histories that what is hidden was taken from.
         counts: protocol to what else a reader should know of its cases.
     """
 
@@ -40,6 +41,7 @@ class Questions:
     settings: Settings
     asked: dict[str, Cases]
     descriptions: dict[str, str]
+    truth_version: str
     counts: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
@@ -62,7 +64,7 @@ def questions(workspace: Workspace, settings: Settings) -> Iterator[Questions]:
     """
     wanted = settings.evaluation.protocols
     if any(protocol != "time_split" for protocol in wanted):
-        yield _of_test_users(workspace, settings)
+        yield questions_of_test_users(workspace, settings)
     if "time_split" in wanted:
         yield _of_the_time_split(workspace, settings)
 
@@ -88,7 +90,13 @@ def check_what_the_moment_hides(settings: Settings) -> None:
         )
 
 
-def _of_test_users(workspace: Workspace, settings: Settings) -> Questions:
+def questions_of_test_users(workspace: Workspace, settings: Settings) -> Questions:
+    """All protocols of the settings but the time split.
+
+    Raises:
+        WorkspaceError: there are no histories.
+        InputError: a protocol has nobody to ask.
+    """
     data, chosen = prepared(workspace, settings), settings.evaluation
     item_ids = data.catalogue.column("item_id").to_numpy()
     histories = _histories(workspace, data, ("test",), ["user_id", "item_ids"])
@@ -104,15 +112,15 @@ def _of_test_users(workspace: Workspace, settings: Settings) -> Questions:
         if not len(cases):
             raise InputError(f"no test user has a history long enough for the protocol {name}: bring more users")
     described = {name: DESCRIPTIONS[name].format(seeds=chosen.candidate_seeds) for name in asked}
-    return Questions(data, settings, asked, described)
+    return Questions(data, settings, asked, described, data.version)
 
 
 def _of_the_time_split(workspace: Workspace, settings: Settings) -> Questions:
     before, chosen = settings_before(workspace, settings), settings.evaluation
     moment = before.data.until
     assert moment is not None
-    data = prepared(workspace, before)
-    whole = _histories(workspace, prepared(workspace, settings), SPLITS, ["user_id", "item_ids", "timestamps"])
+    data, until_now = prepared(workspace, before), prepared(workspace, settings)
+    whole = _histories(workspace, until_now, SPLITS, ["user_id", "item_ids", "timestamps"])
     seen = _histories(workspace, data, SPLITS, ["user_id", "item_ids"])
     split = time_cases(seen, whole, data.catalogue.column("item_id").to_numpy(), moment)
     asked = {"time_split": sampled(split.warm, chosen.max_users, chosen.seed)}
@@ -128,7 +136,7 @@ def _of_the_time_split(workspace: Workspace, settings: Settings) -> Questions:
     }
     when = datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d")
     described = {name: DESCRIPTIONS[name].format(moment=when) for name in asked}
-    return Questions(data, before, asked, described, {"time_split": counts})
+    return Questions(data, before, asked, described, until_now.version, {"time_split": counts})
 
 
 def _histories(workspace: Workspace, data: Prepared, splits: tuple[str, ...], columns: list[str]) -> pa.Table:

@@ -9,6 +9,7 @@ models/language/VERSION/
 """
 
 from dualrec.data.prepare import Prepared
+from dualrec.language.examples import FOLDS
 from dualrec.sequence.artefact import sequence_version
 from dualrec.settings import Settings, version_of
 
@@ -24,11 +25,27 @@ _CHANGES_NO_RESULT = {"resources", "zero_stage", "cpu_offload", "gradient_checkp
 def language_version(data: Prepared, settings: Settings) -> str:
     """The version of the language model that these histories, sequence model and settings make."""
     shapes = _SHAPES_EXAMPLES | ({"rank_candidates"} if settings.language.mode == "rank" else set())
+    out_of_fold = [fold_version(data, settings)] if settings.finetune.examples == "cuts" else []
     return version_of(
         sequence_version(data, settings),
+        *out_of_fold,
         settings.finetune.model_dump(mode="json", exclude=_CHANGES_NO_RESULT),
         settings.language.model_dump(mode="json", include=shapes),
     )
+
+
+def fold_settings(settings: Settings) -> Settings:
+    """Return the settings of the sequence models that give out-of-fold hints: the first network of the ensemble alone.
+
+    A hint is one movie, the first choice: an ensemble would take as many times longer to train as it has networks.
+    """
+    one_network = settings.sequence.model_copy(update={"members": settings.sequence.members[:1]})
+    return settings.model_copy(update={"sequence": one_network})
+
+
+def fold_version(data: Prepared, settings: Settings) -> str:
+    """The version of the sequence models that give out-of-fold hints."""
+    return version_of(sequence_version(data, fold_settings(settings)), settings.finetune.seed, FOLDS)
 
 
 def tuned_name(data: Prepared, settings: Settings) -> str | None:

@@ -177,7 +177,9 @@ class _Response:
 
 def _tidy(rows: pa.Table) -> pa.Table:
     """The contract's columns; rows that failed keep what they carried and get their error."""
-    columns = {name: rows.column(name) for name in PROMPTED.names}
+    columns = {
+        field.name: rows.column(field.name).cast(field.type) for field in PROMPTED
+    }  # Ray may know none of a null
     errors = rows.column("error").to_pylist()
     for name in _ANSWER:
         values = rows.column(name).to_pylist()

@@ -19,7 +19,7 @@ from ray.data import ActorPoolStrategy
 from dualrec.assets.nodes import ModelPlace
 from dualrec.data.catalogue import titles_of
 from dualrec.data.prepare import Prepared, prepared
-from dualrec.language.artefact import ADAPTER, CURVES, MERGED, METRICS, TENSORBOARD, language_name
+from dualrec.language.artefact import ADAPTER, CURVES, MERGED, METRICS, TENSORBOARD, fold_settings, language_name
 from dualrec.language.card import language_card
 from dualrec.language.checks import check_tunable, check_tuning, model_to_tune, targets_of
 from dualrec.language.example_counts import check_example_counts, check_training_count, check_validation_count
@@ -83,7 +83,7 @@ def encoded_examples(
     """
     language, tuning = settings.language, settings.finetune
     cut = {"titles": language.titles, "seed": tuning.seed}
-    trained_on_all = [workspace.read_bytes(f"{sequence_name(data, settings)}/{WEIGHTS}")]
+    trained_on_all = _hinted_by([workspace.read_bytes(f"{sequence_name(data, settings)}/{WEIGHTS}")], settings)
     published = tuning.examples == "published"
     ahead = language.titles if published else max(AHEAD, language.titles)
     cut_training = (
@@ -94,8 +94,10 @@ def encoded_examples(
     # Validation comes first: its hints need no further model, and without an example of it training is in vain.
     cut_validation = partial(validation_cuts, ahead=ahead, **cut)
     validation = _chosen(workspace, data, settings, "validation", cut_validation, trained_on_all)
-    weights = trained_on_all if published else fold_models(workspace, data, settings)
-    training = _chosen(workspace, data, settings, "train", cut_training, weights)
+    out_of_fold = (
+        trained_on_all if published else _hinted_by(fold_models(workspace, data, settings), fold_settings(settings))
+    )
+    training = _chosen(workspace, data, settings, "train", cut_training, out_of_fold)
     encode = partial(_encoded, settings=settings, preset=preset, place=place, titles=ray.put(titles_of(data.catalogue)))
     return encode(training).materialize(), encode(validation).materialize()
 
@@ -106,7 +108,7 @@ def _chosen(
     settings: Settings,
     split: str,
     cuts: Callable[[pa.Table], pa.Table],
-    weights: list[bytes],
+    hinted: Callable[[ray.data.Dataset], ray.data.Dataset],
 ) -> ray.data.Dataset:
     """The examples of a split with their hints, as many as the settings want; where items are ranked, in memory.
 
@@ -115,7 +117,6 @@ def _chosen(
     """
     most = settings.finetune.max_examples if split == "train" else settings.finetune.validation_examples
     examples = data.read_histories(workspace, split).map_batches(cuts, batch_format="pyarrow", batch_size=None)
-    hinted = partial(_hinted, weights=ray.put(weights), settings=settings)
     if settings.language.mode != "rank":
         return hinted(_sample(examples, most))
     chosen = _sample(_with_an_answer(hinted(examples), split, settings), most).materialize()
@@ -128,9 +129,10 @@ def _sample(examples: ray.data.Dataset, most: int) -> ray.data.Dataset:
     return examples.sort("order").limit(most) if most else examples
 
 
-def _hinted(examples: ray.data.Dataset, weights: "ray.ObjectRef[list[bytes]]", settings: Settings) -> ray.data.Dataset:
+def _hinted_by(weights: list[bytes], settings: Settings) -> Callable[[ray.data.Dataset], ray.data.Dataset]:
+    """Return what adds the hints of sequence models, trained with these settings, to examples."""
     count = settings.language.rank_candidates if settings.language.mode == "rank" else 1
-    return _through(examples, Hints, 0.2, weights=weights, settings=settings.sequence, count=count)
+    return partial(_through, actor=Hints, cpus=0.2, weights=ray.put(weights), settings=settings.sequence, count=count)
 
 
 def _with_an_answer(examples: ray.data.Dataset, split: str, settings: Settings) -> ray.data.Dataset:
@@ -263,13 +265,8 @@ def _summary(workspace: Workspace, name: str, state: str) -> Summary:
         "examples a second": f"{budget['examples'] / budget['seconds']:,.1f}",
         "peak memory": f"{max(epoch['peak_memory_gib'] for epoch in epochs):.1f} GiB a worker",
     }
-    places = {
-        "adapter": ADAPTER,
-        "merged model": MERGED,
-        "metrics": METRICS,
-        "curves": CURVES,
-        "TensorBoard": TENSORBOARD,
-    }
+    places = {"adapter": ADAPTER, "merged model": MERGED, "metrics": METRICS, "curves": CURVES}
+    places["TensorBoard"] = TENSORBOARD
     return Summary(
         "finetune-language", lines, {title: f"{workspace.uri}/{name}/{place}" for title, place in places.items()}
     )  # fmt: skip

@@ -1,9 +1,11 @@
 """Two sequence models, each trained on one half of the training users, that give the other half's hints.
 
 A hint from a model that has seen its own answer would teach the language model a trust that it does not deserve at
-night. The two are kept in the workspace, so that another fine-tuning with the same sequence settings finds them.
+night. Each is one network, since the first choice is all that is asked of it. The two are kept in the workspace, so
+that another fine-tuning with the same sequence settings finds them.
 """
 
+import logging
 from functools import partial
 from typing import Any
 
@@ -12,27 +14,35 @@ import ray
 import ray.data
 
 from dualrec.data.prepare import Prepared
+from dualrec.language.artefact import fold_settings, fold_version
 from dualrec.language.examples import FOLDS, of_fold
-from dualrec.sequence.artefact import WEIGHTS, sequence_version
+from dualrec.sequence.artefact import WEIGHTS
 from dualrec.sequence.features import item_features
 from dualrec.sequence.train import fit_sequence_model
-from dualrec.settings import SequenceSettings, Settings, version_of
+from dualrec.settings import SequenceSettings, Settings
 from dualrec.training import keep_files
 from dualrec.workspace import Workspace
+
+logger = logging.getLogger(__name__)
 
 
 def fold_models(workspace: Workspace, data: Prepared, settings: Settings) -> list[bytes]:
     """The weights of the model for each fold, trained on the users of the other; trained now unless they are there.
 
+    They are to be read with the settings that `artefact.fold_settings` gives.
+
     Raises:
         DualrecError: training failed.
     """
-    seed = settings.finetune.seed
-    name = f"models/sequence-folds/{version_of(sequence_version(data, settings), seed, FOLDS)}"
+    name = f"models/sequence-folds/{fold_version(data, settings)}"
     if not workspace.has(name):
-        with workspace.writing(name, {"data_version": data.version, "seed": seed}) as folder:
+        own = fold_settings(settings)
+        made: dict[str, Any] = {"data_version": data.version, "seed": settings.finetune.seed}
+        made["settings"] = own.sequence.model_dump(mode="json")
+        with workspace.writing(name, made) as folder:
             for fold in range(FOLDS):
-                _train_without(workspace, data, settings, fold, folder)
+                logger.info(f"out-of-fold hints: training sequence model {fold + 1} of {FOLDS}")
+                _train_without(workspace, data, own, fold, folder)
     return [workspace.read_bytes(f"{name}/{_file(fold)}") for fold in range(FOLDS)]
 
 
@@ -66,6 +76,7 @@ class Hints:
 
     Args:
         weights: of the model for each fold; one for all folds where no fold matters.
+        settings: those that these models were trained with.
         count: how many of its best items to name.
     """
 

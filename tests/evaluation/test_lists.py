@@ -73,3 +73,9 @@ def test_a_missing_file_and_a_missing_column_are_told(tmp_path: Path) -> None:
     pq.write_table(pa.table({"user_id": [1]}), tmp_path / "lists.parquet")
     with pytest.raises(InputError, match="the column 'protocol'"):
         read_lists(str(tmp_path / "lists.parquet"), ASKED, ITEM_IDS, "v1")
+
+
+def test_a_system_that_lists_nothing_stands_beside_one_that_does() -> None:
+    nothing = lists_table("silent", "next_item", CASES, np.zeros((2, 20), np.int32), ITEM_IDS, "v1")
+    some = lists_table("ours", "next_item", CASES, np.ones((2, 20), np.int32), ITEM_IDS, "v1")
+    assert len(nothing) == 0 and len(pa.concat_tables([nothing, some])) == 40

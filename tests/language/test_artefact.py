@@ -2,7 +2,8 @@ import pyarrow as pa
 import pytest
 
 from dualrec.data.prepare import Prepared
-from dualrec.language.artefact import language_version
+from dualrec.language import artefact
+from dualrec.language.artefact import fold_settings, fold_version, language_version
 from dualrec.settings import load_settings
 
 
@@ -39,3 +40,19 @@ def test_the_number_of_candidates_matters_where_items_are_ranked_only(prepared: 
     fewer, rank = "language.rank_candidates=5", "language.mode=rank"
     assert _version(prepared) == _version(prepared, fewer)
     assert _version(prepared, rank) != _version(prepared, rank, fewer)
+
+
+def test_a_hint_is_of_one_network_whatever_the_ensemble(prepared: Prepared) -> None:
+    pair, improved = (load_settings(None, [f"sequence.preset={name}"]) for name in ("pair", "improved"))
+    assert len(pair.sequence.members) == 2 and fold_settings(pair).sequence.members == pair.sequence.members[:1]
+    assert fold_version(prepared, pair) == fold_version(prepared, improved)
+    assert fold_version(prepared, pair) != fold_version(prepared, load_settings(None, ["sequence.epochs=1"]))
+
+
+def test_other_models_that_hint_make_another_language_model(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuts, published = _version(prepared), _version(prepared, "finetune.examples=published")
+    monkeypatch.setattr(artefact, "fold_version", lambda data, settings: "another")
+    assert _version(prepared) != cuts
+    assert _version(prepared, "finetune.examples=published") == published, "its hints are not out of fold"

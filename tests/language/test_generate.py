@@ -9,6 +9,7 @@ from dualrec.assets.nodes import AdapterPlace, ModelPlace
 from dualrec.language import generate
 from dualrec.language.generate import engine_options, sampling_options
 from dualrec.language.models import LanguageModel, ServedModel
+from dualrec.schemas import PROMPTED
 from dualrec.settings import LanguageSettings
 
 SETTINGS = LanguageSettings()
@@ -80,3 +81,16 @@ def test_a_failed_row_keeps_what_it_carried_and_gets_its_error() -> None:
     assert (rows[0]["finish_reason"], rows[0]["generated_tokens"], rows[0]["error"]) == ("length", 9, None)
     assert (rows[1]["finish_reason"], rows[1]["generated_text"], rows[1]["error"]) == ("error", None, "boom")
     assert rows[1]["sequence_item_ids"] == [4]
+
+
+def test_a_block_in_which_every_row_failed_has_the_types_of_the_others() -> None:
+    nothing = pa.nulls(2)
+    carried = {
+        "user_id": [1, 2], "purpose": ["night"] * 2, "decoding": ["free"] * 2, "item_ids": [[1], [2]], "held_out": [[], []],
+        "sequence_item_ids": [[3], [4]], "sequence_scores": [[0.1], [0.2]], "prompt": ["p", "q"], "max_tokens": [1, 1],
+    }  # fmt: skip
+    failed = {"generated_text": nothing, "label_logprobs": nothing, "__inference_error__": ["boom", "boom"]}
+    tidy = generate._tidy(pa.table(carried | failed), None)
+    assert tidy.select(PROMPTED.names).schema == PROMPTED
+    assert tidy.schema.field("label_logprobs").type == pa.list_(pa.float32())
+    assert tidy.column("label_logprobs").to_pylist() == [[], []]
