@@ -12,6 +12,7 @@ import ray
 
 from dualrec import errors
 from dualrec.errors import DualrecError
+from dualrec.false_alarms import quiet_loggers, quiet_native_lines
 from dualrec.journal import workers_heard
 from dualrec.settings import ClusterSettings
 from dualrec.storage import advice, plain
@@ -51,13 +52,15 @@ def ray_session(settings: ClusterSettings) -> Iterator[None]:
         with user_errors():
             yield
         return
-    _init(settings)
-    _show_progress_where_it_can_be_seen()
-    try:
-        with workers_heard(), user_errors():
-            yield
-    finally:
-        ray.shutdown()
+    with quiet_native_lines():
+        _init(settings)
+        quiet_loggers()
+        _show_progress_where_it_can_be_seen()
+        try:
+            with workers_heard(), user_errors():
+                yield
+        finally:
+            ray.shutdown()
 
 
 def _init(settings: ClusterSettings) -> None:
@@ -65,7 +68,7 @@ def _init(settings: ClusterSettings) -> None:
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # of tasks that fail beside the one whose error is raised
     options = {}
     if address == "local":
-        _keep_idle_workers(settings.cpus or os.cpu_count() or 1)
+        _size_worker_pool(settings.cpus or os.cpu_count() or 1)
         options = {"num_cpus": settings.cpus} if settings.cpus else {}
     else:
         _refuse_a_silent_address(address)
@@ -95,13 +98,15 @@ def _refuse_a_silent_address(address: str) -> None:
         raise DualrecError(f"{NOT_JOINED.format(address)} {error}") from error
 
 
-def _keep_idle_workers(cpus: int) -> None:
-    """Of a cluster that is started here, so many that each step finds those of the step before.
+def _size_worker_pool(cpus: int) -> None:
+    """Keep as many idle workers, of a cluster that is started here, that each step finds those of the step before.
 
     Ray keeps as many idle as CPUs are free, and its shuffle has workers of its own: those before it would be started once
-    more after it, in 4 s of the 39 that `prepare` took for 3.2 million ratings (two cores).
+    more after it, in 4 s of the 39 that `prepare` took for 3.2 million ratings (two cores). It warns of four times as many
+    workers as it starts at once, which actors with fractions of a CPU soon are.
     """
-    os.environ.setdefault("RAY_num_workers_soft_limit", str(2 * cpus))
+    for name in ("num_workers_soft_limit", "worker_maximum_startup_concurrency"):
+        os.environ.setdefault(f"RAY_{name}", str(2 * cpus))
 
 
 def cluster_gpus() -> float:

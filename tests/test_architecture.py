@@ -12,7 +12,7 @@ PACKAGE = ROOT / "dualrec"
 
 # Each part may import those before it, and itself.
 ORDER = [
-    "errors", "threads", "keys", "schemas", "overrides", "settings", "pseudonyms", "storage", "workspace", "journal", "training", "tracking", "model_card", "session", "replicas", "summary", "live_metrics", "progress", "accuracy", "requests", "publish", "assets",
+    "errors", "threads", "keys", "schemas", "overrides", "settings", "pseudonyms", "storage", "workspace", "journal", "training", "tracking", "model_card", "false_alarms", "session", "replicas", "summary", "live_metrics", "progress", "accuracy", "requests", "publish", "assets",
     "data", "sequence", "language", "embeddings", "scoring", "ranking", "fusion", "listing", "recommend", "nightly", "page", "serving", "evaluation", "checks", "estimate", "pipeline", "benchmark", "cli",
 ]  # fmt: skip
 
