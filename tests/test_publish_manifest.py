@@ -1,12 +1,15 @@
 """Manifests: written once, numbered, read back as they were; what is none, or is not named as one, is passed over or told."""
 
 import json
+import re
 from datetime import UTC, date, datetime
 
 import pytest
 
 from dualrec.errors import PublishError
 from dualrec.publish.manifest import (
+    TRACES,
+    USERS,
     Manifest,
     last_standing,
     manifest_name,
@@ -56,8 +59,12 @@ def test_a_manifest_lies_where_readers_look_for_it_and_says_what_docs_nightly_te
 def test_a_manifest_is_never_changed(workspace: Workspace) -> None:
     write_manifest(workspace, manifest())
     write_manifest(workspace, manifest())  # whoever finishes a publication writes the same
-    with pytest.raises(PublishError, match=r"00000001\.json is there and describes another.*nothing was overwritten"):
+    with pytest.raises(PublishError) as refused:
         write_manifest(workspace, manifest(run_id="B"))
+    assert str(refused.value) == (
+        f"{workspace.uri}/{manifest_name(FIRST, 1)} is there and describes another publication than the Delta table does: "
+        "somebody changed one of them by hand; nothing was overwritten"
+    )
     assert read_manifest(workspace, FIRST, 1).run_id == "A"
     with pytest.raises(ValueError, match="frozen"):
         manifest().users = 3
@@ -80,7 +87,8 @@ def test_fields_of_a_later_version_are_passed_over(workspace: Workspace) -> None
 )
 def test_what_is_no_manifest_is_named_with_its_first_fault(workspace: Workspace, content: bytes, said: str) -> None:
     workspace.write_bytes(manifest_name(FIRST, 1), content)
-    with pytest.raises(PublishError, match=rf"00000001\.json is no manifest: {said}.*restore it from a copy"):
+    where = re.escape(f"{workspace.uri}/{manifest_name(FIRST, 1)}")
+    with pytest.raises(PublishError, match=rf"^{where} is no manifest: {said}.*; restore it from a copy$"):
         standing_manifest(workspace, FIRST)
 
 
@@ -117,9 +125,9 @@ def test_the_version_before_is_that_before_the_files_were_first_published() -> N
 
 def test_the_files_of_a_night_lie_where_its_run_staged_them(workspace: Workspace) -> None:
     assert night_folder(FIRST, "A-1") == "recommendations/run_date=2026-11-01/night-A-1"
-    assert night_folder(FIRST, "A-1", "traces") == "traces/run_date=2026-11-01/night-A-1"
+    assert night_folder(FIRST, "A-1", TRACES) == "traces/run_date=2026-11-01/night-A-1"
     published = manifest(run_id="A-1")
-    assert published.folder("users") == "users/run_date=2026-11-01/night-A-1"
+    assert published.folder(USERS) == "users/run_date=2026-11-01/night-A-1"
     assert [workspace.name_of(path) for path in published_paths(workspace, published)] == [
         f"{night_folder(FIRST, 'A-1')}/part-{part}.parquet" for part in (0, 1)
     ]
@@ -130,5 +138,5 @@ def test_a_run_id_holds_up_to_80_letters_digits_hyphens_and_underscores(run_id: 
     if taken:
         assert night_folder(FIRST, run_id).endswith(f"/night-{run_id}")
     else:
-        with pytest.raises(PublishError, match=f"run id '{run_id}': expected 1 to 80 letters, digits, - and _"):
+        with pytest.raises(PublishError, match=f"^run id '{run_id}': expected 1 to 80 letters, digits, - and _$"):
             night_folder(FIRST, run_id)
