@@ -128,6 +128,8 @@ def test_the_files_of_a_night_lie_where_its_run_staged_them(workspace: Workspace
     assert night_folder(FIRST, "A-1", TRACES) == "traces/run_date=2026-11-01/night-A-1"
     published = manifest(run_id="A-1")
     assert published.folder(USERS) == "users/run_date=2026-11-01/night-A-1"
+    of_one_file = published.model_copy(update={"files": published.files[:1]})
+    assert of_one_file.folder(USERS) == published.folder(USERS)
     assert [workspace.name_of(path) for path in published_paths(workspace, published)] == [
         f"{night_folder(FIRST, 'A-1')}/part-{part}.parquet" for part in (0, 1)
     ]
