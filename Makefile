@@ -25,11 +25,11 @@ help: ## Say what there is to make (this)
 run: install ## Run all jobs on this machine; CONFIG=jobs/configs/NAME.yaml takes another profile
 	$(BIN)/dualrec run --config $(CONFIG)
 
-test: lint ## Check the code, then run the tests; `make long` and `make chaos` run those of minutes each
+test: lint ## Check the code, then run quick and on-ray side by side: what CI runs for every change
 	$(MAKE) --no-print-directory -j 2 quick on-ray
 
 # Shown when they have ended, so that they do not mix with those on Ray.
-quick: install ## Run the tests that need no Ray
+quick: install ## Run the tests that need no Ray: under 3 minutes
 	@mkdir -p .pytest_cache
 	@$(PYTEST) -p no:cacheprovider -m 'not ray and not end_to_end and not chaos and not long' \
 		> .pytest_cache/quick.txt 2>&1; code=$$?; cat .pytest_cache/quick.txt; exit $$code
@@ -37,10 +37,10 @@ quick: install ## Run the tests that need no Ray
 on-ray: install ## Run the tests on a local Ray cluster, and whole jobs
 	$(PYTEST) -m '(ray or end_to_end) and not chaos and not long'
 
-chaos: install ## Kill the nightly job at every point, and see that the next run mends it: a minute or two for each
+chaos: install ## Kill the nightly job at every point, its workers and its store, and see that the next run mends it: some N minutes
 	$(PYTEST) -m chaos
 
-long: install ## Run what the tests leave out for its length: more engines, more systems, an endpoint of vLLM's own
+long: install ## Run what the tests leave out for its length: more engines, more systems, an endpoint of vLLM's own: some N minutes
 	$(PYTEST) -m long
 
 bench: install ## Run every benchmark and write docs/benchmarks.md: two hours, on a machine that does nothing else

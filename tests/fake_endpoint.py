@@ -20,6 +20,8 @@ class FakeEndpoint(ThreadingHTTPServer):
 
     Attributes:
         text: what it answers by itself.
+        body: what it answers instead, as it is, where set.
+        retry_after: the header of that name on every answer, where set.
         seen: the body of each request, with its `key` and `at`, the time.
     """
 
@@ -29,7 +31,7 @@ class FakeEndpoint(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.faults, self.upstream, self.key = iter(faults), upstream, key
         self.seen: list[Request] = []
-        self.text = "Heat (1995)"
+        self.text, self.body, self.retry_after = "Heat (1995)", "", ""
         self.lock, self.done = threading.Lock(), threading.Event()
 
     @property
@@ -58,7 +60,15 @@ class _Handler(BaseHTTPRequestHandler):
                        "silent": b'{"choices": [{"message": {"content": null}}]}'}  # fmt: skip
             self._send(200, answers[str(fault)])
         elif fault == 200:
-            self._pass_on(body) if self.server.upstream else self._answer(200, completion(self.server.text))
+            self._answer_well(body)
+
+    def _answer_well(self, body: bytes) -> None:
+        if self.server.upstream:
+            self._pass_on(body)
+        elif self.server.body:
+            self._send(200, self.server.body.encode())
+        else:
+            self._answer(200, completion(self.server.text))
 
     def _pass_on(self, body: bytes) -> None:
         headers = {"Content-Type": "application/json", "Authorization": self.headers["Authorization"]}
@@ -75,6 +85,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, status: int, body: bytes) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
+        if self.server.retry_after:
+            self.send_header("Retry-After", self.server.retry_after)
         self.end_headers()
         self.wfile.write(body)
 

@@ -1,8 +1,11 @@
 """Kills a process of the test's own cluster in the middle of its work."""
 
+import re
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
 
@@ -31,6 +34,32 @@ def killed_once(ready: Callable[[], bool], name: str) -> Iterator[None]:
         done.set()
         thread.join()
     assert killed.is_set(), f"no process {name} was found while there was work"
+
+
+def third_epoch_is_saved(storage: Path) -> Callable[[], bool]:
+    """Whether a training that keeps its last checkpoint alone has replaced two of them, as it goes on."""
+    seen: set[Path] = set()
+
+    def ready() -> bool:
+        there = set(storage.rglob("checkpoint_*"))
+        seen.update(there)
+        return len(seen - there) >= 2
+
+    return ready
+
+
+def assert_resumed(messages: Iterable[str], epochs: int) -> None:
+    """A training that was killed after its third epoch trained no epoch twice but the one that it was in.
+
+    Args:
+        messages: the log, with a line of the first worker for each epoch that was trained.
+    """
+    ends = [re.match(r"epoch (\d+)/\d+: loss ", message) for message in messages]
+    trained = Counter(int(end[1]) for end in ends if end)
+    assert set(trained) == set(range(1, epochs + 1))
+    twice = {epoch: times for epoch, times in trained.items() if times > 1}
+    assert not {1, 2, 3} & set(twice), f"it began anew: {twice}"
+    assert sum(times - 1 for times in twice.values()) <= 1, f"more than an epoch was lost: {twice}"
 
 
 def _processes(name: str) -> list[psutil.Process]:

@@ -21,25 +21,52 @@ def _part(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def _imports(path: Path) -> set[str]:
+def _imports(source: str) -> set[str]:
+    """Dotted names of the modules that a file imports, and of what it takes from them, which may be modules too."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            assert node.module and not node.level, "imports name the whole path, so that this test can follow them"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
     return names
+
+
+def _refused(part: str, source: str) -> list[str]:
+    """What a file of a part imports although it may not: later parts, and jobs."""
+    later = {f"dualrec.{name}" for name in ORDER[ORDER.index(part) + 1 :]} | {"jobs"}
+    return [name for name in _imports(source) if any(f"{name}.".startswith(f"{other}.") for other in later)]
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_part_imports_only_earlier_parts(path: Path) -> None:
     if path == PACKAGE / "__init__.py":
         return
-    allowed = set(ORDER[: ORDER.index(_part(path)) + 1])
-    for name in _imports(path):
-        assert not name.startswith("jobs"), f"{path.name} imports {name}: dualrec never imports a job"
-        if name.startswith("dualrec."):
-            assert name.split(".")[1] in allowed, f"{path.name} imports {name}, a later part"
+    assert _refused(_part(path), path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "refused"),
+    [
+        ("from dualrec import nightly", True),
+        ("from dualrec.nightly import plan", True),
+        ("from dualrec.nightly.plan import Plan", True),
+        ("import dualrec.nightly.plan as plan", True),
+        ("def late():\n    from dualrec import nightly", True),
+        ("from jobs import run", True),
+        ("import jobs.run", True),
+        ("from dualrec import __version__, errors", False),
+        ("from dualrec.publish.publish import publish", False),
+    ],
+)
+def test_a_later_part_is_noticed_however_it_is_imported(line: str, refused: bool) -> None:
+    assert bool(_refused("publish", line)) is refused
+
+
+def test_every_part_has_its_place_in_the_order() -> None:
+    parts = {_part(path) for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"}
+    assert sorted(ORDER) == sorted(parts)
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -12,18 +13,43 @@ ROOT = Path(__file__).parents[1]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 
-def stages() -> dict[str, str]:
-    """Name to text of each stage."""
-    parts = re.split(r"^FROM (\S+) AS (\S+)\n", DOCKERFILE, flags=re.MULTILINE)
-    return {
-        name: f"FROM {start}\n{text}" for start, name, text in zip(parts[1::3], parts[2::3], parts[3::3], strict=True)
-    }
+@dataclass(frozen=True)
+class Stage:
+    """A stage of the Dockerfile: what it starts from, and its instructions in order, each with its arguments."""
+
+    start: str
+    instructions: list[tuple[str, str]]
+
+    def all(self, name: str) -> list[str]:
+        """The arguments of every instruction of a name."""
+        return [arguments for instruction, arguments in self.instructions if instruction == name]
+
+    def copied(self) -> list[str]:
+        """What it copies from the repository."""
+        return [source for copy in self.all("COPY") if "--from=" not in copy for source in copy.split()[:-1]]
+
+    def stages_copied_from(self) -> list[str]:
+        """The stages that it takes files of."""
+        return re.findall(r"--from=(\S+)", " ".join(self.all("COPY")))
+
+
+def stages() -> dict[str, Stage]:
+    """The stages by name, in order."""
+    lines = [line for line in DOCKERFILE.splitlines() if not line.lstrip().startswith("#")]
+    found: dict[str, Stage] = {}
+    for line in "\n".join(lines).replace("\\\n", " ").splitlines():
+        instruction, _, arguments = line.strip().partition(" ")
+        if instruction == "FROM":
+            start, _, name = arguments.split()
+            found[name] = Stage(start, [])
+        elif instruction and found:
+            found[list(found)[-1]].instructions.append((instruction, " ".join(arguments.split())))
+    return found
 
 
 def copied() -> list[str]:
     """What the Dockerfile copies from the repository."""
-    lines = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
-    return [source for line in lines for source in line.split()]
+    return [source for stage in stages().values() for source in stage.copied()]
 
 
 def sent(name: str) -> bool:
@@ -44,17 +70,22 @@ def test_hadolint_finds_nothing():
 
 @pytest.mark.parametrize(("target", "lock"), [("cpu", "cpu.txt"), ("gpu", "gpu.txt")])
 def test_each_target_holds_its_own_lock_whole_and_runs_as_no_root(target: str, lock: str):
-    ends, packages = stages()[target], stages()[f"{target}-packages"]
-    assert f"COPY --from={target}-packages /opt/dualrec /opt/dualrec" in ends
-    assert re.search(rf"pip install .*--no-deps -r /locks/{re.escape(lock)}$", packages, re.MULTILINE)
-    assert re.findall(r"^USER (.*)$", ends, re.MULTILINE) == ["1000"], "a number, as Kubernetes' runAsNonRoot needs"
+    (packages,) = stages()[target].stages_copied_from()
+    assert stages()[packages].copied() == [f"requirements/{lock}"]
+    (install,) = stages()[packages].all("RUN")
+    words = install.split()
+    assert words[words.index("-r") + 1] == f"/locks/{lock}" and "--no-deps" in words
+    assert stages()[target].all("USER") == ["1000"], "a number, as Kubernetes' runAsNonRoot needs"
 
 
-def test_a_change_of_code_installs_no_package_again():
-    for target in ("cpu", "gpu"):
-        text = stages()[target]
-        assert text.index("COPY --from") < text.index("COPY dualrec")
-    assert not [name for name in copied() if name in ("dualrec", "jobs") and f"COPY {name}" in stages()["build"]]
+@pytest.mark.parametrize("target", ["cpu", "gpu"])
+def test_a_change_of_code_installs_no_package_again(target: str):
+    code = {"dualrec", "jobs"}
+    with_code = [name for name, stage in stages().items() if code & set(stage.copied())]
+    assert with_code == ["cpu", "gpu"], "no stage that others are built from"
+    steps = [arguments for instruction, arguments in stages()[target].instructions if instruction in ("COPY", "RUN")]
+    assert ["--from=" in arguments for arguments in steps] == [True, False, False], "first the packages, then the code"
+    assert set(stages()[target].copied()) == code
 
 
 def test_every_copied_file_is_there_and_sent_to_the_builder():
@@ -72,6 +103,4 @@ def test_nothing_else_is_sent(name: str):
 def test_the_base_is_an_exact_version_of_the_projects_python():
     (base,) = re.findall(r"^ARG PYTHON=(.*)$", DOCKERFILE, re.MULTILINE)
     assert re.fullmatch(r"python:3\.11\.\d+-slim-\w+", base)
-    assert {start for start in re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)} == {
-        "${PYTHON}", "system", "build",
-    }  # fmt: skip
+    assert {stage.start for stage in stages().values()} == {"${PYTHON}", "system", "build"}

@@ -6,7 +6,7 @@ import ray
 
 from dualrec.live_metrics import OTHER, EngineMetrics, ScoringMetrics, TrainingMetrics, kind_of
 from dualrec.schemas import TRACES
-from tests.scraping import scraped_until
+from tests.scraping import Samples, scraped_until
 
 
 def _trace(**given: object) -> dict[str, object]:
@@ -26,40 +26,57 @@ TOLD = pa.Table.from_pylist(
 )  # fmt: skip
 
 
+# What telling the above once adds to counters that all actors of the session share.
+COUNTED = {
+    ("dualrec_users_scored_total",): 3.0,
+    ("dualrec_tokens_total", "in"): 100.0 + 50.0,
+    ("dualrec_tokens_total", "out"): 20.0 + 5.0,
+    ("dualrec_titles_total", "exact"): 2.0,
+    ("dualrec_titles_total", "fuzzy"): 1.0,
+    ("dualrec_titles_total", "none"): 1.0,
+    ("dualrec_titles_repeated_total",): 1.0,
+    ("dualrec_titles_watched_total",): 1.0,
+    ("dualrec_errors_total", "HTTP 400"): 1.0,
+    ("dualrec_engine_seconds_total",): 2.5,
+}
+
+
 @ray.remote(num_cpus=0)
 class _Actor:
     """Tells some metrics, and lives on as actors of jobs do."""
 
-    def tell(self) -> None:
+    def __init__(self) -> None:
         self.metrics = (ScoringMetrics(), EngineMetrics(), TrainingMetrics("a training"))
+
+    def tell(self, epoch: int) -> None:
         scoring, engine, training = self.metrics
         scoring.told(TOLD)
         engine.busy(2.5)
-        epoch = {"epoch": 3, "train_loss": 1.5, "validation_loss": 2.0, "targets_per_second": 10.0}
-        training.told(epoch, rate="targets_per_second")
+        metrics = {"epoch": epoch, "train_loss": 1.5, "validation_loss": 2.0, "targets_per_second": 10.0}
+        training.told(metrics, rate="targets_per_second")
 
 
 @pytest.mark.ray
 def test_what_is_told_is_scraped(ray_cluster: None) -> None:
-    def own() -> dict[tuple[str, ...], float]:
-        return scraped_until(lambda found: ("dualrec_training_rate", "a training") in found)
-
     actor = _Actor.remote()  # type: ignore[attr-defined]
-    ray.get(actor.tell.remote())
-    found = own()
+    epoch = ("dualrec_training_epoch", "a training")
+    ray.get(actor.tell.remote(1))
+    scraped_until(lambda found: found.get(epoch) == 1)
+    # A look later all of that is there, and so is whatever actors of earlier tests told before they ended.
+    before = scraped_until(lambda found: epoch in found)
+
+    def grown(found: Samples) -> dict[tuple[str, ...], float]:
+        return {name: found.get(name, 0.0) - before.get(name, 0.0) for name in COUNTED}
+
+    ray.get(actor.tell.remote(2))
+    found = scraped_until(
+        lambda found: found.get(epoch) == 2 and all(grown(found)[name] >= value for name, value in COUNTED.items())
+    )
+    assert grown(found) == pytest.approx(COUNTED)
     assert found["dualrec_training_rate", "a training"] == 10
-    assert found["dualrec_training_epoch", "a training"] == 3
+    assert found[epoch] == 2, "the last epoch that was told"
     assert found["dualrec_training_loss", "a training", "train"] == 1.5
     assert found["dualrec_training_loss", "a training", "validation"] == 2.0
-    # Other actors of the session may have told more.
-    assert found["dualrec_users_scored_total",] >= 3
-    assert found["dualrec_tokens_total", "in"] >= 150
-    assert found["dualrec_tokens_total", "out"] >= 25
-    assert [found["dualrec_titles_total", match] >= 1 for match in ("exact", "fuzzy", "none")] == [True] * 3
-    assert found["dualrec_titles_repeated_total",] >= 1
-    assert found["dualrec_titles_watched_total",] >= 1
-    assert found["dualrec_errors_total", "HTTP 400"] >= 1
-    assert found["dualrec_engine_seconds_total",] >= 2.5
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 import math
 from datetime import date
+from math import log2
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from dualrec.ranking import ListWriter, choose_weight, fused_list, language_list, paper_list
+from dualrec.ranking import WEIGHTS, ListWriter, choose_weight, fused_list, language_list, paper_list
 from dualrec.schemas import TRACES
 
 
@@ -26,10 +28,31 @@ def _items(places: list[Any]) -> list[int | None]:
 def test_the_paper_list_is_the_titles_by_similarity() -> None:
     assert _items(paper_list(trace(), 10)) == [4, None, 6]
     assert [place.source for place in paper_list(trace(), 10)] == ["both", "language", "language"]
+    assert [place.score for place in paper_list(trace(), 10)] == [0.9, 0.5, 0.2]
+    assert [place.title for place in paper_list(trace(), 10)] == [None, "Nowhere", None], "the catalogue names its own"
+    assert _items(paper_list(trace(), 2)) == [4, None], "the best of all that was written, cut to length"
+    assert _items(paper_list(trace(), 1)) == [4]
 
 
 def test_the_language_list_keeps_the_order_of_writing() -> None:
-    assert _items(language_list(trace(), 10)) == [6, 4, None]
+    places = language_list(trace(), 10)
+    assert [(place.item_id, place.title, place.score, place.source) for place in places] == [
+        (6, "F", 1 / 1, "language"), (4, "D", 1 / 2, "language"), (None, "Nowhere", 1 / 3, "language"),
+    ]  # fmt: skip
+
+
+def test_the_fused_score_weighs_the_ranks_of_both_models() -> None:
+    places = fused_list(trace(), 0.25, 10)
+    expected = {3: 0.75 / (1 + log2(1)), 4: 0.75 / (1 + log2(2)) + 0.25 / 2, 5: 0.75 / (1 + log2(3)), 6: 0.25 / 1}
+    assert _items(places) == [3, 4, 5, 6]
+    assert {place.item_id: place.score for place in places} == pytest.approx(expected)
+    assert [place.source for place in places] == ["sequence", "both", "sequence", "language"]
+    assert _items(fused_list(trace(), 0.25, 2)) == [3, 4]
+
+
+def test_titles_in_no_catalogue_are_told_apart_by_their_words() -> None:
+    unknown = trace(titles=["Here", "There", "here"], title_item_ids=[None] * 3, title_similarities=[0.1, 0.2, 0.3])
+    assert [place.title for place in language_list(unknown, 10)] == ["Here", "There"]
 
 
 @pytest.mark.parametrize(
@@ -64,6 +87,7 @@ def test_likelihoods_are_weighed_against_each_other_and_candidates_stand_first()
     assert _items(places) == [4, 3, 5]
     assert {place.item_id: place.score for place in places} == pytest.approx(expected)
     assert [place.source for place in places] == ["both", "both", "sequence"]
+    assert _items(fused_list(ranked(), 0.5, 2)) == [4, 3]
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.1, 0.5, 0.9, 1.0])
@@ -89,12 +113,30 @@ def test_of_ranked_items_the_first_ones_are_the_language_models_and_the_paper_so
 def test_where_ranking_failed_the_sequence_models_list_stands_in() -> None:
     failed = ranked(titles=[], title_item_ids=[], title_matches=[], title_similarities=[], title_logprobs=[])
     assert _items(fused_list(failed, 0.6, 3)) == _items(paper_list(failed, 3)) == [3, 4, 5]
+    assert [place.score for place in fused_list(failed, 0.6, 3)] == pytest.approx(
+        [0.4 * math.log(0.5), 0.4 * math.log(0.3), 0.4 * math.log(0.1)]
+    )
     assert language_list(failed, 3) == []
 
 
 def test_a_failed_language_model_falls_back_to_the_sequence_model() -> None:
     failed = trace(titles=[], title_item_ids=[], title_matches=[], title_similarities=[], error="boom")
     assert _items(paper_list(failed, 3)) == _items(fused_list(failed, 0.6, 3)) == [3, 4, 5]
+    assert [place.score for place in paper_list(failed, 3)] == pytest.approx([1, 1 / (1 + log2(2)), 1 / (1 + log2(3))])
+
+
+@pytest.mark.parametrize(
+    ("build", "torn"),
+    [
+        (lambda row: paper_list(row, 9), trace(titles=["F"])),
+        (lambda row: fused_list(row, 0.5, 9), ranked(title_logprobs=[math.log(0.8)])),
+        (lambda row: fused_list(row, 0.5, 9), ranked(sequence_scores=[0.5, 0.3])),
+    ],
+    ids=["titles", "likelihoods", "probabilities"],
+)
+def test_a_trace_whose_columns_do_not_belong_together_is_an_error_and_no_shorter_list(build: Any, torn: Any) -> None:
+    with pytest.raises(ValueError, match="zip"):
+        build(torn)
 
 
 def test_a_weight_must_earn_its_place(random: np.random.Generator) -> None:
@@ -105,6 +147,33 @@ def test_a_weight_must_earn_its_place(random: np.random.Generator) -> None:
     assert choose_weight(clear, 0) == 0.5
     assert choose_weight({0.0: base, 0.5: base - 0.1, 1.0: base + 0.1}, 0) == 1.0
     assert choose_weight(dict.fromkeys((0.0, 0.5, 1.0), np.empty(0)), 0) == 0.0
+
+
+def test_one_user_shows_no_weight_and_two_may() -> None:
+    assert choose_weight({0.0: np.zeros(1), 1.0: np.ones(1)}, 0) == 0.0
+    assert choose_weight({0.0: np.zeros(2), 1.0: np.ones(2)}, 0) == 1.0
+
+
+def test_of_weights_that_are_worth_the_same_the_least_stands(random: np.random.Generator) -> None:
+    base = random.random(50)
+    assert choose_weight(dict.fromkeys((0.0, 0.5, 1.0), base), 0) == 0.0
+    one_lucky_user = base.copy()
+    one_lucky_user[7] += 0.5
+    assert choose_weight({0.0: base, 0.5: one_lucky_user, 1.0: base - 0.2}, 0) == 0.0
+
+
+@pytest.mark.parametrize(("errors", "weight"), [(1.5, 0.0), (1.8, 0.5)])
+def test_a_gain_counts_from_the_95th_percentile_on(errors: float, weight: float) -> None:
+    """A mean gain of 1.645 standard errors is the limit of a one-sided test; a stricter one would ask for 1.96."""
+    users = 400
+    spread = np.array([NormalDist().inv_cdf((user + 0.5) / users) for user in range(users)])
+    mixture = spread + errors / math.sqrt(users)
+    assert choose_weight({0.0: np.zeros(users), 0.5: mixture, 1.0: np.full(users, -9.0)}, 0) == weight
+
+
+def test_the_weights_reach_from_one_model_alone_to_the_other_alone() -> None:
+    assert WEIGHTS[0] == 0.0 and WEIGHTS[-1] == 1.0
+    assert len(WEIGHTS) > 5 and list(WEIGHTS) == sorted(set(WEIGHTS))
 
 
 def test_the_luckiest_of_many_weights_does_not_pass_for_a_gain() -> None:
@@ -124,9 +193,10 @@ def test_the_written_rows_are_the_contract(catalogue: pa.Table) -> None:
     rows = writer(pa.Table.from_pylist([trace()], schema=TRACES)).to_pylist()
     assert [(row["rank"], row["item_id"], row["title"]) for row in rows] == [
         (1, 3, "Heat (1995)"), (2, 4, "Seven (Se7en) (1995)")]  # fmt: skip
-    assert rows[0]["because"][0] == 2
-    assert rows[0]["run_date"] == date(2026, 1, 2)
-    assert rows[0]["genres"] == ["Action", "Crime", "Thriller"]
+    assert rows[0] == {
+        "run_date": date(2026, 1, 2), "user_id": 7, "rank": 1, "item_id": 3, "title": "Heat (1995)", "year": 1995,
+        "genres": ["Action", "Crime", "Thriller"], "score": 1.0, "source": "sequence", "because": [2, 1],
+    }  # fmt: skip
 
 
 def test_a_title_in_no_catalogue_keeps_its_words(catalogue: pa.Table) -> None:
@@ -139,5 +209,16 @@ def test_a_movie_rests_on_movies_of_the_catalogue_only(catalogue: pa.Table) -> N
     writer = ListWriter(catalogue, np.eye(6, dtype=np.float32), "fused", 0.0, 1, date(2026, 1, 2))
     histories = {(99, 2, 0): [2], (99,): [], (): []}
     traces = [trace() | {"item_ids": list(history)} for history in histories]
+    rows = writer(pa.Table.from_pylist(traces, schema=TRACES)).to_pylist()
+    assert [row["because"] for row in rows] == list(histories.values())
+
+
+def test_a_movie_rests_on_the_three_nearest_of_the_twenty_most_recent(catalogue: pa.Table) -> None:
+    embeddings = np.eye(6, dtype=np.float32)
+    embeddings[2, [0, 1, 3, 4]] = [0.1, 0.4, 0.3, 0.2]  # how near the others are to item 3
+    writer = ListWriter(catalogue, embeddings, "fused", 0.0, 1, date(2026, 1, 2))
+    elsewhere = range(101, 120)  # nineteen movies that the catalogue lacks
+    histories = {(1, 2, 4, 5): [2, 4, 5], (1, *elsewhere): [1], (1, *elsewhere, 120): []}
+    traces = [trace(item_ids=list(history)) for history in histories]
     rows = writer(pa.Table.from_pylist(traces, schema=TRACES)).to_pylist()
     assert [row["because"] for row in rows] == list(histories.values())

@@ -17,7 +17,9 @@ KEY = "sk-secret-123"
 BODY = json.dumps({"model": "m", "messages": [{"role": "user", "content": "movies?"}]})
 
 
-def ask(server: FakeEndpoint, requests: int = 1, key: str = "", **settings: float) -> tuple[list[Answer], Meter]:
+def ask(
+    server: FakeEndpoint, requests: int = 1, key: str = "", backoff_s: float = 0.01, **settings: float
+) -> tuple[list[Answer], Meter]:
     """The answers to some requests sent at once, and the meter that saw them."""
     endpoint = EndpointSettings.model_validate(
         {"url": server.url, "retries": 2, "timeout_s": 0.4, "requests_per_second": 1000, **settings}
@@ -25,7 +27,7 @@ def ask(server: FakeEndpoint, requests: int = 1, key: str = "", **settings: floa
     meter = Meter(endpoint.requests_per_second, endpoint.max_total_tokens)
 
     async def all_of_them() -> list[Answer]:
-        async with ChatSession(endpoint, key, meter.admit, meter.settle, backoff_s=0.01) as session:
+        async with ChatSession(endpoint, key, meter.admit, meter.settle, backoff_s) as session:
             url = f"{endpoint.url}/chat/completions"
             return await asyncio.gather(*(session.ask(url, BODY, 100) for _ in range(requests)))
 
@@ -92,12 +94,39 @@ def test_what_no_row_can_survive_is_raised_with_the_way_out(status: int, said: s
     assert len(server.seen) == 1
 
 
-def test_the_wait_doubles_and_is_at_least_what_the_endpoint_asks_for() -> None:
-    session = ChatSession(EndpointSettings(), "", Meter(1, 0).admit, Meter(1, 0).settle)
-    waits = [session._wait_s(attempt, 0) for attempt in (1, 2, 3, 10)]
-    assert all(limit / 2 <= wait <= limit for wait, limit in zip(waits, (1, 2, 4, 60), strict=True))
-    assert session._wait_s(1, 7) == 7
-    assert session._wait_s(1, 7000) == 60
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The waits of half a second and more, none of which is waited for."""
+    waits: list[float] = []
+    sleep = asyncio.sleep
+
+    async def noted(seconds: float, *more: object) -> None:
+        if seconds < 0.5:
+            await sleep(seconds, *more)
+        else:
+            waits.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", noted)
+    return waits
+
+
+def test_the_wait_doubles_up_to_a_minute(slept: list[float]) -> None:
+    with fake_endpoint(*[500] * 10) as server:
+        (answer,), _ = ask(server, backoff_s=1.0, retries=10)
+    assert answer["error"] == ""
+    limits = [1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
+    assert all(limit / 2 <= wait <= limit for wait, limit in zip(slept, limits, strict=True))
+    assert slept[7:] == [60.0] * 3, "twice a minute and more, cut"
+
+
+@pytest.mark.parametrize(("asked_for", "waited"), [("7", 7.0), ("7000", 60.0)])
+def test_the_wait_is_at_least_what_the_endpoint_asks_for_up_to_a_minute(
+    slept: list[float], asked_for: str, waited: float
+) -> None:
+    with fake_endpoint(429) as server:
+        server.retry_after = asked_for
+        (answer,), _ = ask(server)
+    assert (answer["error"], slept) == ("", [waited])
 
 
 def test_no_message_holds_the_key() -> None:
@@ -121,14 +150,10 @@ def test_no_message_holds_the_key() -> None:
     ],
 )
 def test_an_endpoint_that_repeats_the_key_in_its_answer_puts_none_of_it_in_a_trace(body: str, key: str) -> None:
-    meter = Meter(1000, 0)
-    session = ChatSession(EndpointSettings(retries=0), key, meter.admit, meter.settle)
-
-    async def answered(*_: object) -> tuple[int, str, float]:
-        return 200, body.replace("KEY", json.dumps(key)[1:-1]), 0.0
-
-    session._post = answered  # type: ignore[method-assign]
-    answer = asyncio.run(session.ask("http://x", BODY, 100))
+    with fake_endpoint(key=key) as server:
+        server.body = body.replace("KEY", json.dumps(key)[1:-1])
+        (answer,), _ = ask(server, key=key)
+    assert "[key]" in str(answer)
     assert key[:4] not in str(answer)
 
 

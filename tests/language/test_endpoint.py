@@ -15,8 +15,6 @@ from dualrec.settings import LanguageSettings, load_settings, version_of
 from tests.conftest import MOVIES
 from tests.fake_endpoint import FakeEndpoint, fake_endpoint
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
-
 KEY = "sk-or-v1-never-to-be-seen"
 PRESET = PRESETS["deepseek-v3"]
 
@@ -52,6 +50,8 @@ def answers(settings: LanguageSettings, users: int) -> list[dict[str, object]]:
     return sorted(pa.concat_tables(ray.get(given)).to_pylist(), key=lambda row: row["user_id"])
 
 
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
 def test_every_row_comes_back_with_an_answer_or_its_error_and_what_it_carried(key: str) -> None:
     faults = [200] * 3 + ["rubbish", 200, 500, 400, 200, 429, 200, "drop", 200, "hang", "empty"]
     with fake_endpoint(*faults, key=key) as server:
@@ -67,6 +67,8 @@ def test_every_row_comes_back_with_an_answer_or_its_error_and_what_it_carried(ke
     assert list(rows[0]) == TRACES.names[: TRACES.names.index("titles")]
 
 
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
 def test_the_endpoint_is_asked_as_the_settings_say(key: str) -> None:
     with fake_endpoint(key=key) as server:
         answers(settings_of(server, "language.endpoint.model=a/model", "language.temperature=0.5"), 1)
@@ -77,6 +79,8 @@ def test_the_endpoint_is_asked_as_the_settings_say(key: str) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
 def test_the_rows_after_the_spending_cap_get_its_error(key: str) -> None:
     with fake_endpoint(key=key) as server:
         rows = answers(settings_of(server, "language.endpoint.max_total_tokens=1000"), 24)
@@ -85,12 +89,16 @@ def test_the_rows_after_the_spending_cap_get_its_error(key: str) -> None:
     assert 0 < len(server.seen) * 67 <= 1000
 
 
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
 def test_a_wrong_key_stops_the_job_and_is_told_without_the_key(key: str) -> None:
     with fake_endpoint(key="another") as server, pytest.raises(EndpointError, match="A_KEY") as raised:
         answers(settings_of(server), 24)
     assert KEY not in str(raised.value)
 
 
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
 def test_the_key_reaches_no_log_of_ray(key: str, capfd: pytest.CaptureFixture[str]) -> None:
     import ray
 

@@ -13,6 +13,7 @@ import ray.data
 from dualrec.assets.nodes import ModelPlace
 from dualrec.data.prepare import prepare, prepared
 from dualrec.errors import InputError
+from dualrec.journal import workers_heard
 from dualrec.language import finetune
 from dualrec.language.artefact import ADAPTER, METRICS, language_name
 from dualrec.language.finetune import encoded_examples, finetune_language
@@ -21,7 +22,7 @@ from dualrec.language.train import fit_adapter
 from dualrec.settings import FinetuneSettings, Settings, load_settings
 from dualrec.workspace import Workspace
 from tests.conftest import IN_PROCESS, cyclic_ratings, numbered_movies, write_movielens_1m
-from tests.killing import killed_once
+from tests.killing import assert_resumed, killed_once, third_epoch_is_saved
 from tests.language.test_batches import encoded
 from tests.language.tiny_models import write_model
 from tests.sequence.untrained import write_untrained_for
@@ -111,10 +112,14 @@ def _same_losses(alone: Alone, epochs: list[dict[str, Any]]) -> bool:
     )
 
 
-def test_two_workers_of_which_one_is_killed_change_no_loss(tmp_path: Path, alone: Alone) -> None:
+def test_two_workers_of_which_one_is_killed_change_no_loss(
+    tmp_path: Path, alone: Alone, caplog: pytest.LogCaptureFixture
+) -> None:
     storage = tmp_path / "running"
-    with killed_once(lambda: bool(list(storage.rglob("checkpoint_*"))), "ray::RayTrainWorker"):
+    caplog.set_level("INFO", "dualrec")
+    with workers_heard(), killed_once(third_epoch_is_saved(storage), "ray::RayTrainWorker"):
         epochs, _ = _fit(alone.base, _settings(*WHOLE, *TWO_WORKERS), storage)
+    assert_resumed(caplog.messages, 6)
     assert _same_losses(alone, epochs)
 
 

@@ -60,7 +60,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> list
     "kind",
     [
         ["finetune.examples=cuts"],
-        pytest.param(["finetune.examples=published"], marks=pytest.mark.long),
+        ["finetune.examples=published"],
         [
             "language.mode=rank",
             "language.rank_candidates=26",

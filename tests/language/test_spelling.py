@@ -7,8 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rapidfuzz import fuzz, process
 
-from dualrec.language import spelling
-from dualrec.language.spelling import Spellings, most_changed
+from dualrec.language.spelling import PIECE, Spellings, most_changed
 
 TITLES = st.text("ab c", min_size=1, max_size=24)
 YEARS = st.sampled_from([None, 1994, 1995, 1996])
@@ -62,8 +61,14 @@ def test_no_close_spelling_lacks_more_pieces_than_reckoned(
 ) -> None:
     other = _edited(title, edits)
     if fuzz.ratio(title, other) >= threshold:
-        missing = spelling._pieces(title) - spelling._pieces(other)
+        missing = _pieces(title) - _pieces(other)
         assert len(missing) <= most_changed(len(title), threshold)
+
+
+def _pieces(title: str) -> set[str]:
+    """All runs of PIECE characters of a title, with an edge before and after it."""
+    padded = "\0" * (PIECE - 1) + title + "\0" * (PIECE - 1)
+    return {padded[start : start + PIECE] for start in range(len(padded) - PIECE + 1)}
 
 
 @pytest.mark.parametrize(("length", "changed"), [(4, 0), (5, 2), (10, 5), (20, 10)])
@@ -81,7 +86,7 @@ def test_few_titles_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
 
     names = [f"the {one} of the {other}" for one in _WORDS for other in _WORDS]
     spellings = Spellings({1995: {name: value for value, name in enumerate(names)}}, 90)
-    monkeypatch.setattr(spelling.process, "extractOne", counted)
+    monkeypatch.setattr(process, "extractOne", counted)
     assert spellings.closest("the ladder of the gaint") == names.index("the ladder of the giant")
     assert spellings.closest("the chronicles of the harbor") is None
     assert max(compared) < len(names) / 4

@@ -9,12 +9,13 @@ import pytest
 import ray.data
 
 from dualrec.data.prepare import prepare
+from dualrec.journal import workers_heard
 from dualrec.sequence.artefact import METRICS
 from dualrec.sequence.features import item_features
 from dualrec.sequence.train import fit_sequence_model, train_sequence
 from dualrec.settings import SequenceSettings, Settings, load_settings
 from tests.conftest import histories_table
-from tests.killing import killed_once
+from tests.killing import assert_resumed, killed_once, third_epoch_is_saved
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(600)]
 
@@ -42,16 +43,16 @@ def _fit(catalogue: pa.Table, settings: SequenceSettings, storage: Path) -> list
 
 
 def test_two_workers_learn_as_well_as_one_and_a_killed_one_costs_at_most_an_epoch(
-    catalogue: pa.Table, tmp_path: Path
+    catalogue: pa.Table, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     one = _fit(catalogue, _settings("epochs=10", "patience=100"), tmp_path / "one")
     storage = tmp_path / "two"
-    with killed_once(lambda: bool(list(storage.rglob("checkpoint_*"))), "ray::RayTrainWorker"):
-        two = _fit(
-            catalogue,
-            _settings("epochs=10", "patience=100", "resources.workers=2", "resources.cpus_per_worker=0.5"),
-            storage,
-        )
+    workers = _settings("epochs=10", "patience=100", "resources.workers=2", "resources.cpus_per_worker=0.5")
+    caplog.set_level("INFO", "dualrec")
+    caplog.clear()
+    with workers_heard(), killed_once(third_epoch_is_saved(storage), "ray::RayTrainWorker"):
+        two = _fit(catalogue, workers, storage)
+    assert_resumed(caplog.messages, 10)
     assert [metrics["epoch"] for metrics in two] == list(range(1, 11))
     assert one[-1]["validation_accuracy"] > 0.8
     assert abs(one[-1]["validation_accuracy"] - two[-1]["validation_accuracy"]) < 0.1

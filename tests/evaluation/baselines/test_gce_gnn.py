@@ -35,25 +35,36 @@ def test_items_that_follow_each_other_both_ways_have_a_relation_of_their_own() -
     assert kind[0, 1, 0] == BOTH and kind[0, 3, 0] == INTO
 
 
+def _local_states(network: GlobalContextGraph, sequence: list[int]) -> list[torch.Tensor]:
+    """By the paper's equations: attention of each item over itself and those beside it, where no item comes back."""
+    embedded = network.item.weight[sequence]
+    states = []
+    for place in range(len(sequence)):
+        kinds = {place: SELF, place - 1: INTO, place + 1: OUT}
+        beside = [other for other in range(len(sequence)) if other in kinds]
+        likeness = [network.relation[kinds[other]] @ (embedded[place] * embedded[other]) for other in beside]
+        attention = torch.nn.functional.leaky_relu(torch.stack(likeness), 0.2).softmax(0)
+        states.append(sum(weight * embedded[other] for weight, other in zip(attention, beside, strict=True)))
+    return states
+
+
+def _read_out(network: GlobalContextGraph, states: list[torch.Tensor]) -> torch.Tensor:
+    """By the paper's equations: a sum over places, each weighed by how long ago it was and by the mean of all."""
+    mean = sum(states) / len(states)
+    read = torch.zeros(16)
+    for place, state in enumerate(states):
+        placed = torch.tanh(network.placed(torch.cat([state, network.place.weight[len(states) - 1 - place]])))
+        gate = torch.sigmoid(network.of_place(placed) + network.of_session(mean))
+        read = read + network.readout(gate) * state
+    return read
+
+
 def test_without_the_global_graph_states_are_those_of_the_papers_equations() -> None:
     network = _network()
     torch.nn.init.zeros_(network.join.weight)
     sequence = [0, 4, 9]
-    embedded = network.item.weight[sequence]
-    kinds = {(place, place): SELF for place in range(3)} | {(0, 1): OUT, (1, 2): OUT, (1, 0): INTO, (2, 1): INTO}
-    local = []
-    for place in range(3):
-        beside = [other for other in range(3) if (place, other) in kinds]
-        likeness = [network.relation[kinds[place, other]] @ (embedded[place] * embedded[other]) for other in beside]
-        attention = torch.nn.functional.leaky_relu(torch.stack(likeness), 0.2).softmax(0)
-        local.append(sum(weight * embedded[other] for weight, other in zip(attention, beside, strict=True)))
-    mean = sum(local) / 3
-    state = torch.zeros(16)
-    for place, one in enumerate(local):
-        placed = torch.tanh(network.placed(torch.cat([one, network.place.weight[2 - place]])))
-        gate = torch.sigmoid(network.of_place(placed) + network.of_session(mean))
-        state = state + network.readout(gate) * one
-    torch.testing.assert_close(network(_batch(sequence))[0], state)
+    expected = _read_out(network, _local_states(network, sequence))
+    torch.testing.assert_close(network(_batch(sequence))[0], expected)
 
 
 def test_a_session_reads_the_neighbours_of_its_items_and_no_other_items() -> None:
@@ -71,7 +82,6 @@ def test_a_session_reads_the_neighbours_of_its_items_and_no_other_items() -> Non
 def test_neighbours_are_weighed_by_the_papers_session_aware_attention() -> None:
     network = _network()
     network.prepare([np.array([1, 2, 3]), np.array([1, 2])])
-    nodes = session_nodes(torch.tensor([[1, 5]]), torch.tensor([2]))
     embedded = network.item.weight[[1, 5]]
     session = embedded.mean(0)
     scores = [
@@ -84,10 +94,10 @@ def test_neighbours_are_weighed_by_the_papers_session_aware_attention() -> None:
     ]
     attention = torch.cat(scores).softmax(0)
     near = attention[0] * network.item.weight[2] + attention[1] * network.item.weight[3]
-    expected = torch.relu(network.join(torch.cat([embedded[0], near])))
+    joined = torch.relu(network.join(torch.cat([embedded[0], near])))
     alone = torch.relu(network.join(torch.cat([embedded[1], torch.zeros(16)])))
-    found = network._global(torch.tensor([[1, 5]]), embedded[None], nodes)
-    torch.testing.assert_close(found[0], torch.stack([expected, alone]))
+    states = [local + near for local, near in zip(_local_states(network, [1, 5]), (joined, alone), strict=True)]
+    torch.testing.assert_close(network(_batch([1, 5]))[0], _read_out(network, states))
 
 
 def test_padding_and_the_rest_of_the_batch_change_nothing() -> None:
