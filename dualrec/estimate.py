@@ -1,8 +1,8 @@
 """About how long `run` takes, from the size of the data and the settings. Knows settings and counts; starts nothing.
 
-The seconds are those of two CPU cores without a GPU and with nothing else to do, for SmolLM2-135M: measured there, and
-divided by what the settings ask for. On other machines they are off by a factor; where a step runs on a GPU, or another
-language model is named, no estimate is given. `run` shows what each step took, to measure them again by.
+The seconds are those of two CPU cores without a GPU, for SmolLM2-135M: one run of the local profile was measured there and
+divided by what its settings ask for (docs/experiments.md). On other machines they are off by a factor; where a step runs
+on a GPU, or another language model is named, no estimate is given.
 """
 
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from dualrec.requests import HELD_OUT
 from dualrec.settings import Settings
 from dualrec.workspace import Workspace
 
-RAY_START_S = 10.0
-PREPARE_START_S, PREPARE_S_PER_MILLION = 10.0, 1.2  # interactions
-TRAINING_START_S = 10.0  # of a Ray Train run
-TARGETS_PER_SECOND = 15_000.0  # one network of the sequence model
-FINETUNE_START_S, EXAMPLE_S = 100.0, 1.1  # loading, encoding and merging; one example of some 200 tokens
+RAY_START_S = 8.0
+PREPARE_START_S, PREPARE_S_PER_MILLION = 5.0, 1.2  # interactions
+TRAINING_START_S = 17.0  # of a Ray Train run
+TARGETS_PER_SECOND = 25_000.0  # one network of the sequence model
+FINETUNE_START_S, EXAMPLE_S = 40.0, 0.54  # loading, encoding and merging; one example of some 220 tokens, in bfloat16
 VALIDATED_EXAMPLE_S = EXAMPLE_S / 3  # forward only
 BASELINE_FIT_S_PER_100K = 50.0  # one trial of one system, by interactions
-ENGINE_START_S, REQUEST_S = 60.0, 0.4
-EVALUATE_START_S = 25.0
+ENGINE_START_S, REQUEST_S = 50.0, 0.16  # one user's titles from a shortlist
+EVALUATE_START_S = 7.0
 MODEL = "smollm2-135m"  # whose seconds these are
 
 # Users and interactions of the data sets that are known by name, as published.

@@ -89,7 +89,7 @@ def _announce(console: Console, steps: list[Step], settings: Settings, size: Siz
     seconds = estimated_seconds(settings, size) if size else None
     if seconds is not None:
         minutes = max(round(seconds / 60), 1)
-        text = f"about {minutes} minute{'s' if minutes > 1 else ''} on two CPU cores with nothing else to do: {text}"
+        text = f"about {minutes} minute{'s' if minutes > 1 else ''} on two CPU cores: {text}"
     console.print(text, soft_wrap=True, highlight=False)
 
 
