@@ -1,5 +1,6 @@
 """Servers that a test starts for itself, and ends with all that they started and nothing else."""
 
+import contextlib
 import signal
 import socket
 import subprocess
@@ -49,10 +50,14 @@ def _wait(process: subprocess.Popen[bytes], url: str, until: float, log: Path) -
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a server and all that it started: what does not end by itself within seconds is killed."""
     started = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     process.send_signal(signal.SIGTERM)
-    _, alive = psutil.wait_procs(started, timeout=20)
-    for one in alive:
-        one.kill()
+    for child in started:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.terminate()
+    _, alive = psutil.wait_procs(started, timeout=3)
+    for child in alive:
+        child.kill()
     process.kill()
     process.wait(timeout=20)

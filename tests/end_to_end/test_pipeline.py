@@ -9,17 +9,25 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from dualrec.data.prepare import prepare
+from dualrec.recommend import recommend
 from dualrec.schemas import HISTORIES, RECOMMENDATIONS, TRACES
+from dualrec.sequence.train import train_sequence
+from dualrec.settings import load_settings
 from dualrec.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent.parent
+LOCAL = str(ROOT / "jobs/configs/local.yaml")
 OURS = {"sequence model alone", "language model alone", "paper", "fused", "paper, reranked against the answers (leak)"}
 
 
 @pytest.mark.end_to_end
+@pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.timeout(2400)
 def test_raw_files_become_lists_for_every_user(tmp_path: Path) -> None:
-    _run(tmp_path, "prepare", "train_sequence", "recommend", tuned="null")
+    settings = load_settings(LOCAL, _small(tmp_path, tuned="null"))
+    for job in (prepare, train_sequence, recommend):
+        job(settings)
     _assert_lists(tmp_path)
 
 
@@ -27,7 +35,9 @@ def test_raw_files_become_lists_for_every_user(tmp_path: Path) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(2400)
 def test_raw_files_become_a_fine_tuned_model_lists_and_metrics(tmp_path: Path) -> None:
-    _run(tmp_path, "run", tuned="current")
+    options = [word for one in _small(tmp_path, tuned="current") for word in ("--set", one)]
+    command = [sys.executable, "-m", "jobs.run", "--config", LOCAL, *options]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=2300)
     _assert_lists(tmp_path)
     (model,) = (tmp_path / "models/language").iterdir()
     assert {"adapter", "merged", "metrics.json", "curves.png"} <= {path.name for path in model.iterdir()}
@@ -42,16 +52,13 @@ def test_raw_files_become_a_fine_tuned_model_lists_and_metrics(tmp_path: Path) -
             assert 0 <= value["low"] <= value["value"] <= value["high"] <= 1
 
 
-def _run(workspace: Path, *jobs: str, tuned: str) -> None:
-    small = [
-        f"language.tuned={tuned}", "sequence.preset=paper", "sequence.epochs=1", "recommend.max_users=24", "evaluation.max_users=8",
-        "ranking.calibration_users=8", "finetune.max_examples=16", "finetune.validation_examples=4", "baselines.systems=[SKNN]",
-        "baselines.trials=1", "evaluation.protocols=[last_five, candidates_20]", "evaluation.variants=[]",
+def _small(workspace: Path, tuned: str) -> list[str]:
+    """Less training and fewer users than the local profile has."""
+    return [
+        f"workspace={workspace}", f"language.tuned={tuned}", "sequence.preset=paper", "sequence.epochs=1", "recommend.max_users=24",
+        "evaluation.max_users=8", "ranking.calibration_users=8", "finetune.max_examples=16", "finetune.validation_examples=4",
+        "baselines.systems=[SKNN]", "baselines.trials=1", "evaluation.protocols=[last_five, candidates_20]", "evaluation.variants=[]",
     ]  # fmt: skip
-    options = [word for one in (*small, f"workspace={workspace}") for word in ("--set", one)]
-    for job in jobs:
-        command = [sys.executable, "-m", f"jobs.{job}", "--config", "jobs/configs/local.yaml", *options]
-        subprocess.run(command, cwd=ROOT, check=True, timeout=2300)
 
 
 def _assert_lists(folder: Path) -> None:

@@ -97,14 +97,19 @@ def _upload(folder: Path, uri: str) -> str:
 @pytest.mark.parametrize(
     ("jobs", "tuned", "measured"),
     [
-        (["run", "nightly"], True, False),
-        pytest.param(["run", "nightly"], True, True, marks=pytest.mark.long),
-        pytest.param(["run"], False, False, marks=pytest.mark.long),
+        (["run"], "published", False),
+        pytest.param(["run", "nightly"], "cuts", True, marks=pytest.mark.long),
+        pytest.param(["run"], None, False, marks=pytest.mark.long),
     ],
-    ids=["fine-tuned, with a night", "its answers measured too", "as it comes"],
+    ids=["fine-tuned", "fine-tuned on cuts, its answers measured too, and a night", "as it comes"],
 )
 def test_all_jobs_run_on_nodes_that_share_no_disk(
-    s3_workspace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: list[str], tuned: bool, measured: bool
+    s3_workspace: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    jobs: list[str],
+    tuned: str | None,
+    measured: bool,
 ) -> None:
     own = tmp_path / "own"
     own.mkdir()
@@ -116,7 +121,7 @@ def test_all_jobs_run_on_nodes_that_share_no_disk(
         "sequence.preset=paper", "sequence.epochs=1", "finetune.epochs=1", "finetune.max_examples=8", "finetune.batch_size=4",
         "finetune.validation_examples=4", "language.engine.enforce_eager=true", "language.engine.threads=1", "language.max_prompt_tokens=640",
         "language.decoding=free", "finetune.max_tokens=900", "ranking.calibration_users=4",
-        "baselines.systems=[SKNN]", "baselines.trials=1", "evaluation.max_users=4", "evaluation.protocols=[last_five]",
+        f"finetune.examples={tuned or 'cuts'}", "baselines.systems=[SKNN]", "baselines.trials=1", "evaluation.max_users=4", "evaluation.protocols=[last_five]",
         "evaluation.bootstrap_samples=20", "evaluation.permutations=19", f"evaluation.language={measured}", f"language.tuned={'current' if tuned else 'null'}",
         f"recommend.run_date={NIGHT}",
     ]  # fmt: skip
