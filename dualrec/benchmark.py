@@ -34,7 +34,7 @@ def benchmark(settings: Settings, force: bool = False) -> Summary:
             seconds[f"finetune-language, {variant.language.mode}"] = took["finetune-language"]
         seconds |= run_steps([fit_baselines], settings, force, console)
         if "time_split" in settings.evaluation.protocols:
-            before = settings_before(Workspace(settings.workspace), settings)
+            before = settings_before(Workspace.of(settings), settings)
             took = run_steps([prepare, train_sequence, *_tuning(before), fit_baselines], before, force, console)
             took |= _other_networks(before, force, console)
             seconds |= {f"{name}, before the moment": one for name, one in took.items()}
@@ -63,6 +63,6 @@ def _tuned_variants(settings: Settings) -> list[Settings]:
     """The settings of the variants that are served by a model fine-tuned for them."""
     if not settings.evaluation.language:
         return []
-    data = prepared(Workspace(settings.workspace), settings)
+    data = prepared(Workspace.of(settings), settings)
     own = [one for one in settings.evaluation.variants if one.set.get("language.tuned") == "current"]
     return [settings_of(settings, data, variant) for variant in own]

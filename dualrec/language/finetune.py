@@ -50,13 +50,13 @@ def finetune_language(settings: Settings, force: bool = False) -> Summary:
         DualrecError: more workers died than `finetune.resources.max_failures`.
     """
     check_tracking(settings.tracking)
-    workspace = Workspace(settings.workspace)
+    workspace = Workspace.of(settings)
     data = prepared(workspace, settings)
     name = language_name(data, settings)
     state = "already there"
     if not workspace.has(name) or force:
         workspace.require(sequence_name(data, settings), "train-sequence")
-        preset, place = language_model(settings.language.model, settings.cache)
+        preset, place = language_model(settings)
         if place is None:
             raise SettingsError(
                 f"language.model {settings.language.model} is served at an endpoint, so there are no weights to tune: "

@@ -85,7 +85,7 @@ def nightly(settings: Settings, force: bool = False) -> Summary:
         PublishError: it is not whole, or another run was published since this one began.
         DualrecError: as the jobs that prepare, train and score do.
     """
-    workspace, run_date = Workspace(settings.workspace), night_of(settings)
+    workspace, run_date = Workspace.of(settings), night_of(settings)
     if not force and (done := _done(workspace, run_date)):
         return done
     with held(workspace, run_date, settings.nightly.lease_seconds) as lease:
