@@ -41,7 +41,7 @@ def benchmark(settings: Settings, force: bool = False) -> Summary:
             seconds[f"finetune-language, {variant.language.mode}"] = took["finetune-language"]
         seconds |= run_steps([fit_baselines], settings, force, console)
         if "time_split" in settings.evaluation.protocols:
-            before = settings_before(Workspace(settings.workspace), settings)
+            before = settings_before(Workspace.of(settings), settings)
             took = run_steps([prepare, train_sequence, *_tuning(before), fit_baselines], before, force, console)
             took |= _other_networks(before, force, console)
             seconds |= {f"{name}, before the moment": one for name, one in took.items()}

@@ -38,7 +38,7 @@ def check_steps(settings: Settings, tuned: Sequence[Settings], serves: bool, for
     salt_of(settings.recommend.trace_salt_env)
     systems = settings.baselines.systems
     chosen_systems(systems)
-    workspace = Workspace(settings.workspace)
+    workspace = Workspace.of(settings)
     data = _there(workspace, settings)
     if not force and data is not None and workspace.has(report_name(data, settings)):
         return []  # all that the last step rests on is there
@@ -61,7 +61,7 @@ def check_prepared(settings: Settings, tuned: Sequence[Settings], force: bool) -
     Raises:
         SettingsError, AssetError, InputError: as finetune-language would, after the sequence model is trained.
     """
-    workspace = Workspace(settings.workspace)
+    workspace = Workspace.of(settings)
     data = prepared(workspace, settings)
     for own in tuned:
         if force or not workspace.has(language_name(data, own)):

@@ -113,7 +113,7 @@ def fetch(
 
         console, settings = Console(), load_settings(config, overrides)
         for name in names or []:
-            console.print(f"{name}: {fetch_asset(name, settings.cache)}")
+            console.print(f"{name}: {fetch_asset(name, settings.cache, settings.network.downloads)}")
         if not names:
             console.print("\n".join([*DATASETS, *MODELS]))
 
@@ -198,7 +198,7 @@ def metrics(
         from dualrec.nightly.figures import exposition, write_metrics
         from dualrec.workspace import Workspace
 
-        workspace = Workspace(load_settings(config, overrides).workspace)
+        workspace = Workspace.of(load_settings(config, overrides))
         if out is None:
             typer.echo(exposition(workspace), nl=False)
         else:

@@ -24,7 +24,7 @@ def check_encoder(workspace: Workspace, data: Prepared, settings: Settings) -> N
         AssetError: there is none of that name.
     """
     if not workspace.has(_name(data, settings)):
-        folder_here(ModelPlace.named(settings.rerank.model, settings.cache))
+        folder_here(ModelPlace.named(settings.rerank.model, settings))
 
 
 def title_embeddings(workspace: Workspace, data: Prepared, settings: Settings) -> "ray.ObjectRef[np.ndarray]":
@@ -56,7 +56,7 @@ def title_vectors(titles: list[str], settings: Settings) -> np.ndarray:
     Raises:
         AssetError: the sentence encoder cannot be had.
     """
-    encoder = ModelPlace.named(settings.rerank.model, settings.cache)
+    encoder = ModelPlace.named(settings.rerank.model, settings)
     # At least a core each: more tasks at once would only hold more encoders in memory.
     embed = _embed.options(num_cpus=max(settings.rerank.cpus, 1))
     starts = range(0, max(len(titles), 1), TITLES_A_TASK)

@@ -32,7 +32,7 @@ def run(settings: Settings, force: bool = False) -> Summary:
     Raises:
         DualrecError: as the steps do.
     """
-    console, workspace = Console(), Workspace(settings.workspace)
+    console, workspace = Console(), Workspace.of(settings)
     tuned = [settings] if settings.language.tuned == "current" else []
     elsewhere = check_steps(settings, tuned, serves=True, force=force)
     steps, size = _steps(settings), published_size(settings)

@@ -59,7 +59,7 @@ def recommend(settings: Settings, force: bool = False, further: Further | None =
         SettingsError: a setting does not suit the model, or the variable of the traces' salt holds none.
         DualrecError: not every user got a list.
     """
-    workspace = Workspace(settings.workspace)
+    workspace = Workspace.of(settings)
     run_date, salt = night_of(settings), salt_of(settings.recommend.trace_salt_env)
     data = prepared(workspace, settings)
     hashed = () if salt is None else ("hashed users",)  # a run without them must not pass for one with them

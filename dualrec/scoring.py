@@ -71,7 +71,7 @@ def load_models(workspace: Workspace, data: Prepared, settings: Settings) -> Mod
     if not settings.language.engine.use_gpu:
         check_room_on_cpus(settings.language.model, largest_node_gib())
     language = served_with_precision(workspace, data, settings)
-    encoder = ModelPlace.named(settings.rerank.model, settings.cache)
+    encoder = ModelPlace.named(settings.rerank.model, settings)
     ray.get(_check.options(num_cpus=0.1).remote(language, encoder, settings.language))
     embeddings = title_embeddings(workspace, data, settings)
     return Models(

@@ -19,10 +19,9 @@ import pyarrow.fs as pafs
 
 from dualrec.errors import WorkspaceError
 from dualrec.keys import without_key
+from dualrec.settings import StoreSettings
 
-ATTEMPTS = 7  # with the growing pauses of the AWS clients, 10 to 30 s: longer, and a wrong endpoint is told too late
 READERS = 16  # calls that wait for a store at the same time
-ANSWER_S = 10  # that a connection may be silent before the request is sent anew
 PRECONDITION_FAILED, CONFLICT = 412, 409
 
 _Value = TypeVar("_Value")
@@ -59,27 +58,35 @@ _ADVICE = [
 
 
 class PatientS3(pafs.S3FileSystem):
-    """pyarrow's S3 file system, as patient in a Ray worker as in the driver: pickled, pyarrow's own forgets its retries."""
+    """pyarrow's S3 file system, as patient in a Ray worker as in the driver: pickled, pyarrow's own forgets its retries.
 
-    def __init__(self, endpoint: str | None, region: str | None = None) -> None:
+    Attributes:
+        store: how patient.
+    """
+
+    def __init__(self, endpoint: str | None, region: str | None = None, store: StoreSettings = StoreSettings()) -> None:
         options: dict[str, Any] = {
-            "retry_strategy": pafs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
-            "request_timeout": ANSWER_S,
+            "retry_strategy": pafs.AwsStandardS3RetryStrategy(max_attempts=store.attempts),
+            "connect_timeout": store.connect_timeout_s,
+            "request_timeout": store.read_timeout_s,
         }
         if endpoint:
             options |= {"endpoint_override": urlparse(endpoint).netloc, "scheme": urlparse(endpoint).scheme}
         if region:
             options["region"] = region
         super().__init__(**options)
-        self._endpoint = endpoint
+        self.store, self._endpoint = store, endpoint
 
-    def __reduce__(self) -> tuple[type["PatientS3"], tuple[str | None, str]]:
-        """Carry where the store is; each process finds its own credentials."""
-        return PatientS3, (self._endpoint, self.region)
+    def __reduce__(self) -> tuple[type["PatientS3"], tuple[str | None, str, StoreSettings]]:
+        """Carry where the store is and how patient to be; each process finds its own credentials."""
+        return PatientS3, (self._endpoint, self.region, self.store)
 
 
-def file_system(uri: str) -> tuple[pafs.FileSystem, str]:
+def file_system(uri: str, store: StoreSettings = StoreSettings()) -> tuple[pafs.FileSystem, str]:
     """Return the file system of a local path or an s3:// URI, and the path in it.
+
+    Args:
+        store: how patiently S3 is asked.
 
     Raises:
         WorkspaceError: the URI is of another kind, or holds keys.
@@ -93,7 +100,7 @@ def file_system(uri: str) -> tuple[pafs.FileSystem, str]:
             "write s3://bucket/prefix, and give the credentials by the usual AWS ways"
         )
     if parsed.scheme == "s3":
-        return PatientS3(s3_endpoint()), f"{parsed.netloc}{parsed.path}".rstrip("/")
+        return PatientS3(s3_endpoint(), store=store), f"{parsed.netloc}{parsed.path}".rstrip("/")
     if parsed.scheme not in ("", "file"):
         raise WorkspaceError(f"workspace {uri}: expected a folder or s3://bucket/prefix")
     return pafs.LocalFileSystem(), str(Path(parsed.path if parsed.scheme else uri).expanduser().absolute())
@@ -104,11 +111,16 @@ def s3_endpoint() -> str | None:
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
 
 
-def delta_options() -> dict[str, str]:
+def delta_options(store: StoreSettings = StoreSettings()) -> dict[str, str]:
     """What delta-rs must be told to reach the same S3 store. It looks for credentials itself."""
     endpoint = s3_endpoint()
     # delta-rs counts the whole request, where the others count silence.
-    options = {"aws_conditional_put": "etag", "max_retries": str(ATTEMPTS - 1), "timeout": f"{3 * ANSWER_S}s"}
+    options = {
+        "aws_conditional_put": "etag",
+        "max_retries": str(store.attempts - 1),
+        "connect_timeout": f"{store.connect_timeout_s * 1000:.0f}ms",
+        "timeout": f"{3 * store.read_timeout_s * 1000:.0f}ms",
+    }
     if endpoint:
         options |= {"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": str(endpoint.startswith("http:")).lower()}
     return options
@@ -123,7 +135,10 @@ def put_once(filesystem: pafs.FileSystem, path: str, content: bytes) -> bool:
     Raises:
         OSError: it cannot be written.
     """
-    written = _put_local(path, content) if isinstance(filesystem, pafs.LocalFileSystem) else _put_s3(path, content)
+    if isinstance(filesystem, PatientS3):
+        written = _put_s3(path, content, filesystem.store)
+    else:
+        written = _put_local(path, content)
     if written:
         return True
     # A put whose answer was lost is tried again by the client, and then finds its own first try.
@@ -148,15 +163,16 @@ def _put_local(path: str, content: bytes) -> bool:
     return True
 
 
-def _put_s3(path: str, content: bytes) -> bool:
+def _put_s3(path: str, content: bytes, store: StoreSettings) -> bool:
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
     endpoint = s3_endpoint()
     config = Config(
-        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
-        read_timeout=ANSWER_S,
+        retries={"mode": "standard", "total_max_attempts": store.attempts},
+        connect_timeout=store.connect_timeout_s,
+        read_timeout=store.read_timeout_s,
         s3={"addressing_style": "path" if endpoint else "auto"},  # as pyarrow and delta-rs do
     )
     bucket, _, key = path.partition("/")

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from dualrec import __version__
 from dualrec.errors import WorkspaceError
 from dualrec.schemas import conform
+from dualrec.settings import Settings, StoreSettings
 from dualrec.storage import advice, file_system, plain, put_once, told
 
 MARKER = "artefact.json"
@@ -34,12 +35,19 @@ class Workspace:
     Attributes:
         uri: the root, as given or made absolute.
         filesystem, root: the same for pyarrow and Ray Data.
+        store: how patiently object storage is asked.
     """
 
-    def __init__(self, uri: str) -> None:
-        self.filesystem, self.root = file_system(uri)
+    def __init__(self, uri: str, store: StoreSettings = StoreSettings()) -> None:
+        self.store = store
+        self.filesystem, self.root = file_system(uri, store)
         self.is_local = isinstance(self.filesystem, pafs.LocalFileSystem)
         self.uri = self.root if self.is_local else uri.rstrip("/")
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Workspace":
+        """Open the workspace that the settings name, with their patience."""
+        return cls(settings.workspace, settings.network.store)
 
     def path(self, name: str) -> str:
         """The path of an artefact's folder, for `filesystem`."""

@@ -135,9 +135,9 @@ def main() -> None:
     own += ["finetune.lora_dropout=0.0"]  # so that the sides differ in padding only
     settings = load_settings(arguments.config, [*own, *arguments.overrides])
     tuning = settings.finetune.model_copy(update={"dtype": precision_of(settings.finetune.dtype, use_gpu=False)})
-    workspace = Workspace(settings.workspace)
+    workspace = Workspace.of(settings)
     data = prepared(workspace, settings)
-    preset, place = language_model(settings.language.model, settings.cache)
+    preset, place = language_model(settings)
     training, validation = examples(workspace, data, settings, preset, place)
     alone()
     import torch

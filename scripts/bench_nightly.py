@@ -52,7 +52,7 @@ def write_source(settings: Settings, folder: Path, changed: float = 0.0) -> int:
 
     The first so many users get a movie that they have not watched, at the end of their history.
     """
-    workspace = Workspace(settings.workspace)
+    workspace = Workspace.of(settings)
     data = prepared(workspace, settings)
     catalogue = data.catalogue.to_pylist()
     rows = sorted(workspace.read_table(data.histories, HISTORIES).to_pylist(), key=lambda row: int(row["user_id"]))
@@ -82,7 +82,7 @@ def run_night(words: list[str], night: str, *more: str) -> dict[str, Any]:
         )
         return {}
     assert done.returncode == 0, f"the night exited with {done.returncode}"
-    workspace = Workspace(settings.workspace)
+    workspace = Workspace.of(settings)
     manifest = standing_manifest(workspace, night_of(settings))
     assert manifest is not None
     report = workspace.read_bytes(report_name(manifest.run_date, manifest.run_id))
@@ -112,7 +112,7 @@ def _hear_of_counters() -> list[Any]:
 
 
 def _die_half_way(settings: Settings, counters: list[Any]) -> None:
-    workspace, run_date = Workspace(settings.workspace), night_of(settings)
+    workspace, run_date = Workspace.of(settings), night_of(settings)
     begun = last_plan(workspace, run_date)
     while True:
         time.sleep(LOOK_S)

@@ -99,7 +99,7 @@ def _tree(top: psutil.Process) -> list[psutil.Process]:
 
 def check_same(settings: Settings, target: Path) -> None:
     """Stop unless both sides wrote the same histories."""
-    workspace = Workspace(settings.workspace)
+    workspace = Workspace.of(settings)
     ours = pl.read_parquet(f"{workspace.path(prepared(workspace, settings).histories)}/split=test/*.parquet")
     theirs = pl.read_parquet(target / "test.parquet")
     columns = ["user_id", "item_ids", "timestamps"]

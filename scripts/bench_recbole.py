@@ -71,7 +71,7 @@ def ours(arguments: argparse.Namespace) -> Timed:
     from dualrec.workspace import Workspace
 
     settings = load_settings(arguments.config, arguments.overrides)
-    workspace = Workspace(settings.workspace)
+    workspace = Workspace.of(settings)
     data, own = prepared(workspace, settings), settings.sequence
     features = item_features(data.catalogue, own)
     histories = workspace.read_table(f"{data.histories}/split=train", HISTORIES)

@@ -178,7 +178,7 @@ def main() -> None:
     console, rates = Console(), defaultdict(list)
     growth: list[float] = []
     with ray_session(settings.cluster):
-        workspace = Workspace(settings.workspace)
+        workspace = Workspace.of(settings)
         data = prepared(workspace, settings)
         models = load_models(workspace, data, settings)
         free, shortlist = (requests_of(workspace, data, arguments.users, one) for one in ("free", "shortlist"))

@@ -165,7 +165,7 @@ def main() -> None:
         return
     console = Console(soft_wrap=True)
     settings = load_settings(given.config, given.overrides)
-    source = Workspace(settings.workspace)
+    source = Workspace.of(settings)
     data = prepared(source, settings)
     model = sequence_name(data, settings)
     source.require(model, "train-sequence")

@@ -108,7 +108,7 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = load_settings(arguments.config, arguments.overrides)
     torch.set_num_threads(arguments.threads)
-    workspace = Workspace(settings.workspace)
+    workspace = Workspace.of(settings)
     data = prepared(workspace, settings)
     features = item_features(data.catalogue, settings.sequence)
     rng = np.random.default_rng(0)

@@ -87,7 +87,7 @@ def write_split(folder: Path, config: str | None, overrides: list[str]) -> None:
     from dualrec.workspace import Workspace
 
     settings = load_settings(config, overrides)
-    workspace = Workspace(settings.workspace)
+    workspace = Workspace.of(settings)
     data = prepared(workspace, settings)
     ids = data.catalogue.column("item_id").to_numpy()
 

@@ -44,7 +44,7 @@ Measured = dict[str, dict[str, dict[str, float | None]]]  # decoding, metric, va
 
 def measured(settings: Settings, users: int) -> Measured:
     """Let the model of these settings answer validation users, in both decodings."""
-    workspace = Workspace(settings.workspace)
+    workspace = Workspace.of(settings)
     data = prepared(workspace, settings)
     models = load_models(workspace, data, settings)
     histories = data.read_histories(workspace, "validation").limit(users).materialize()

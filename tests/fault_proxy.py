@@ -31,7 +31,7 @@ REFUSALS = {
 PASSING = ("internal error", "slow down", "silence", "dropped", "answer lost", "answer cut")
 SILENCE_S = 30  # longer than the clients of a test wait
 STORE_S = 60  # that the store has for an answer
-CONTROL = "/-/faults"
+CONTROL = "/-/faults/"  # and the bucket
 
 
 @dataclass
@@ -53,15 +53,19 @@ class Faults:
 
 
 class FaultProxy:
-    """The test's side of a proxy that runs at `url`."""
+    """The test's side of a proxy that runs at `url`: of its requests for one bucket, or of all that name no such bucket."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, url: str, bucket: str = "") -> None:
+        self.url, self.bucket = url, bucket
+
+    def of_bucket(self, bucket: str) -> "FaultProxy":
+        """The same proxy for the requests of one bucket, whose faults are its own: tests may meet theirs at the same time."""
+        return FaultProxy(self.url, bucket)
 
     def meet(self, *kinds: str, **which: Any) -> None:
         """From now on, let requests meet faults: see `Faults`. What was met so far is forgotten."""
         body = json.dumps(asdict(Faults(kinds, **which))).encode()
-        urllib.request.urlopen(urllib.request.Request(self.url + CONTROL, body), timeout=STORE_S).close()
+        urllib.request.urlopen(urllib.request.Request(self._control(), body), timeout=STORE_S).close()
 
     def heal(self) -> list[str]:
         """Let all requests pass from now on; returns the faults that were met, in order."""
@@ -71,8 +75,11 @@ class FaultProxy:
 
     def met(self) -> list[str]:
         """The faults that were met since the last `meet`, in order."""
-        with urllib.request.urlopen(self.url + CONTROL, timeout=STORE_S) as answer:
+        with urllib.request.urlopen(self._control(), timeout=STORE_S) as answer:
             return list(json.loads(answer.read()))
+
+    def _control(self) -> str:
+        return f"{self.url}{CONTROL}{self.bucket}"
 
 
 @contextmanager
@@ -91,22 +98,36 @@ class _State:
     def __init__(self, store: str) -> None:
         self.store = urlparse(store).netloc
         self.lock = threading.Lock()
-        self.set(Faults())
+        self.buckets = {"": _Bucket(Faults())}
 
-    def set(self, faults: Faults) -> None:
+    def set(self, bucket: str, faults: Faults) -> None:
         with self.lock:
-            self.faults, self.seen, self.met = faults, 0, list[str]()
+            self.buckets[bucket] = _Bucket(faults)
 
-    def fault_of(self, request: str) -> str | None:
+    def met(self, bucket: str) -> list[str]:
         with self.lock:
-            faults = self.faults
-            if not faults.kinds or not re.search(faults.matching, request):
-                return None
-            place, self.seen = self.seen - faults.after, self.seen + 1
-            if place < 0 or place % faults.every or len(self.met) >= faults.times:
-                return None
-            self.met.append(faults.kinds[len(self.met) % len(faults.kinds)])
-            return self.met[-1]
+            return self.buckets[bucket].met if bucket in self.buckets else []
+
+    def fault_of(self, method: str, path: str) -> str | None:
+        with self.lock:
+            return self.buckets.get(urlparse(path).path.split("/")[1], self.buckets[""]).next(f"{method} {path}")
+
+
+class _Bucket:
+    """The requests of one bucket."""
+
+    def __init__(self, faults: Faults) -> None:
+        self.faults, self.seen, self.met = faults, 0, list[str]()
+
+    def next(self, request: str) -> str | None:
+        faults = self.faults
+        if not faults.kinds or not re.search(faults.matching, request):
+            return None
+        place, self.seen = self.seen - faults.after, self.seen + 1
+        if place < 0 or place % faults.every or len(self.met) >= faults.times:
+            return None
+        self.met.append(faults.kinds[len(self.met) % len(faults.kinds)])
+        return self.met[-1]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -115,10 +136,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         body = self._body()
-        if self.path == CONTROL:
-            self._control(body)
+        if self.path.startswith(CONTROL):
+            self._control(self.path.removeprefix(CONTROL), body)
             return
-        fault = self.state.fault_of(f"{self.command} {self.path}")
+        fault = self.state.fault_of(self.command, self.path)
         if fault in REFUSALS:
             self._refuse(*REFUSALS[fault])
         elif fault == "silence":
@@ -131,10 +152,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815
 
-    def _control(self, body: bytes) -> None:
+    def _control(self, bucket: str, body: bytes) -> None:
         if body:
-            self.state.set(Faults(**json.loads(body)))
-        self._answer(200, [], json.dumps(self.state.met).encode())
+            self.state.set(bucket, Faults(**json.loads(body)))
+        self._answer(200, [], json.dumps(self.state.met(bucket)).encode())
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding", "").lower() != "chunked":

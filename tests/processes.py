@@ -7,11 +7,19 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+
+
+def wait_until(ready: Callable[[], bool], seconds: float = 240) -> None:
+    """Wait for a moment in what goes on beside the test."""
+    until = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < until, f"nothing happened in {seconds:.0f} s"
+        time.sleep(0.02)
 
 
 def free_port() -> int:

@@ -4,19 +4,22 @@ import hashlib
 import re
 import threading
 from collections.abc import Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from dualrec.assets import download as module
-from dualrec.assets.download import download
 from dualrec.errors import AssetError
+from dualrec.settings import DownloadSettings
 
 pytestmark = pytest.mark.timeout(30)
 
 BODY = bytes(range(256)) * 4000  # 1,024,000 bytes, more than one chunk
 SHA256 = hashlib.sha256(BODY).hexdigest()
+IMPATIENT = DownloadSettings(pause_s=0.01)
+download = partial(module.download, settings=IMPATIENT)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -81,8 +84,7 @@ class FaultyServer(ThreadingHTTPServer):
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyServer]:
-    monkeypatch.setattr(module, "PAUSE_S", 0.01)
+def server() -> Iterator[FaultyServer]:
     with FaultyServer() as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         yield server
@@ -179,7 +181,7 @@ def test_a_body_shorter_than_its_content_length_never_passes(server: FaultyServe
     with pytest.raises(AssetError, match=r"the connection failed|the body ended"):
         download(server.url, tmp_path / "file.zip")
     assert not (tmp_path / "file.zip").exists()
-    assert len(server.ranges_asked) <= 1 + module.ATTEMPTS
+    assert len(server.ranges_asked) <= 1 + IMPATIENT.attempts
 
 
 def test_a_finished_file_with_the_right_sum_is_not_fetched_again(server: FaultyServer, tmp_path: Path) -> None:
@@ -207,10 +209,7 @@ def test_a_busy_server_is_asked_again(server: FaultyServer, tmp_path: Path) -> N
     assert len(server.ranges_asked) == 2
 
 
-def test_a_machine_that_cannot_connect_learns_it_within_seconds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "PAUSE_S", 0.01)
+def test_a_machine_that_cannot_connect_learns_it_within_seconds(tmp_path: Path) -> None:
     with pytest.raises(AssetError, match=r"http://127\.0\.0\.1:9/file\.zip: the connection failed \(.*refused"):
         download("http://127.0.0.1:9/file.zip", tmp_path / "file.zip")
     assert list(tmp_path.iterdir()) == []

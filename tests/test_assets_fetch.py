@@ -17,22 +17,25 @@ from typing import Any
 
 import pytest
 
-from dualrec.assets import download
 from dualrec.assets import fetch as module
 from dualrec.assets.cache import MARKER, build_once
-from dualrec.assets.fetch import fetch, resolve_dataset, resolve_model
 from dualrec.assets.registry import DATASETS, MODELS, HttpArchive, Source, Wheel
 from dualrec.errors import AssetError
+from dualrec.settings import DownloadSettings, NetworkSettings
 
 pytestmark = pytest.mark.timeout(60)
+
+IMPATIENT = NetworkSettings(downloads=DownloadSettings(pause_s=0.01))
+fetch = partial(module.fetch, settings=IMPATIENT.downloads)
+resolve_dataset = partial(module.resolve_dataset, network=IMPATIENT)
+resolve_model = partial(module.resolve_model, network=IMPATIENT)
 
 NOWHERE = HttpArchive("http://127.0.0.1:9/tiny.zip")  # the discard port: connections are refused
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, str]]:
+def site(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     """A folder, and the address under which it is served."""
-    monkeypatch.setattr(download, "PAUSE_S", 0.01)
     folder = tmp_path / "site"
     folder.mkdir()
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(folder))) as server:

@@ -13,6 +13,7 @@ from dualrec.assets.cache import MARKER
 from dualrec.assets.fetch import resolve_dataset, resolve_model
 from dualrec.assets.places import dataset_name
 from dualrec.errors import AssetError
+from dualrec.settings import NetworkSettings, StoreSettings
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -167,8 +168,9 @@ def test_a_server_that_is_down_is_an_error(bucket: Any, tmp_path: Path, monkeypa
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    impatient = NetworkSettings(store=StoreSettings(attempts=2))
     with pytest.raises(AssetError, match=r"cannot be read.*AWS_ENDPOINT_URL"):
-        resolve_dataset("s3://bucket/set", tmp_path / "cache")
+        resolve_dataset("s3://bucket/set", tmp_path / "cache", impatient)
 
 
 def test_a_model_comes_from_a_folder_a_zip_or_a_bucket(bucket: Any, tmp_path: Path) -> None:

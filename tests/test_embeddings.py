@@ -28,7 +28,7 @@ def test_a_catalogue_is_embedded_once_piece_by_piece_and_no_process_holds_a_copy
 ) -> None:
     folder = write_encoder(tmp_path / "encoder")
     settings, data = settings_for(f"rerank.model={folder}"), Prepared("v", "movies", catalogue, "histories/v")
-    workspace, titles = Workspace(settings.workspace), catalogue.column("title").to_pylist()
+    workspace, titles = Workspace.of(settings), catalogue.column("title").to_pylist()
     monkeypatch.setattr(embeddings, "TITLES_A_TASK", 4)
     first = title_embeddings(workspace, data, settings)
     assert np.allclose(ray.get(first), catalogue_embeddings(str(folder), titles), atol=1e-6)

@@ -13,7 +13,7 @@ from dualrec.workspace import Workspace
 def test_every_decoding_is_weighed_on_the_same_seeded_sample_of_validation_users(movielens: Path, settings_for) -> None:
     settings = settings_for(f"data.source={movielens}", "data.validation_fraction=0.25", "ranking.calibration_users=5")
     prepare(settings)
-    workspace = Workspace(settings.workspace)
+    workspace = Workspace.of(settings)
 
     def users(*changes: str) -> set[int]:
         changed = overridden(settings, list(changes))

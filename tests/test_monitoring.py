@@ -16,8 +16,7 @@ import yaml
 
 from dualrec.nightly.figures import DESCRIPTIONS
 from scripts.make_dashboard import FILE, dashboard, queries
-from tests.nightly.site import wait_until
-from tests.processes import free_port, running
+from tests.processes import free_port, running, wait_until
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy/prometheus"

@@ -20,7 +20,7 @@ from dualrec.publish.manifest import (
 )
 from dualrec.publish.publish import publications, publish
 from dualrec.publish.table import committed_manifest, open_table
-from dualrec.settings import PublishSettings
+from dualrec.settings import PublishSettings, StoreSettings
 from dualrec.workspace import Workspace
 from tests.object_store import KEYS
 from tests.readers import through_delta, through_manifest
@@ -241,7 +241,7 @@ def test_a_commit_whose_answer_was_lost_is_known_as_ours(place: str, monkeypatch
 def test_a_store_that_fails_at_the_commit_leaves_the_night_before(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from deltalake import DeltaTable
 
-    workspace = Workspace(place)
+    workspace = Workspace(place, StoreSettings(table_pauses_s=(0.1, 0.2)))
     publish_run(workspace, "before")
     night = stage(workspace, "A")
 

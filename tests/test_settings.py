@@ -136,6 +136,14 @@ def test_versions_follow_what_is_learned_and_not_where_it_runs() -> None:
     assert version_of(base) == version_of(elsewhere) != version_of(other)
 
 
+@pytest.mark.parametrize(
+    "patience",
+    ["network.store.attempts=2", "network.downloads.pause_s=3", "nightly.lease_seconds=0.5", "serving.poll_seconds=1"],
+)
+def test_how_long_anything_is_waited_for_makes_no_other_version(patience: str) -> None:
+    assert version_of(load_settings(None, [patience])) == version_of(Settings())
+
+
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings().workspace = "elsewhere"  # type: ignore[misc]

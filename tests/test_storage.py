@@ -12,7 +12,8 @@ import pytest
 from dualrec.assets.fetch import resolve_dataset, resolve_model
 from dualrec.errors import AssetError, WorkspaceError
 from dualrec.publish.table import open_table
-from dualrec.storage import ANSWER_S, ATTEMPTS, PatientS3, delta_options, file_system, may_pass, plain, put_once
+from dualrec.settings import StoreSettings
+from dualrec.storage import PatientS3, delta_options, file_system, may_pass, plain, put_once
 from dualrec.workspace import Workspace
 from tests.object_store import KEYS, answering
 
@@ -63,13 +64,13 @@ def test_a_full_disk_says_to_make_room(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_file_system_that_came_to_a_worker_is_as_patient_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     busy = 3  # as often as pyarrow's own asks, once it is pickled
     with answering(lambda n: (503 if n <= busy else 404, "")) as (url, asked):
-        sent = pickle.dumps(PatientS3(url))
+        sent = pickle.dumps(PatientS3(url, store=StoreSettings(read_timeout_s=3)))
         assert b"AKIA" not in sent and KEYS["AWS_SECRET_ACCESS_KEY"].encode() not in sent
         monkeypatch.delenv("AWS_REGION")
         arrived = pickle.loads(sent)
         with pytest.raises(FileNotFoundError):
             arrived.open_input_stream("bucket/file")
-    assert arrived.region == "us-east-1"
+    assert (arrived.region, arrived.store.read_timeout_s) == ("us-east-1", 3)
     assert len(asked) > busy
 
 
@@ -129,10 +130,11 @@ def test_the_options_of_delta_hold_no_key(monkeypatch: pytest.MonkeyPatch) -> No
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://store:9000")
-    assert delta_options() == {
+    assert delta_options(StoreSettings(read_timeout_s=0.5, connect_timeout_s=0.25, attempts=3)) == {
         "aws_conditional_put": "etag",
-        "max_retries": str(ATTEMPTS - 1),
-        "timeout": f"{3 * ANSWER_S}s",
+        "max_retries": "2",
+        "connect_timeout": "250ms",
+        "timeout": "1500ms",
         "AWS_ENDPOINT_URL": "http://store:9000",
         "AWS_ALLOW_HTTP": "true",
     }

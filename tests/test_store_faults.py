@@ -1,17 +1,18 @@
 """A store that fails for a while is outlasted by every client, and one that goes on failing is told; nothing is half done."""
 
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-import dualrec.storage as storage
 from dualrec.errors import WorkspaceError
 from dualrec.publish.manifest import Night
 from dualrec.publish.publish import publish
 from dualrec.publish.table import open_table
-from dualrec.settings import PublishSettings
+from dualrec.settings import PublishSettings, StoreSettings
 from dualrec.workspace import Workspace
 from tests.fault_proxy import PASSING, FaultProxy, fault_proxy
 from tests.readers import through_delta, through_manifest
@@ -20,6 +21,9 @@ from tests.test_publish_publish import both, whole
 
 TABLE = pa.table({"user_id": list(range(1000))})
 TIMES = 2  # that a fault comes before the store answers again
+# pyarrow counts whole seconds of silence, from one on.
+IMPATIENT = StoreSettings(connect_timeout_s=1, read_timeout_s=0.5, table_pauses_s=(0.1, 0.4))
+STORES = Callable[[], tuple[Workspace, FaultProxy]]
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +34,32 @@ def proxy(s3_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture
-def faulty(proxy: FaultProxy, s3_workspace: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Workspace, FaultProxy]:
-    """A workspace that is reached through the proxy, with clients who lose patience soon."""
-    monkeypatch.setattr(storage, "ANSWER_S", 2)
+def stores(proxy: FaultProxy, s3_workspace: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> STORES:
+    """Makes workspaces, each in a bucket and with faults of its own, whose clients lose patience soon."""
+    import boto3
+
+    buckets = boto3.client("s3", endpoint_url=s3_endpoint)
     monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
-    proxy.heal()
-    return Workspace(s3_workspace), proxy
+
+    def store() -> tuple[Workspace, FaultProxy]:
+        bucket = f"bucket-{uuid.uuid4().hex[:12]}"
+        buckets.create_bucket(Bucket=bucket)
+        return Workspace(f"s3://{bucket}/nightly", IMPATIENT), proxy.of_bucket(bucket)
+
+    return store
+
+
+@pytest.fixture
+def faulty(stores: STORES) -> tuple[Workspace, FaultProxy]:
+    """One such workspace."""
+    return stores()
+
+
+def _all_at_once(check: Callable[..., None], *cases: Iterable[Any]) -> None:
+    """Check many cases in threads, since they mostly wait. Raises what the first that fails raises."""
+    columns = [list(column) for column in cases]
+    with ThreadPoolExecutor(len(columns[0])) as pool:
+        list(pool.map(check, *columns))
 
 
 def _read(workspace: Workspace) -> Any:
@@ -97,37 +121,41 @@ def _prepare(workspace: Workspace) -> None:
 
 
 @pytest.mark.parametrize("fault", PASSING)
-def test_a_fault_that_passes_is_outlasted(faulty: tuple[Workspace, FaultProxy], fault: str) -> None:
-    workspace, proxy = faulty
-    _prepare(workspace)
-    for work, outcome in WORK.items():
+def test_a_fault_that_passes_is_outlasted(stores: STORES, fault: str) -> None:
+    def check(store: tuple[Workspace, FaultProxy], work: Callable[[Workspace], Any]) -> None:
+        workspace, proxy = store
+        _prepare(workspace)
         proxy.meet(fault, times=TIMES)
-        assert (work.__name__, work(workspace)) == (work.__name__, outcome)
-        assert proxy.met() == [fault] * TIMES
+        assert (work.__name__, work(workspace)) == (work.__name__, WORK[work])
+        assert (work.__name__, proxy.met()) == (work.__name__, [fault] * TIMES)
+
+    _all_at_once(check, [stores() for _ in WORK], WORK)
 
 
-@pytest.mark.parametrize("fault", PASSING)
-def test_a_night_is_published_once_whatever_request_fails(faulty: tuple[Workspace, FaultProxy], fault: str) -> None:
-    workspace, proxy = faulty
-    publish_run(workspace, "A")
-    night = stage(workspace, "B")
-    proxy.meet(fault, every=5)
-    assert publish(workspace, night, 1, PublishSettings()).anew
-    assert len(proxy.heal()) > 1
-    assert both(workspace) == whole("B")
+def test_a_night_is_published_once_whatever_request_fails(stores: STORES) -> None:
+    def check(store: tuple[Workspace, FaultProxy], fault: str) -> None:
+        workspace, proxy = store
+        publish_run(workspace, "A")
+        night = stage(workspace, "B")
+        proxy.meet(fault, every=5)
+        assert publish(workspace, night, 1, PublishSettings()).anew, fault
+        assert len(proxy.heal()) > 1, fault
+        assert both(workspace) == whole("B"), fault
+
+    _all_at_once(check, [stores() for _ in PASSING], PASSING)
 
 
-@pytest.mark.parametrize("fault", ["internal error", "slow down", "dropped", "silence"])
-def test_a_fault_that_stays_is_told_with_what_to_do(
-    faulty: tuple[Workspace, FaultProxy], fault: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(storage, "ATTEMPTS", 2)
-    uri, proxy = faulty[0].uri, faulty[1]
-    for work in (_read, _list, _write, _put_once, _open):
-        proxy.meet(fault)
+def test_a_fault_that_stays_is_told_with_what_to_do(stores: STORES) -> None:
+    def check(store: tuple[Workspace, FaultProxy], fault: str, work: Callable[[Workspace], Any]) -> None:
+        workspace = Workspace(store[0].uri, IMPATIENT.model_copy(update={"attempts": 2}))
+        store[1].meet(fault)
         with pytest.raises(WorkspaceError, match="the object store did not answer in time; see that it can be reached"):
-            work(Workspace(uri))
-        assert len(proxy.met()) > 1, f"{work.__name__} asked again"
+            work(workspace)
+        assert len(store[1].met()) > 1, f"{work.__name__} asked again after: {fault}"
+
+    faults, works = ["internal error", "slow down", "dropped", "silence"], [_read, _list, _write, _put_once, _open]
+    cases = [(fault, work) for fault in faults for work in works]
+    _all_at_once(check, [stores() for _ in cases], *zip(*cases, strict=True))
 
 
 def test_credentials_that_expire_are_told_and_renewed_ones_go_on(faulty: tuple[Workspace, FaultProxy]) -> None:

@@ -225,7 +225,7 @@ def test_a_written_data_set_is_the_same_by_any_number_of_tasks_and_can_be_prepar
     assert not list(tmp_path.glob("*.partial"))
     settings = settings_for(f"data.source={one}")
     prepare(settings)
-    workspace = Workspace(settings.workspace)
+    workspace = Workspace.of(settings)
     assert prepared(workspace, settings).read_histories(workspace, "all").count() == SMALL.users
     with pytest.raises(InputError, match="is there already"):
         write_dataset(SMALL, 0, one, 1, said.append)

@@ -16,16 +16,16 @@ from filelock import FileLock, Timeout
 
 from dualrec.assets.download import file_sha256
 from dualrec.errors import AssetError
+from dualrec.settings import DownloadSettings
 
 MARKER = ".complete.json"
-LOCK_TIMEOUT_S = 3600.0  # another process may be fetching many gigabytes
 
 log = logging.getLogger(__name__)
 
 Build = Callable[[Path], dict[str, Any]]
 
 
-def build_once(cache: str | Path, name: str, build: Build) -> Path:
+def build_once(cache: str | Path, name: str, build: Build, settings: DownloadSettings = DownloadSettings()) -> Path:
     """Return the folder of asset `name`, which `build` makes unless it is there already.
 
     `build` is given a path that does not exist yet, has to make a folder of it, and returns what the marker should say.
@@ -40,12 +40,12 @@ def build_once(cache: str | Path, name: str, build: Build) -> Path:
     try:
         for part in (".locks", ".staging", ".downloads"):
             (root / part).mkdir(parents=True, exist_ok=True)
-        with FileLock(root / ".locks" / f"{name}.lock", timeout=LOCK_TIMEOUT_S):
+        with FileLock(root / ".locks" / f"{name}.lock", timeout=settings.lock_timeout_s):
             if not is_whole(folder):  # another process may have made it meanwhile
                 _build(root, name, build)
     except Timeout as error:
         raise AssetError(
-            f"{name}: another process has been fetching it into {root} for {LOCK_TIMEOUT_S:.0f} s; "
+            f"{name}: another process has been fetching it into {root} for {settings.lock_timeout_s:g} s; "
             f"if none does, delete {error.lock_file}"
         ) from error
     except OSError as error:

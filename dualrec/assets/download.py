@@ -16,14 +16,11 @@ from typing import TYPE_CHECKING
 
 from dualrec.assets.reach import innermost
 from dualrec.errors import AssetError
+from dualrec.settings import DownloadSettings
 
 if TYPE_CHECKING:
     import requests
 
-CONNECT_TIMEOUT_S = 3.0  # short: a machine without internet goes on to the next source
-READ_TIMEOUT_S = 30.0
-ATTEMPTS = 2  # tries in a row that bring nothing new; a slow line that breaks often still gets there
-PAUSE_S = 0.5
 CHUNK_BYTES = 1 << 18
 
 log = logging.getLogger(__name__)
@@ -33,7 +30,7 @@ class _InterruptedErrorError(Exception):
     """The transfer stopped short, and another request may bring the rest."""
 
 
-def download(url: str, target: Path, sha256: str | None = None) -> str:
+def download(url: str, target: Path, sha256: str | None = None, settings: DownloadSettings = DownloadSettings()) -> str:
     """Fetch `url` to `target`, in a folder that exists, and return the file's SHA-256.
 
     A `target` that is already there is checked, not fetched again.
@@ -45,7 +42,7 @@ def download(url: str, target: Path, sha256: str | None = None) -> str:
     if target.exists() and _matches(digest := file_sha256(target), sha256):
         return digest
     part = target.with_name(f"{target.name}.part")
-    _fill(url, part)
+    _fill(url, part, settings)
     digest = file_sha256(part)
     if not _matches(digest, sha256):
         discard(target)
@@ -83,30 +80,31 @@ def _size(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
 
 
-def _fill(url: str, part: Path) -> None:
-    """Ask again and again until the part is whole, or until `ATTEMPTS` tries in a row brought nothing new."""
+def _fill(url: str, part: Path, settings: DownloadSettings) -> None:
+    """Ask again and again until the part is whole, or until `attempts` in a row brought nothing new."""
     furthest, barren = _resume_point(url, part)[0], 0
     with _progress(part.name.removesuffix(".part")) as show:
         while True:
             try:
-                return _request(url, part, show)
+                return _request(url, part, settings, show)
             except _InterruptedErrorError as interruption:
                 size = _size(part)
                 furthest, barren = (size, 0) if size > furthest else (furthest, barren + 1)
-                if barren >= ATTEMPTS:
+                if barren >= settings.attempts:
                     kept = f"; {size} bytes are kept in {part}, run again to go on from there" if size else ""
                     raise AssetError(f"{url}: {interruption}{kept}") from interruption
                 log.info("%s: %s; trying again", url, interruption)
-                time.sleep(PAUSE_S * (barren + 1))
+                time.sleep(settings.pause_s * (barren + 1))
 
 
-def _request(url: str, part: Path, show: Callable[[int, int | None], None]) -> None:
+def _request(url: str, part: Path, settings: DownloadSettings, show: Callable[[int, int | None], None]) -> None:
     import requests
     import urllib3
 
     offset, headers = _resume_point(url, part)
+    timeout = (settings.connect_timeout_s, settings.read_timeout_s)
     try:
-        with requests.get(url, headers=headers, stream=True, timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S)) as response:
+        with requests.get(url, headers=headers, stream=True, timeout=timeout) as response:
             if response.status_code == 416:
                 return _refused_range(response, part, offset)
             _check_status(url, response)

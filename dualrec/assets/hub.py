@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dualrec.assets.download import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, file_sha256
+from dualrec.assets.download import file_sha256
 from dualrec.assets.reach import why_unreachable
 from dualrec.errors import AssetError
+from dualrec.settings import DownloadSettings
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
@@ -24,7 +25,7 @@ UNWANTED = ["*.bin", "*.pt", "*.pth", "*.pkl", "*.h5", "*.ot", "*.onnx", "*.gguf
 UNWANTED += ["onnx/*", "openvino/*", "original/*", "consolidated*.safetensors"]
 
 
-def download_model(repo_id: str, target: Path, downloads: Path) -> str:
+def download_model(repo_id: str, target: Path, downloads: Path, settings: DownloadSettings = DownloadSettings()) -> str:
     """Fetch a model into the new folder `target`, and return its commit. What came before a cut is kept in `downloads`.
 
     Raises:
@@ -32,7 +33,9 @@ def download_model(repo_id: str, target: Path, downloads: Path) -> str:
             not those that the hub lists; or, offline, this machine's cache of the hub does not hold the model whole.
     """
     with _explained(repo_id):
-        return _from_local_cache(repo_id, target) if _is_offline() else _from_hub(repo_id, target, downloads)
+        if _is_offline():
+            return _from_local_cache(repo_id, target)
+        return _from_hub(repo_id, target, downloads, settings)
 
 
 def _is_offline() -> bool:
@@ -65,12 +68,12 @@ def _explained(repo_id: str) -> Iterator[None]:
         raise AssetError(f"{repo_id}: cannot be had from {_endpoint()}: {reason}") from error
 
 
-def _from_hub(repo_id: str, target: Path, downloads: Path) -> str:
+def _from_hub(repo_id: str, target: Path, downloads: Path, settings: DownloadSettings) -> str:
     from huggingface_hub import HfApi, snapshot_download
 
     endpoint = _endpoint()
-    _reach(endpoint)
-    info = HfApi(endpoint=endpoint).model_info(repo_id, files_metadata=True, timeout=READ_TIMEOUT_S)
+    _reach(endpoint, settings)
+    info = HfApi(endpoint=endpoint).model_info(repo_id, files_metadata=True, timeout=settings.read_timeout_s)
     if info.sha is None:
         raise ValueError("it names no commit")
     partial = downloads / f"{repo_id.replace('/', '--')}.hub"
@@ -87,9 +90,9 @@ def _from_hub(repo_id: str, target: Path, downloads: Path) -> str:
     return info.sha
 
 
-def _reach(endpoint: str) -> None:
+def _reach(endpoint: str, settings: DownloadSettings) -> None:
     """Fail within seconds where there is no internet; the hub's client would wait for each of its own time limits."""
-    if why_unreachable(endpoint, (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)):
+    if why_unreachable(endpoint, (settings.connect_timeout_s, settings.read_timeout_s)):
         raise AssetError(f"{endpoint}: cannot be reached; without internet, name a local folder")
 
 

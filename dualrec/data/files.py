@@ -14,7 +14,8 @@ import pyarrow.fs as pafs
 from dualrec.assets.fetch import resolve_dataset
 from dualrec.assets.places import copied, listed
 from dualrec.errors import AssetError
-from dualrec.storage import plain, side_by_side, told
+from dualrec.settings import NetworkSettings, StoreSettings
+from dualrec.storage import PatientS3, plain, side_by_side, told
 from dualrec.workspace import Workspace
 
 Fingerprint = tuple[str, int, str]
@@ -87,7 +88,8 @@ class DataFile:
         """
         if self.is_local:
             return Path(self.path)
-        place = copied(self.name, cache)
+        assert isinstance(self.filesystem, PatientS3), "what is not on this machine is in object storage"
+        place = copied(self.name, cache, NetworkSettings(store=self.filesystem.store))
         return place / self.last_name if place.is_dir() else place
 
     def fingerprint(self) -> Fingerprint:
@@ -117,21 +119,21 @@ class DataPlace:
         return list(side_by_side(DataFile.fingerprint, self.files))
 
 
-def data_place(source: str, cache: str) -> DataPlace:
+def data_place(source: str, cache: str, network: NetworkSettings = NetworkSettings()) -> DataPlace:
     """What `data.source` or `data.items` names. Of an s3:// URI nothing but a zip is copied: its files are read there.
 
     Raises:
         AssetError: the source cannot be had.
     """
     if source.startswith("s3://") and not source.lower().endswith(".zip"):
-        return _in_object_storage(source)
-    path = resolve_dataset(source, cache)
+        return _in_object_storage(source, network.store)
+    path = resolve_dataset(source, cache, network)
     inside = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
     return DataPlace(str(path), path.is_dir(), tuple(map(DataFile.local, inside)))
 
 
-def _in_object_storage(uri: str) -> DataPlace:
-    filesystem, root, infos = listed(uri)
+def _in_object_storage(uri: str, store: StoreSettings) -> DataPlace:
+    filesystem, root, infos = listed(uri, store)
     paths = sorted(info.path for info in infos)
     if paths == [root]:
         return DataPlace(uri, False, (DataFile(filesystem, root, uri),))

@@ -69,7 +69,7 @@ def prepare(settings: Settings, force: bool = False) -> Summary:
         InputError: it is not what it should be.
         WorkspaceError: the workspace cannot be written.
     """
-    workspace = Workspace(settings.workspace)
+    workspace = Workspace.of(settings)
     raw = _located(settings)
     version = version_of(settings.data, *raw.fingerprints())
     if workspace.has(f"histories/{version}") and workspace.has(f"catalogue/{version}") and not force:
@@ -89,7 +89,7 @@ def prepare_for_models(settings: Settings, data_version: str) -> Prepared:
         InputError: it is not what it should be.
         WorkspaceError: there is no such catalogue, or the workspace cannot be written.
     """
-    workspace = Workspace(settings.workspace)
+    workspace = Workspace.of(settings)
     earlier, raw = prepared_as(workspace, data_version), _located(settings)
     prints = raw.fingerprints()
     if version_of(settings.data, *prints) == data_version:
@@ -259,8 +259,9 @@ def _tables(dataset: ray.data.Dataset) -> list[pa.Table]:
 
 
 def _located(settings: Settings) -> _Raw:
-    items = data_place(settings.data.items, settings.cache) if settings.data.items else None
-    return _Raw(data_place(settings.data.source, settings.cache), items)
+    data, cache, network = settings.data, settings.cache, settings.network
+    items = data_place(data.items, cache, network) if data.items else None
+    return _Raw(data_place(data.source, cache, network), items)
 
 
 def _summary(workspace: Workspace, version: str, state: str) -> Summary:

@@ -53,7 +53,7 @@ def check_prompted(settings: Settings) -> list[ModelPlace]:
         SettingsError: it is served at an endpoint.
         AssetError: there is no such model.
     """
-    _, place = language_model(settings.language.model, settings.cache)
+    _, place = language_model(settings)
     if place is None:
         raise SettingsError(
             f"baselines.systems: {PROMPTED} asks a language model whose weights can be had, and {settings.language.model} "

@@ -41,7 +41,7 @@ def evaluate(settings: Settings, force: bool = False) -> Summary:
         InputError: nobody can be asked about under a protocol, or another system's lists are not what they should be.
         SettingsError: a baseline or a variant's setting is unknown.
     """
-    workspace = Workspace(settings.workspace)
+    workspace = Workspace.of(settings)
     settings = with_fused_lists(settings)
     name = report_name(prepared(workspace, settings), settings)
     if not workspace.has(name) or force:
@@ -91,7 +91,7 @@ def _answer(workspace: Workspace, question: Questions, folder: str) -> Measured:
     if not question.before_a_moment:
         for name, path in settings.evaluation.lists.items():
             item_ids = data.catalogue.column("item_id").to_numpy()
-            found.answers[name] = read_lists(path, question.asked, item_ids, data.version)
+            found.answers[name] = read_lists(path, question.asked, item_ids, data.version, settings.network.store)
             found.systems[name] = facts_of_lists(path)
     if settings.evaluation.language:
         _ask_language_models(workspace, question, scorers, found, folder)

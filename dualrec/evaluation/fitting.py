@@ -47,7 +47,7 @@ def fit_baselines(settings: Settings, force: bool = False) -> Summary:
         WorkspaceError: there are no histories, or the workspace cannot be written.
         AssetError: the sentence encoder, whose vectors stand for texts, cannot be had.
     """
-    workspace = Workspace(settings.workspace)
+    workspace = Workspace.of(settings)
     data = prepared(workspace, settings)
     names = chosen_systems(settings.baselines.systems)
     missing = [name for name in names if force or not workspace.has(baseline_name(name, data, settings))]

@@ -17,6 +17,7 @@ from dualrec.evaluation.metrics import LENGTH
 from dualrec.evaluation.protocols import Cases
 from dualrec.evaluation.scorers import Asked
 from dualrec.schemas import conform
+from dualrec.settings import StoreSettings
 from dualrec.storage import file_system, plain
 
 LISTS = pa.schema(
@@ -47,14 +48,16 @@ def lists_table(
     return pa.table(columns, schema=LISTS).append_column("system", pa.array([system] * len(row), pa.string()))
 
 
-def read_lists(path: str, asked: Asked, item_ids: np.ndarray, data_version: str) -> dict[str, Answers]:
+def read_lists(
+    path: str, asked: Asked, item_ids: np.ndarray, data_version: str, store: StoreSettings = StoreSettings()
+) -> dict[str, Answers]:
     """Another system's lists of each protocol that the file holds.
 
     Raises:
         InputError: the file is not there or lacks a column; lists were made from other data, hold unknown items or
             repeated ranks, or are not those of the users who are asked about. Counts what is wrong and names some.
     """
-    filesystem, place = file_system(path)
+    filesystem, place = file_system(path, store)
     try:
         table = conform(pq.read_table(place, filesystem=filesystem, partitioning=None), LISTS, path)
     except (OSError, pa.ArrowInvalid) as error:

@@ -56,7 +56,7 @@ def further_requests(settings: Settings, force: bool = False) -> FurtherRequests
     chosen = settings.evaluation
     if not chosen.language or set(chosen.protocols) == {"time_split"}:
         return None
-    workspace = Workspace(settings.workspace)
+    workspace = Workspace.of(settings)
     try:
         question = questions_of_test_users(workspace, with_fused_lists(settings))
     except InputError:

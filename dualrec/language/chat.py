@@ -18,7 +18,6 @@ from dualrec.errors import EndpointError
 from dualrec.keys import without_key
 from dualrec.settings import EndpointSettings
 
-BACKOFF_S, LONGEST_WAIT_S = 1.0, 60.0
 MOST_BYTES = 1 << 20  # of an answer: what is longer is no list of titles
 HOPELESS = {
     401: "the key is refused: check what is in the environment variable that language.endpoint.api_key_env names ({key})",
@@ -51,9 +50,8 @@ class ChatSession:
         key: str,
         admit: Callable[[int], Awaitable[bool]],
         settle: Callable[[int, int], Awaitable[None]],
-        backoff_s: float = BACKOFF_S,
     ) -> None:
-        self.settings, self._key, self.admit, self.settle, self.backoff_s = settings, key, admit, settle, backoff_s
+        self.settings, self._key, self.admit, self.settle = settings, key, admit, settle
 
     async def __aenter__(self) -> "ChatSession":
         self.http = aiohttp.ClientSession(
@@ -116,8 +114,8 @@ class ChatSession:
 
     def _wait_s(self, attempt: int, asked_s: float) -> float:
         """Twice as long each time and never in step with other requests, but at least what the endpoint asked for."""
-        own = self.backoff_s * 2 ** (attempt - 1) * random.uniform(0.5, 1.0)
-        return min(max(own, asked_s), LONGEST_WAIT_S)
+        own = self.settings.backoff_s * 2 ** (attempt - 1) * random.uniform(0.5, 1.0)
+        return min(max(own, asked_s), self.settings.longest_wait_s)
 
     def _give_up(self, status: int, url: str) -> None:
         why = HOPELESS[status].format(url=self.settings.url, key=self.settings.api_key_env)

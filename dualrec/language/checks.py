@@ -32,7 +32,7 @@ def model_to_tune(settings: Settings) -> tuple[LanguageModel, ModelPlace]:
     Raises:
         SettingsError: it is served at an endpoint.
     """
-    preset, place = language_model(settings.language.model, settings.cache)
+    preset, place = language_model(settings)
     if place is None:
         raise SettingsError(
             f"language.model {settings.language.model} is served at an endpoint, so there are no weights to tune: "
@@ -114,9 +114,9 @@ def check_serving_settings(settings: Settings, titles: dict[int, str]) -> list[M
     check_decoding(settings)
     check_ranking(settings)
     check_tuned(settings)
-    encoder = ModelPlace.named(settings.rerank.model, settings.cache)
+    encoder = ModelPlace.named(settings.rerank.model, settings)
     elsewhere = [encoder] if folder_here(encoder) is None else []
-    preset, place = language_model(settings.language.model, settings.cache)
+    preset, place = language_model(settings)
     if place is None:
         key_of(settings.language.endpoint)
     elif not _is_merged(settings):
@@ -140,7 +140,7 @@ def check_serving(workspace: Workspace, data: Prepared, settings: Settings) -> l
     elsewhere = check_serving_settings(settings, titles)
     model = served_model(workspace, data, settings)
     if model.place is None:
-        check_reachable(settings.language.endpoint.url)
+        check_reachable(settings.language.endpoint)
     elif _is_merged(settings):
         elsewhere += _check_place(model.place, model.preset, settings, titles)
     return elsewhere

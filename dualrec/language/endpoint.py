@@ -27,7 +27,6 @@ from dualrec.schemas import PROMPTED, TRACES
 from dualrec.session import cluster_gpus
 from dualrec.settings import EndpointSettings, LanguageSettings
 
-_PAUSES_S, _TRY_S = (0.0, 1.0, 2.0), 10.0
 _ANSWER = ("generated_text", "prompt_tokens", "generated_tokens", "finish_reason", "error")
 
 
@@ -48,7 +47,7 @@ def generate_at_endpoint(
 
     endpoint, engine = settings.endpoint, settings.engine
     key = key_of(endpoint)
-    check_reachable(endpoint.url)
+    check_reachable(endpoint)
     # Beside the driver, with which the job ends anyway: elsewhere, every sender would fail with the node of the meter.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     meter = (
@@ -100,17 +99,19 @@ def key_of(endpoint: EndpointSettings) -> str:
     return key
 
 
-def check_reachable(url: str) -> None:
+def check_reachable(endpoint: EndpointSettings) -> None:
     """Find out in seconds that nobody is there, before every row tries for itself. Any HTTP status is an answer.
 
     Raises:
         EndpointError: nobody answers.
     """
-    for pause_s in _PAUSES_S:
+    for pause_s in (0, endpoint.backoff_s, 2 * endpoint.backoff_s):
         time.sleep(pause_s)
-        if (problem := why_unreachable(url, _TRY_S)) is None:
+        if (problem := why_unreachable(endpoint.url, endpoint.connect_timeout_s)) is None:
             return
-    raise EndpointError(f"{url} cannot be reached ({problem}): check language.endpoint.url and this machine's network")
+    raise EndpointError(
+        f"{endpoint.url} cannot be reached ({problem}): check language.endpoint.url and this machine's network"
+    )
 
 
 class _SessionFactory:

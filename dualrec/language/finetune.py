@@ -52,7 +52,7 @@ def finetune_language(settings: Settings, force: bool = False) -> Summary:
         DualrecError: more workers died than `finetune.resources.max_failures`.
     """
     check_tracking(settings.tracking)
-    workspace = Workspace(settings.workspace)
+    workspace = Workspace.of(settings)
     data = prepared(workspace, settings)
     name = language_name(data, settings)
     state = "already there"

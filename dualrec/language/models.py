@@ -55,10 +55,11 @@ class ServedModel:
     dtype: str = "auto"
 
 
-def language_model(name: str, cache: str) -> tuple[LanguageModel, ModelPlace | None]:
-    """The preset of a model and its place, None behind an endpoint. Any other model's folder is served as it is."""
+def language_model(settings: Settings) -> tuple[LanguageModel, ModelPlace | None]:
+    """The preset of the settings' model and its place, None behind an endpoint. Any other model's folder is served as it is."""
+    name = settings.language.model
     preset = PRESETS.get(name, LanguageModel())
-    return preset, None if preset.endpoint else ModelPlace.named(name, cache)
+    return preset, None if preset.endpoint else ModelPlace.named(name, settings)
 
 
 def check_room_on_cpus(name: str, node_gib: float) -> None:

@@ -19,15 +19,15 @@ def served_model(workspace: Workspace, data: Prepared, settings: Settings) -> Se
     """
     name = tuned_name(data, settings)
     if name is None:
-        return ServedModel(*language_model(settings.language.model, settings.cache))
+        return ServedModel(*language_model(settings))
     check_tuned(settings)
     workspace.require(name, "finetune-language")
-    preset, place = language_model(settings.language.model, settings.cache)
+    preset, place = language_model(settings)
     assert place is not None, "an endpoint serves no model of ours"
     if settings.language.serve == "merged":
-        return ServedModel(preset, ModelPlace.named(_source(workspace, f"{name}/{MERGED}"), settings.cache))
+        return ServedModel(preset, ModelPlace.named(_source(workspace, f"{name}/{MERGED}"), settings))
     rank = json.loads(workspace.read_bytes(f"{name}/{ADAPTER}/adapter_config.json"))["r"]
-    adapter = AdapterPlace(_source(workspace, f"{name}/{ADAPTER}"), settings.cache)
+    adapter = AdapterPlace(_source(workspace, f"{name}/{ADAPTER}"), settings.cache, settings.network)
     return ServedModel(preset, place, (adapter, int(rank)))
 
 

@@ -71,7 +71,7 @@ class Lease:
         if self.lost:
             raise LeaseError(
                 f"{self.run_date}: another driver took this night over, because this one was not heard of for "
-                f"{self.seconds:.0f} s; this one stops, and changes nothing more: `dualrec nights` shows what stands"
+                f"{self.seconds:g} s; this one stops, and changes nothing more: `dualrec nights` shows what stands"
             )
 
     def beat(self, ended: bool = False) -> None:
@@ -170,7 +170,7 @@ def _wait_for_silence(workspace: Workspace, run_date: date, number: int, seconds
         if now is not None and now != first:
             raise LeaseError(
                 f"{run_date}: another driver is at work on this night (process {now.pid} on {now.host}); this one stops. "
-                f"Wait for it, or end it: {seconds:.0f} s after it was last heard of, the same command goes on"
+                f"Wait for it, or end it: {seconds:g} s after it was last heard of, the same command goes on"
             )
 
 

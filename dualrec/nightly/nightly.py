@@ -87,7 +87,7 @@ def nightly(settings: Settings, force: bool = False) -> Summary:
         PublishError: it is not whole, or another run was published since this one began.
         DualrecError: as the jobs that prepare, train and score do.
     """
-    workspace, run_date = Workspace(settings.workspace), night_of(settings)
+    workspace, run_date = Workspace.of(settings), night_of(settings)
     if not force and (done := _done(workspace, run_date)):
         return done
     elsewhere = check_night(workspace, settings, run_date, force)

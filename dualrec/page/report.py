@@ -27,7 +27,7 @@ def report(settings: Settings, users: Sequence[int], folder: Path) -> Summary:
         InputError: a user has neither a list nor a history that night.
         WorkspaceError: the workspace cannot be read, or the folder not written.
     """
-    workspace = Workspace(settings.workspace)
+    workspace = Workspace.of(settings)
     night = last_standing(workspace)
     if night is None:
         raise PublishError(f"{workspace.uri} holds no published night: run `dualrec nightly` first")

@@ -19,7 +19,7 @@ def nights(settings: Settings) -> Summary:
         WorkspaceError: the workspace cannot be read.
         PublishError: a manifest is broken.
     """
-    workspace = Workspace(settings.workspace)
+    workspace = Workspace.of(settings)
     standing, found = standing_manifests(workspace), numbers(workspace)
     if not standing:
         open_table(workspace)  # to a listing, a bucket that is not there is only empty; this tells
@@ -48,7 +48,7 @@ def rollback(settings: Settings, run_date: date) -> Summary:
         PublishError: the night was never published, has no version before, or another job came first.
         WorkspaceError: the workspace cannot be read or written.
     """
-    workspace = Workspace(settings.workspace)
+    workspace = Workspace.of(settings)
     manifest, replaced = roll_back(workspace, run_date)
     lines: dict[str, object] = {
         "night": run_date,

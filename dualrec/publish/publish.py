@@ -58,7 +58,7 @@ def publications(workspace: Workspace, run_date: date) -> int:
     Raises:
         WorkspaceError: the store cannot be read.
     """
-    return standing_number(open_table(workspace), run_date)
+    return standing_number(workspace, open_table(workspace), run_date)
 
 
 def standing_run(workspace: Workspace, run_date: date, run_id: str) -> Manifest | None:
@@ -69,7 +69,7 @@ def standing_run(workspace: Workspace, run_date: date, run_id: str) -> Manifest 
         WorkspaceError: the store failed.
     """
     table = open_table(workspace)
-    if table is None or not is_committed(table, run_date, run_id):
+    if table is None or not is_committed(workspace, table, run_date, run_id):
         return None
     _finish(workspace, table, run_date)
     return _already(workspace, table, run_date, run_id).manifest
@@ -89,9 +89,9 @@ def publish(workspace: Workspace, night: Night, replaces: int, settings: Publish
     """
     table = open_or_make_table(workspace, settings.retention_days)
     _finish(workspace, table, night.run_date)
-    if is_committed(table, night.run_date, night.run_id):
+    if is_committed(workspace, table, night.run_date, night.run_id):
         return _already(workspace, table, night.run_date, night.run_id)
-    number = standing_number(table, night.run_date)
+    number = standing_number(workspace, table, night.run_date)
     if number != replaces:
         raise _lost(
             night, f"it was published by another run since this one began ({replaces} times then, {number} now)"
@@ -101,7 +101,7 @@ def publish(workspace: Workspace, night: Night, replaces: int, settings: Publish
         return Published(_commit(workspace, table, night, number + 1, None), anew=True)
     except PublishError:
         table = open_or_make_table(workspace, settings.retention_days)
-        if not is_committed(table, night.run_date, night.run_id):
+        if not is_committed(workspace, table, night.run_date, night.run_id):
             raise
         _finish(workspace, table, night.run_date)  # the other job published this very run
         return _already(workspace, table, night.run_date, night.run_id)
@@ -118,7 +118,7 @@ def roll_back(workspace: Workspace, run_date: date) -> RolledBack:
         WorkspaceError: the store failed.
     """
     table = open_table(workspace)
-    number = standing_number(table, run_date)
+    number = standing_number(workspace, table, run_date)
     if table is None or number == 0:
         raise PublishError(f"{run_date} was never published in {workspace.uri}: `dualrec nights` lists what was")
     finished = _finish(workspace, table, run_date)
@@ -167,7 +167,7 @@ def _commit(workspace: Workspace, table: "DeltaTable", night: Night, number: int
     """
     current: DeltaTable | None = table
     for _ in range(TRIES):
-        if current is None or standing_number(current, night.run_date) != number - 1:
+        if current is None or standing_number(workspace, current, night.run_date) != number - 1:
             break
         if commit(workspace, current, night, number, restores):
             finished = _finish(workspace, open_table(workspace), night.run_date)
@@ -182,7 +182,7 @@ def _finish(workspace: Workspace, table: "DeltaTable | None", run_date: date) ->
     Raises:
         PublishError: the manifests are not those of this table.
     """
-    number = standing_number(table, run_date)
+    number = standing_number(workspace, table, run_date)
     last = numbers(workspace, run_date).get(run_date, [0])[-1]
     # Where the last is newer than `table`, another job may just have published: only a fresh look tells.
     if last > number and last > publications(workspace, run_date):
@@ -201,7 +201,7 @@ def _finish(workspace: Workspace, table: "DeltaTable | None", run_date: date) ->
 
 
 def _already(workspace: Workspace, table: "DeltaTable", run_date: date, run_id: str) -> Published:
-    standing = read_manifest(workspace, run_date, standing_number(table, run_date))
+    standing = read_manifest(workspace, run_date, standing_number(workspace, table, run_date))
     if standing.run_id == run_id:
         return Published(standing, anew=False)
     raise PublishError(

@@ -39,7 +39,7 @@ def clean_up(workspace: Workspace, retention_days: int, now: datetime | None = N
     """
     limit = (now or datetime.now(UTC)) - timedelta(days=retention_days)
     table = open_table(workspace)
-    kept = set() if table is None else {path.rpartition("/")[0] for path in standing_paths(table)}
+    kept = set() if table is None else {path.rpartition("/")[0] for path in standing_paths(workspace, table)}
     for run_date, found in numbers(workspace).items():
         kept |= _keep_and_forget(workspace, run_date, found, limit)
     nights = [

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 DESCRIPTION = "dualrec"  # the key of the description in a commit's metadata
 LOOK_BACK = 200  # commits to look through for a publication, the last ones first; it is nearly always the last
 
-# Before asking again what delta-rs did not: a put whose answer does not come, an answer that breaks off.
-PAUSES_S = (1.0, 4.0)
-
 _COMMIT = re.compile(r"\d{20}\.json")
 _WAS_PATIENT = re.compile(r"after \d+ retries")
 _Answer = TypeVar("_Answer")
@@ -57,7 +54,7 @@ def open_table(workspace: Workspace) -> "DeltaTable | None":
         except TableNotFoundError:
             return None
 
-    return _asked(table_uri(workspace), opened)
+    return _asked(workspace, opened)
 
 
 def open_or_make_table(workspace: Workspace, retention_days: int) -> "DeltaTable":
@@ -88,8 +85,8 @@ def open_or_make_table(workspace: Workspace, retention_days: int) -> "DeltaTable
             )
         return DeltaTable(uri, storage_options=_options(workspace))
 
-    table = open_table(workspace) or _asked(uri, made)
-    if _asked(uri, table.schema) != schema:
+    table = open_table(workspace) or _asked(workspace, made)
+    if _asked(workspace, table.schema) != schema:
         raise PublishError(
             f"{uri} has other columns than this version of dualrec writes: "
             "publish to another workspace, or move that table away"
@@ -97,22 +94,22 @@ def open_or_make_table(workspace: Workspace, retention_days: int) -> "DeltaTable
     return table
 
 
-def standing_number(table: "DeltaTable | None", run_date: date) -> int:
+def standing_number(workspace: Workspace, table: "DeltaTable | None", run_date: date) -> int:
     """The number of the publication that stands for a date; 0 where that night was never published.
 
     Raises:
         WorkspaceError: the store cannot be read.
     """
-    return (table and _transaction(table, _of_date(run_date))) or 0
+    return (table and _transaction(workspace, table, _of_date(run_date))) or 0
 
 
-def is_committed(table: "DeltaTable", run_date: date, run_id: str) -> bool:
+def is_committed(workspace: Workspace, table: "DeltaTable", run_date: date, run_id: str) -> bool:
     """Whether this run was ever published, if only to be replaced or rolled back later.
 
     Raises:
         WorkspaceError: the store cannot be read.
     """
-    return _transaction(table, _of_run(run_date, run_id)) is not None
+    return _transaction(workspace, table, _of_run(run_date, run_id)) is not None
 
 
 def commit(workspace: Workspace, table: "DeltaTable", night: Night, number: int, restores: int | None) -> bool:
@@ -161,7 +158,7 @@ def commit(workspace: Workspace, table: "DeltaTable", night: Night, number: int,
             raise
         return True
 
-    return _asked(table_uri(workspace), committed)
+    return _asked(workspace, committed)
 
 
 def committed_manifest(workspace: Workspace, run_date: date, number: int) -> Manifest | None:
@@ -174,13 +171,13 @@ def committed_manifest(workspace: Workspace, run_date: date, number: int) -> Man
     return Manifest.model_validate({**described, "delta_version": version, "published": published})
 
 
-def standing_paths(table: "DeltaTable") -> set[str]:
+def standing_paths(workspace: Workspace, table: "DeltaTable") -> set[str]:
     """The files of all nights that stand, as paths in the recommendations folder.
 
     Raises:
         WorkspaceError: the store cannot be read.
     """
-    actions = _asked(table.table_uri, lambda: table.get_add_actions(flatten=True))
+    actions = _asked(workspace, lambda: table.get_add_actions(flatten=True))
     return set(actions.column("path").to_pylist())
 
 
@@ -226,14 +223,14 @@ def _of_run(run_date: date, run_id: str) -> str:
 
 
 def _options(workspace: Workspace) -> dict[str, str] | None:
-    return None if workspace.is_local else delta_options()
+    return None if workspace.is_local else delta_options(workspace.store)
 
 
-def _transaction(table: "DeltaTable", application: str) -> int | None:
-    return _asked(table.table_uri, lambda: table.transaction_version(application))
+def _transaction(workspace: Workspace, table: "DeltaTable", application: str) -> int | None:
+    return _asked(workspace, lambda: table.transaction_version(application))
 
 
-def _asked(uri: str, ask: Callable[[], _Answer]) -> _Answer:
+def _asked(workspace: Workspace, ask: Callable[[], _Answer]) -> _Answer:
     """Ask delta-rs, and again where the store failed it in a way that may pass.
 
     Raises:
@@ -242,8 +239,8 @@ def _asked(uri: str, ask: Callable[[], _Answer]) -> _Answer:
     from deltalake.exceptions import DeltaError
 
     errors = (OSError, DeltaError)
-    with told(uri, errors):
-        for pause_s in PAUSES_S:
+    with told(table_uri(workspace), errors):
+        for pause_s in workspace.store.table_pauses_s:
             try:
                 return ask()
             except errors as error:

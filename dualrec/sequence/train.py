@@ -44,7 +44,7 @@ def train_sequence(settings: Settings, force: bool = False) -> Summary:
         DualrecError: more workers died than `sequence.resources.max_failures`.
     """
     check_tracking(settings.tracking)
-    workspace = Workspace(settings.workspace)
+    workspace = Workspace.of(settings)
     data = prepared(workspace, settings)
     name = sequence_name(data, settings)
     state = "already there"

@@ -12,7 +12,7 @@ from ray.serve.metrics import Counter, Gauge
 from dualrec.serving.app import create_app
 from dualrec.serving.night import Movie, Night
 from dualrec.serving.watch import NightWatch
-from dualrec.settings import ServingSettings, Settings, load_settings
+from dualrec.settings import ServingSettings, Settings, StoreSettings, load_settings
 from dualrec.workspace import Workspace
 
 MOST_HISTORIES = 32  # scored together; they wait for one another at most BATCH_WAIT_S
@@ -27,10 +27,11 @@ class Recommendations:
 
     Args:
         workspace: the URI whose nights are served.
+        store: how patiently it is asked.
     """
 
-    def __init__(self, workspace: str, poll_seconds: float) -> None:
-        self.watch = NightWatch(Workspace(workspace))
+    def __init__(self, workspace: str, store: StoreSettings, poll_seconds: float) -> None:
+        self.watch = NightWatch(Workspace(workspace, store))
         self.answers = Counter(
             "dualrec_serving_answers", description="Lists that were served, by source.", tag_keys=("source",)
         )
@@ -84,7 +85,7 @@ def application(settings: Settings) -> Application:
         max_ongoing_requests=AT_A_TIME,
         max_queued_requests=own.queue,
     )
-    bound: Application = deployment.bind(Workspace(settings.workspace).uri, own.poll_seconds)
+    bound: Application = deployment.bind(Workspace.of(settings).uri, settings.network.store, own.poll_seconds)
     return bound
 
 

@@ -16,7 +16,7 @@ def serve_nights(settings: Settings, console: Console) -> None:
         PublishError: nothing was published yet.
         WorkspaceError: the workspace cannot be read, or the night cannot be served; the replicas' log says why.
     """
-    workspace = Workspace(settings.workspace)
+    workspace = Workspace.of(settings)
     standing = newest_publication(workspace)
     if standing is None:
         raise PublishError(f"{workspace.uri} holds no published night: run `dualrec nightly` first")

@@ -25,15 +25,16 @@ from dualrec.settings.language import (
     RerankSettings,
     ShortlistSettings,
 )
+from dualrec.settings.network import DownloadSettings, NetworkSettings, StoreSettings
 from dualrec.settings.nightly import GateSettings, NightlySettings, PriceSettings
 from dualrec.settings.serving import ServingSettings
 from dualrec.settings.tracking import TrackingSettings
 from dualrec.settings.training import MemberSettings, SequenceResources, SequenceSettings, TrainingResources
 
 __all__ = [
-    "BaselineSettings", "ClusterSettings", "Columns", "DataSettings", "EndpointSettings", "EngineSettings",
-    "EvaluationSettings", "FinetuneSettings", "GateSettings", "LanguageSettings", "MemberSettings", "NightlySettings",
-    "PriceSettings", "PublishSettings", "RankingSettings", "RecommendSettings", "RerankSettings", "SequenceResources", "SequenceSettings", "ServingSettings", "Settings", "ShortlistSettings", "TrackingSettings", "TrainingResources", "VariantSettings", "load_settings",
+    "BaselineSettings", "ClusterSettings", "Columns", "DataSettings", "DownloadSettings", "EndpointSettings", "EngineSettings",
+    "EvaluationSettings", "FinetuneSettings", "GateSettings", "LanguageSettings", "MemberSettings", "NetworkSettings", "NightlySettings",
+    "PriceSettings", "PublishSettings", "RankingSettings", "RecommendSettings", "RerankSettings", "SequenceResources", "SequenceSettings", "ServingSettings", "Settings", "ShortlistSettings", "StoreSettings", "TrackingSettings", "TrainingResources", "VariantSettings", "load_settings",
     "overridden", "version_of",
 ]  # fmt: skip
 
@@ -94,6 +95,7 @@ class Settings(Group):
     cluster: ClusterSettings = ClusterSettings()
     tracking: TrackingSettings = TrackingSettings()
     serving: ServingSettings = ServingSettings()
+    network: NetworkSettings = NetworkSettings()
 
 
 def load_settings(config: str | None = None, overrides: list[str] | None = None) -> Settings:
@@ -127,7 +129,8 @@ def _laid_over(tree: dict[str, Any], overrides: list[str], config: str | None) -
 def version_of(*parts: object) -> str:
     """A short name for a set of inputs and settings: 12 hexadecimal digits that change when any of them does.
 
-    `resources` and `engine` groups are left out: they say where work runs, not what comes out.
+    `resources`, `engine` and `network` groups are left out, and how long anything is waited for: they say where and how
+    patiently work runs, not what comes out.
     """
     plain = [
         _without_resources(part.model_dump(mode="json")) if isinstance(part, BaseModel) else part for part in parts
@@ -139,6 +142,8 @@ def _without_resources(tree: dict[str, Any]) -> dict[str, Any]:
     return {
         key: _without_resources(value) if isinstance(value, dict) else value
         for key, value in tree.items()
-        if key not in ("resources", "engine", "replicas", "cpus", "shards", "block_mib")
-        and key not in ("api_key_env", "requests_per_second", "retries", "timeout_s")
+        if key not in ("resources", "engine", "network", "replicas", "cpus", "shards", "block_mib")
+        and key not in ("api_key_env", "requests_per_second", "retries")
+        and key
+        not in ("timeout_s", "connect_timeout_s", "backoff_s", "longest_wait_s", "lease_seconds", "poll_seconds")
     }

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from dualrec.settings.group import Count, Fraction, Group, VariableName
+from dualrec.settings.group import Count, Fraction, Group, Seconds, VariableName
 from dualrec.settings.training import TrainingResources
 
 
@@ -44,7 +44,10 @@ class EndpointSettings(Group):
     api_key_env: VariableName | None = "OPENROUTER_API_KEY"
     requests_per_second: Annotated[float, Field(gt=0)] = 10.0
     retries: Annotated[int, Field(ge=0)] = 5  # of a request, after 429, 5xx, a lost connection or a time-out
-    timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    timeout_s: Seconds = 60.0  # of a request
+    connect_timeout_s: Seconds = 10.0  # of the look, before the first request, whether anybody answers
+    backoff_s: Seconds = 1.0  # before the first retry, at most; twice as long before each further one
+    longest_wait_s: Seconds = 60.0  # before any retry, even where the endpoint requires more
     max_total_tokens: Annotated[int, Field(ge=0)] = 10_000_000  # a job's, in and out; 0: no cap
 
 

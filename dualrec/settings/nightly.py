@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from dualrec.settings.group import Count, Fraction, Group
+from dualrec.settings.group import Count, Fraction, Group, Seconds
 
 Price = Annotated[float, Field(ge=0)]
 
@@ -33,6 +33,6 @@ class NightlySettings(Group):
 
     train: bool = False  # True: train and fine-tune on this night's data, however new the models are
     model_days: Count | None = 7  # models as old as this are trained anew; null: only where there are none
-    lease_seconds: Count = 60  # a driver that was not heard of for so long is taken for dead
+    lease_seconds: Seconds = 60.0  # a driver that was not heard of for so long is taken for dead
     gates: GateSettings = GateSettings()
     prices: PriceSettings = PriceSettings()

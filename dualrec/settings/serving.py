@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from dualrec.settings.group import Count, Group
+from dualrec.settings.group import Count, Group, Seconds
 
 
 class ServingSettings(Group):
@@ -14,5 +14,5 @@ class ServingSettings(Group):
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     replicas: Count = 1  # each holds the whole night in memory
     cpus: Annotated[float, Field(gt=0)] = 1.0  # of a replica
-    poll_seconds: Annotated[float, Field(gt=0)] = 30.0  # between two looks for a new night, or for one rolled back
+    poll_seconds: Seconds = 30.0  # between two looks for a new night, or for one rolled back
     queue: Count = 200  # requests that may wait for a replica; more are answered 503

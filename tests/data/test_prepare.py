@@ -19,7 +19,7 @@ SettingsFor = Callable[..., Settings]
 
 
 def _histories(settings: Settings) -> dict[int, list[int]]:
-    workspace = Workspace(settings.workspace)
+    workspace = Workspace.of(settings)
     table = workspace.read_table(prepared(workspace, settings).histories, HISTORIES)
     return dict(zip(*(table.column(name).to_pylist() for name in ("user_id", "item_ids")), strict=True))
 
@@ -28,7 +28,7 @@ def test_catalogue_and_histories_are_what_the_file_says(movielens: Path, setting
     settings = settings_for(f"data.source={movielens}")
     summary = prepare(settings)
     assert _histories(settings) == {user: [(user * 7 + step) % 12 + 1 for step in range(9)] for user in range(1, 61)}
-    workspace = Workspace(settings.workspace)
+    workspace = Workspace.of(settings)
     data = prepared(workspace, settings)
     for split in ("train", "validation", "test"):
         table = workspace.read_table(f"{data.histories}/split={split}", HISTORIES)
@@ -130,14 +130,14 @@ def test_a_title_without_a_year_is_kept_without_one(tmp_path: Path, settings_for
     folder = write_movielens_1m(tmp_path / "m", cyclic_ratings(60, 12, 9), movies)
     settings = settings_for(f"data.source={folder}")
     assert prepare(settings).lines["items without a year"] == 1
-    catalogue = prepared(Workspace(settings.workspace), settings).catalogue.to_pylist()
+    catalogue = prepared(Workspace.of(settings), settings).catalogue.to_pylist()
     assert next(row["year"] for row in catalogue if row["item_id"] == 3) is None
 
 
 def test_a_copied_file_of_histories_is_noticed(movielens: Path, settings_for: SettingsFor) -> None:
     settings = settings_for(f"data.source={movielens}")
     prepare(settings)
-    workspace = Workspace(settings.workspace)
+    workspace = Workspace.of(settings)
     data = prepared(workspace, settings)
     first = workspace.parquet_files(f"{data.histories}/split=train")[0]
     pq.write_table(pq.read_table(first, partitioning=None), Path(first).with_name("copy.parquet"))
@@ -179,8 +179,8 @@ def test_one_corrupt_file_among_hundreds_is_named_and_nothing_is_written(
     _corrupt(tmp_path / "views/part-117.parquet")
     with pytest.raises(InputError, match=r"part-117.parquet, row group 0 cannot be read"):
         prepare(settings)
-    assert not Workspace(settings.workspace).folders("histories")
-    assert not Workspace(settings.workspace).folders("catalogue")
+    assert not Workspace.of(settings).folders("histories")
+    assert not Workspace.of(settings).folders("catalogue")
 
 
 @pytest.mark.parametrize("harm", [_corrupt, lambda file: file.write_text("not parquet")], ids=["pages", "footer"])

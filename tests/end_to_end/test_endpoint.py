@@ -53,7 +53,7 @@ def test_every_user_gets_a_list_from_an_endpoint_that_fails_at_times(
         for job in (prepare, train_sequence, recommend):
             job(settings)
 
-    workspace = Workspace(settings.workspace)
+    workspace = Workspace.of(settings)
     tables = {}
     for name, schema in (("recommendations", RECOMMENDATIONS), ("traces", TRACES)):
         (folder,) = (tmp_path / "workspace" / name).glob("run_date=*/run_id=*")

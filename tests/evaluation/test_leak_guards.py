@@ -72,7 +72,7 @@ def _settings(folder: Path, *overrides: str, hidden: int = 0, seen: int = 0, lat
 
 def _learned(settings: Settings) -> tuple[list[pa.Table], Fitted]:
     """What the sequence model is trained on, and the state of every baseline after learning."""
-    workspace = Workspace(settings.workspace)
+    workspace = Workspace.of(settings)
     prepare(settings)
     data = prepared(workspace, settings)
     learning = training_data(workspace, data, settings)
@@ -92,7 +92,7 @@ def _fitted(settings: Settings) -> Fitted:
 
     _, states = _learned(settings)
     train_sequence(settings)
-    workspace = Workspace(settings.workspace)
+    workspace = Workspace.of(settings)
     name = sequence_name(prepared(workspace, settings), settings)
     return {**states, "sequence model": load(workspace.read_bytes(f"{name}/{WEIGHTS}"))}
 
@@ -117,7 +117,7 @@ def test_what_comes_after_the_moment_changes_nothing_that_is_fitted(tmp_path: Pa
     for other in (0, 1):
         settings = _settings(tmp_path / str(other), hidden=other, late=other)
         prepare(settings)
-        befores.append(settings_before(Workspace(settings.workspace), settings))
+        befores.append(settings_before(Workspace.of(settings), settings))
     assert befores[0].data.until == befores[1].data.until == DAY * (EARLIER - 1)
     (tables, states), (other_tables, other_states) = (_learned(before) for before in befores)
     assert not _differing(states, other_states)
@@ -127,7 +127,7 @@ def test_what_comes_after_the_moment_changes_nothing_that_is_fitted(tmp_path: Pa
 def test_no_prompt_shows_what_is_hidden(tmp_path: Path) -> None:
     model = write_model(tmp_path / "model", "qwen2")
     settings = _settings(tmp_path, f"language.model={model}", "language.decoding=free")
-    workspace = Workspace(settings.workspace)
+    workspace = Workspace.of(settings)
     prepare(settings)
     for one in (settings, settings_before(workspace, settings)):
         prepare(one)

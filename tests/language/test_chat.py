@@ -17,17 +17,15 @@ KEY = "sk-secret-123"
 BODY = json.dumps({"model": "m", "messages": [{"role": "user", "content": "movies?"}]})
 
 
-def ask(
-    server: FakeEndpoint, requests: int = 1, key: str = "", backoff_s: float = 0.01, **settings: float
-) -> tuple[list[Answer], Meter]:
+def ask(server: FakeEndpoint, requests: int = 1, key: str = "", **settings: float) -> tuple[list[Answer], Meter]:
     """The answers to some requests sent at once, and the meter that saw them."""
     endpoint = EndpointSettings.model_validate(
-        {"url": server.url, "retries": 2, "timeout_s": 0.4, "requests_per_second": 1000, **settings}
+        {"url": server.url, "retries": 2, "timeout_s": 0.4, "backoff_s": 0.01, "requests_per_second": 1000, **settings}
     )
     meter = Meter(endpoint.requests_per_second, endpoint.max_total_tokens)
 
     async def all_of_them() -> list[Answer]:
-        async with ChatSession(endpoint, key, meter.admit, meter.settle, backoff_s) as session:
+        async with ChatSession(endpoint, key, meter.admit, meter.settle) as session:
             url = f"{endpoint.url}/chat/completions"
             return await asyncio.gather(*(session.ask(url, BODY, 100) for _ in range(requests)))
 

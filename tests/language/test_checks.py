@@ -184,7 +184,7 @@ def test_a_model_that_only_a_node_can_have_is_left_to_it(trained: SettingsFor, t
     for source in ("s3://bucket/model", "smollm2-135m", str(tmp_path / "packed.zip")):
         settings = trained(f"language.model={source}", "language.decoding=free")
         assert not check_tuning(settings, {0: "Heat (1995)"})
-        place = ModelPlace.named(source, settings.cache)
+        place = ModelPlace.named(source, settings)
         assert folder_here(place) is None
         assert check_serving(Workspace(settings.workspace), write_prepared(settings, LENGTHS), settings) == [place]
     assert not Path(settings.cache).exists(), "nothing was fetched"
@@ -193,6 +193,6 @@ def test_a_model_that_only_a_node_can_have_is_left_to_it(trained: SettingsFor, t
 def test_a_model_that_is_in_the_cache_is_looked_at(settings_for: SettingsFor, whole: Path, no_ray: None) -> None:
     settings = settings_for("language.model=smollm2-135m", *ROOM)
     folder = shutil.copytree(whole, Path(settings.cache, "smollm2-135m"))
-    assert folder_here(ModelPlace.named("smollm2-135m", settings.cache)) is None, "a folder that is not whole is none"
+    assert folder_here(ModelPlace.named("smollm2-135m", settings)) is None, "a folder that is not whole is none"
     Path(folder, ".complete.json").write_text("{}")
     assert check_tuning(settings, {0: "Heat (1995)"})

@@ -28,6 +28,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> str:
 def settings_of(server: FakeEndpoint, *more: str) -> LanguageSettings:
     own = [f"language.endpoint.url={server.url}", "language.endpoint.api_key_env=A_KEY", "language.endpoint.retries=4",
            "language.endpoint.requests_per_second=500", "language.endpoint.timeout_s=1",
+           "language.endpoint.backoff_s=0.1", "language.endpoint.longest_wait_s=0.5", "language.endpoint.connect_timeout_s=1",
            "language.engine.batch_size=8"]  # fmt: skip
     return load_settings(None, [*own, *more]).language
 
@@ -143,5 +144,6 @@ def test_how_fast_an_endpoint_is_asked_makes_no_other_version_but_who_is_asked_d
     def version(*overrides: str) -> str:
         return version_of(load_settings(None, [f"language.endpoint.{one}" for one in overrides]).language)
 
-    assert version("retries=1", "timeout_s=9", "requests_per_second=1", "api_key_env=A_KEY") == version()
+    paces = ("retries=1", "timeout_s=9", "connect_timeout_s=9", "backoff_s=9", "longest_wait_s=9")
+    assert version(*paces, "requests_per_second=1", "api_key_env=A_KEY") == version()
     assert version("url=http://localhost/v1") != version() != version("model=other")

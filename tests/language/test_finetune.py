@@ -170,7 +170,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Call
 def test_the_job_writes_the_whole_artefact_once(trained: Callable[..., Settings], kind: list[str]) -> None:
     settings = trained("finetune.max_examples=24", *kind)
     summary = finetune_language(settings)
-    workspace = Workspace(settings.workspace)
+    workspace = Workspace.of(settings)
     folder = Path(workspace.path(language_name(prepared(workspace, settings), settings)))
     assert summary.lines["training examples"] == 24
     metrics = json.loads((folder / METRICS).read_text())
@@ -188,7 +188,7 @@ def test_examples_that_no_candidate_answers_are_counted(
     trained: Callable[..., Settings], caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = trained("language.mode=rank", "language.rank_candidates=2")
-    workspace, place = Workspace(settings.workspace), ModelPlace(settings.language.model, "cache")
+    workspace, place = Workspace.of(settings), ModelPlace(settings.language.model, "cache")
     with caplog.at_level("INFO", "dualrec"):
         training, _ = encoded_examples(workspace, prepared(workspace, settings), settings, LanguageModel(), place)
     (told,) = (line for line in caplog.messages if "train examples are left out" in line)

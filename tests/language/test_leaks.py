@@ -76,7 +76,7 @@ def test_no_held_out_movie_of_another_than_a_training_user_reaches_an_example(
 ) -> None:
     settings = load_settings(None, [*trained, *kind])
     model = Path(settings.language.model)
-    workspace = Workspace(settings.workspace)
+    workspace = Workspace.of(settings)
     data = prepared(workspace, settings)
     split_of = {
         row["user_id"]: split

@@ -52,7 +52,7 @@ def test_closing_keeps_the_space_before_an_unopened_block() -> None:
 
 
 def test_a_model_behind_an_endpoint_has_no_place_and_writes_freely() -> None:
-    preset, place = language_model("deepseek-v3", "nowhere")
+    preset, place = language_model(load_settings(None, ["language.model=deepseek-v3"]))
     assert place is None
     assert preset.endpoint == "deepseek/deepseek-chat"
     assert decodings_of("deepseek-v3") == ("free",)

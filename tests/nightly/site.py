@@ -3,9 +3,7 @@
 import copy
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
@@ -105,14 +103,6 @@ class Site:
 def scored_files(workspace: str) -> int:
     """How many files of scored users there are in a workspace, whole or not."""
     return len(Workspace(workspace).parquet_files("nightly"))
-
-
-def wait_until(ready: Callable[[], bool], seconds: float = 240) -> None:
-    """Wait for a moment in the work of a night."""
-    until = time.monotonic() + seconds
-    while not ready():
-        assert time.monotonic() < until, f"nothing happened in {seconds:.0f} s"
-        time.sleep(0.05)
 
 
 def assert_published_once(site: Site, night: str) -> None:

@@ -15,7 +15,8 @@ from dualrec.nightly.plan import last_plan
 from dualrec.nightly.staging import scored_so_far
 from dualrec.workspace import Workspace
 from tests.nightly.killed import AFTER_FILES, POINTS
-from tests.nightly.site import LENGTH, SECOND, SLOW, Site, scored_files, wait_until
+from tests.nightly.site import LENGTH, SECOND, SLOW, Site, scored_files
+from tests.processes import wait_until
 from tests.readers import through_delta, through_manifest
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]

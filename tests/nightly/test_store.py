@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.fault_proxy import PASSING, FaultProxy, fault_proxy
-from tests.nightly.site import ROOT, SECOND, SLOW, Site, assert_published_once, wait_until
+from tests.nightly.site import ROOT, SECOND, SLOW, Site, assert_published_once
+from tests.processes import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 PAGE = 4096  # bytes: what a file takes on a disk in memory is a multiple of it

@@ -30,6 +30,6 @@ def write_untrained(
 
 def write_untrained_for(settings: Settings) -> None:
     """Write the one that these settings would train on the histories that are there."""
-    workspace = Workspace(settings.workspace)
+    workspace = Workspace.of(settings)
     data = prepared(workspace, settings)
     write_untrained(workspace, sequence_name(data, settings), data.catalogue, settings.sequence)

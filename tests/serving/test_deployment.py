@@ -13,8 +13,7 @@ from ray.serve.config import HTTPOptions
 from dualrec.serving.deployment import application
 from dualrec.settings import load_settings
 from dualrec.workspace import Workspace
-from tests.nightly.site import wait_until
-from tests.processes import free_port
+from tests.processes import free_port, wait_until
 from tests.serving.site import publish_night, write_models
 
 pytestmark = pytest.mark.ray
