@@ -12,7 +12,7 @@ import pyarrow.fs as pafs
 from dualrec.language.prompts import prompt_text
 from dualrec.settings import Settings, load_settings
 from dualrec.workspace import Workspace
-from tests.conftest import numbered_movies, write_movielens_1m
+from tests.conftest import IN_PROCESS, numbered_movies, write_movielens_1m
 from tests.fake_endpoint import FakeEndpoint, Request
 from tests.readers import through_delta, through_manifest
 
@@ -39,7 +39,7 @@ class Site:
         encoder = write_encoder(folder / "encoder")
         self.settings = [
             f"workspace={workspace}", f"cache={folder / 'cache'}", f"data.source={self.source}", "data.top_items=0",
-            "data.shards=2", "sequence.preset=paper", "sequence.hidden=[8,8]", "sequence.dense=8", "sequence.epochs=1",
+            "data.shards=2", *IN_PROCESS, "sequence.preset=paper", "sequence.hidden=[8,8]", "sequence.dense=8", "sequence.epochs=1",
             f"rerank.model={encoder}", "ranking.calibration_users=5", f"ranking.length={LENGTH}", "recommend.split=all",
             "language.model=deepseek-v3", f"language.endpoint.url={endpoint.url}",
             "language.endpoint.api_key_env=null", "language.endpoint.requests_per_second=1000",
