@@ -34,7 +34,7 @@ quick: install ## Run the tests that need no Ray
 on-ray: install ## Run the tests on a local Ray cluster, and whole jobs
 	$(BIN)/python -m pytest -m '(ray or end_to_end) and not chaos and not long'
 
-chaos: install ## Kill the nightly job at every point, and see that the next run mends it: a minute or two for each
+chaos: install ## Kill the nightly job at every point, and see that the next run mends it: half a minute for each
 	$(BIN)/python -m pytest -m chaos
 
 long: install ## Run what the tests leave out for its length: more engines, more systems, an endpoint of vLLM's own
