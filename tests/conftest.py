@@ -111,14 +111,25 @@ def settings_for(tmp_path: Path):
 
 
 @pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[None]:
-    """One local cluster for all tests that need Ray; it claims four CPUs so that actors never wait for ever."""
+def ray_cluster() -> Iterator[str]:
+    """One local cluster for all tests that need Ray; it claims four CPUs so that actors never wait for ever.
+
+    Gives its address, by which drivers in processes of their own join it. Its workers hold the keys of the tests' store.
+    """
     import ray
 
-    ray.init(address="local", num_cpus=4, log_to_driver=False, include_dashboard=False)
+    with pytest.MonkeyPatch.context() as start:
+        for name, value in _store_keys().items():
+            start.setenv(name, value)
+        context = ray.init(address="local", num_cpus=4, log_to_driver=False, include_dashboard=False)
     with ray_session(ClusterSettings()):
-        yield
+        yield context.address_info["gcs_address"]
     ray.shutdown()
+
+
+def _store_keys() -> dict[str, str]:
+    """The keys of the tests' S3 server, or of the store that DUALREC_TEST_S3 names."""
+    return {name: os.environ[name] for name in KEYS} if os.environ.get("DUALREC_TEST_S3") else KEYS
 
 
 @pytest.fixture
@@ -154,7 +165,7 @@ def s3_workspace(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """A workspace in a fresh bucket of that server; the environment leads to it, with the keys of a store that was named."""
     import boto3
 
-    keys = {name: os.environ[name] for name in KEYS} if os.environ.get("DUALREC_TEST_S3") else KEYS
+    keys = _store_keys()
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     environment = {"AWS_ENDPOINT_URL": s3_endpoint, "AWS_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true"}

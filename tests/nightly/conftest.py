@@ -11,11 +11,11 @@ from tests.nightly.site import FIRST, Site
 
 
 @pytest.fixture(scope="session")
-def published_site(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Iterator[Site]:
+def published_site(tmp_path_factory: pytest.TempPathFactory, ray_cluster: str) -> Iterator[Site]:
     """A site whose first night was published. Not to be changed: see `site`."""
     folder = tmp_path_factory.mktemp("site")
     with fake_endpoint() as endpoint:
-        site = Site(folder, str(folder / "workspace"), endpoint)
+        site = Site(folder, str(folder / "workspace"), endpoint, ray_cluster)
         nightly(site.settings_of(FIRST))
         assert sum(site.asked().values()) == len(site.lengths) + 5, "each user and each calibration user once"
         yield site

@@ -29,10 +29,11 @@ class Site:
     Args:
         workspace: where it publishes.
         endpoint: the language model.
+        cluster: the address of the tests' Ray cluster, which drivers in processes of their own join.
     """
 
-    def __init__(self, folder: Path, workspace: str, endpoint: FakeEndpoint) -> None:
-        self.source, self.endpoint, self.workspace = folder / "movielens", endpoint, workspace
+    def __init__(self, folder: Path, workspace: str, endpoint: FakeEndpoint, cluster: str) -> None:
+        self.source, self.endpoint, self.workspace, self.cluster = folder / "movielens", endpoint, workspace, cluster
         endpoint.text = numbered_movies(ITEMS)[ITEMS][0]
         self.lengths = dict.fromkeys(range(1, USERS + 1), 9)
         self.write_histories()
@@ -43,7 +44,7 @@ class Site:
             f"rerank.model={encoder}", "ranking.calibration_users=5", f"ranking.length={LENGTH}", "recommend.split=all",
             "language.model=deepseek-v3", f"language.endpoint.url={endpoint.url}",
             "language.endpoint.api_key_env=null", "language.endpoint.requests_per_second=1000",
-            "language.engine.batch_size=8", "nightly.lease_seconds=5", "cluster.cpus=4",
+            "language.engine.batch_size=8", "nightly.lease_seconds=5",
         ]  # fmt: skip
 
     def copied(self, workspace: str) -> "Site":
@@ -72,25 +73,22 @@ class Site:
             self.lengths[user] += 1
         self.write_histories()
 
-    def command(self, night: str, *more: str, module: str = "jobs.nightly", before: tuple[str, ...] = ()) -> list[str]:
-        """The command line of a night; `before` stands before the job's own options."""
-        words = [word for one in (*self.settings, f"recommend.run_date={night}") for word in ("--set", one)]
-        return [sys.executable, "-m", module, *before, *words, *more]
+    def options(self, night: str, *more: str, own_cluster: bool = False) -> list[str]:
+        """The options of a driver in a process of its own: on the tests' Ray cluster, or with one of its own."""
+        cluster = "cluster.cpus=4" if own_cluster else f"cluster.address={self.cluster}"
+        settings = (*self.settings, cluster, f"recommend.run_date={night}", *more)
+        return [word for setting in settings for word in ("--set", setting)]
 
-    def run(
-        self, night: str, *more: str, module: str = "jobs.nightly", before: tuple[str, ...] = ()
-    ) -> subprocess.CompletedProcess[str]:
-        """Run the job in a process of its own, with a Ray cluster of its own."""
-        command = self.command(night, *more, module=module, before=before)
-        return subprocess.run(command, cwd=ROOT, timeout=400, capture_output=True, text=True)
+    def start(self, night: str, *more: str, own_cluster: bool = False) -> "subprocess.Popen[str]":
+        """Start the job in a process of its own."""
+        return _started("jobs.nightly", *self.options(night, *more, own_cluster=own_cluster))
 
-    def start(self, night: str, *more: str) -> "subprocess.Popen[str]":
-        """Start the same without waiting for its end."""
-        command = self.command(night, *more)
-        return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    def start_killed(self, night: str, point: str, *more: str) -> "subprocess.Popen[str]":
+        """Start the job in a process that is killed at a point of its way: see `killed`."""
+        return _started("tests.nightly.killed", point, *self.options(night, *more))
 
     def settings_of(self, night: str, *more: str) -> Settings:
-        """The settings of a night."""
+        """The settings of a night, for a driver in this process, which is on the tests' Ray cluster."""
         return load_settings(None, [*self.settings, f"recommend.run_date={night}", *more])
 
     def asked(self) -> Counter[str]:
@@ -98,6 +96,11 @@ class Site:
         with self.endpoint.lock:
             seen, self.endpoint.seen = self.endpoint.seen, []
         return Counter(map(_prompt, seen))
+
+
+def _started(module: str, *options: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", module, *options]
+    return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def scored_files(workspace: str) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from dualrec.nightly.nightly import nightly
 from dualrec.nightly.plan import last_plan
 from dualrec.nightly.staging import scored_so_far
 from dualrec.workspace import Workspace
@@ -21,9 +22,11 @@ from tests.readers import through_delta, through_manifest
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
-IN_THE_MIDDLE = "scored-a-few"
-ELSEWHERE = [point for point in (*POINTS, *AFTER_FILES) if point != IN_THE_MIDDLE]
 RUN_DATE = date.fromisoformat(SECOND)
+IN_THE_MIDDLE = "scored-a-few"
+ANYWHERE = [
+    pytest.param(point, marks=[] if point == IN_THE_MIDDLE else pytest.mark.chaos) for point in (*POINTS, *AFTER_FILES)
+]
 
 
 class Reader:
@@ -79,33 +82,27 @@ def _finished(site: Site) -> set[str]:
 def _killed_and_run_again(site: Site, point: str) -> None:
     site.watch(*site.lengths)
     with polled(site) as reader:
-        killed = site.run(SECOND, "--set", SLOW, module="tests.nightly.killed", before=(point,))
-        assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
+        killed = site.start_killed(SECOND, point, *([SLOW] if point in AFTER_FILES else []))
+        ended = killed.communicate(timeout=120)
+        assert killed.returncode == -signal.SIGKILL, ended
         finished = _finished(site)
         assert finished or point not in AFTER_FILES
-        again = site.run(SECOND, "--set", SLOW)
-        assert again.returncode == 0, again.stdout + again.stderr
+        nightly(site.settings_of(SECOND))
     assert reader.looks[LENGTH * len(site.lengths)] > 0
     asked = site.asked()
     assert len(asked) == len(site.lengths), "every user was asked for"
     assert all(asked[prompt] == 1 for prompt in finished), "nobody who was finished was scored twice"
-    done = site.run(SECOND, "--set", SLOW)
-    assert "already published" in done.stdout, done.stdout + done.stderr
+    assert "already published" in str(nightly(site.settings_of(SECOND)).lines["night"])
     assert not site.asked()
 
 
-def test_a_driver_killed_in_the_middle_is_followed_by_the_same_command(site: Site) -> None:
-    _killed_and_run_again(site, IN_THE_MIDDLE)
-
-
-@pytest.mark.chaos
-@pytest.mark.parametrize("point", ELSEWHERE)
+@pytest.mark.parametrize("point", ANYWHERE)
 def test_a_driver_killed_anywhere_is_followed_by_the_same_command(site: Site, point: str) -> None:
     _killed_and_run_again(site, point)
 
 
 @pytest.mark.chaos
-@pytest.mark.parametrize("point", [IN_THE_MIDDLE, *ELSEWHERE])
+@pytest.mark.parametrize("point", [*POINTS, *AFTER_FILES])
 def test_a_driver_of_a_night_on_s3_killed_anywhere_is_followed_by_the_same_command(
     published_site: Site, s3_workspace: str, point: str
 ) -> None:
@@ -115,7 +112,7 @@ def test_a_driver_of_a_night_on_s3_killed_anywhere_is_followed_by_the_same_comma
 def test_of_two_drivers_one_works_and_the_other_stops(site: Site) -> None:
     site.watch(*site.lengths)
     with polled(site):
-        drivers = [site.start(SECOND, "--set", SLOW) for _ in range(2)]
+        drivers = [site.start(SECOND, SLOW) for _ in range(2)]
         ended = [driver.communicate(timeout=300) for driver in drivers]
     codes = sorted(driver.returncode for driver in drivers)
     assert codes == [0, 4], ended
@@ -127,11 +124,10 @@ def test_of_two_drivers_one_works_and_the_other_stops(site: Site) -> None:
 def test_a_driver_that_was_thought_dead_and_comes_back_changes_nothing(site: Site) -> None:
     site.watch(*site.lengths)
     with polled(site):
-        first = site.start(SECOND, "--set", SLOW)
+        first = site.start(SECOND, SLOW, own_cluster=True)
         wait_until(lambda: scored_files(site.workspace) >= 2)
         first.send_signal(signal.SIGSTOP)  # its actors work on
-        second = site.run(SECOND, "--set", SLOW)
-        assert second.returncode == 0, second.stdout + second.stderr
+        nightly(site.settings_of(SECOND))
         standing = through_manifest(Workspace(site.workspace), RUN_DATE)
         first.send_signal(signal.SIGCONT)
         output, errors = first.communicate(timeout=120)

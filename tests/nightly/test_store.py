@@ -1,16 +1,21 @@
 """Nights on a store that fails: for a while, by refusing credentials, and by being full. The same command ends well."""
 
 import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from dualrec.errors import WorkspaceError
+from dualrec.nightly.nightly import nightly
 from tests.fault_proxy import PASSING, FaultProxy, fault_proxy
 from tests.nightly.site import ROOT, SECOND, SLOW, Site, assert_published_once
 from tests.processes import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+IMPATIENT = ("network.store.read_timeout_s=1", "network.store.table_pauses_s=[0.1, 0.4]")
 PAGE = 4096  # bytes: what a file takes on a disk in memory is a multiple of it
 ROOM = 20  # pages: the night begins, and cannot be written whole
 
@@ -33,8 +38,7 @@ def faulty_site(published_site: Site, s3_workspace: str, proxy: FaultProxy, monk
 
 def test_a_store_that_fails_for_a_while_does_not_stop_a_night(faulty_site: Site, proxy: FaultProxy) -> None:
     proxy.meet(*PASSING, every=100)
-    done = faulty_site.run(SECOND)
-    assert done.returncode == 0, done.stdout + done.stderr
+    nightly(faulty_site.settings_of(SECOND, *IMPATIENT))
     assert set(proxy.heal()) == set(PASSING)
     assert_published_once(faulty_site, SECOND)
     assert set(faulty_site.asked().values()) == {1}, "nobody was scored twice"
@@ -44,16 +48,18 @@ def test_a_store_that_fails_for_a_while_does_not_stop_a_night(faulty_site: Site,
 def test_credentials_that_expire_in_a_night_are_told_and_with_new_ones_it_goes_on(
     faulty_site: Site, proxy: FaultProxy
 ) -> None:
-    driver = faulty_site.start(SECOND, "--set", SLOW)
-    wait_until(lambda: len(faulty_site.endpoint.seen) >= len(faulty_site.lengths) // 2)
-    proxy.meet("expired")
-    output, errors = driver.communicate(timeout=240)
-    assert driver.returncode == 1, output + errors
-    assert "look at the AWS credentials" in errors
+    def expire() -> None:
+        wait_until(lambda: len(faulty_site.endpoint.seen) >= len(faulty_site.lengths) // 2)
+        proxy.meet("expired")
+
+    thread = threading.Thread(target=expire)
+    thread.start()
+    with pytest.raises(WorkspaceError, match="look at the AWS credentials"):
+        nightly(faulty_site.settings_of(SECOND, SLOW))
+    thread.join()
     assert proxy.heal()
     first = faulty_site.asked()
-    again = faulty_site.run(SECOND)
-    assert again.returncode == 0, again.stdout + again.stderr
+    nightly(faulty_site.settings_of(SECOND))
     assert_published_once(faulty_site, SECOND)
     assert len(first | faulty_site.asked()) == len(faulty_site.lengths)
 
@@ -80,9 +86,10 @@ def test_a_full_disk_is_told_and_with_room_the_night_goes_on(site: Site, tmp_pat
     on_small = site.copied(str(small))
     on_small.watch(*site.lengths)
     pages = sum(-(-file.stat().st_size // PAGE) for file in Path(site.workspace).rglob("*") if file.is_file())
+    command = [sys.executable, "-m", "jobs.nightly", *on_small.options(SECOND, own_cluster=True)]
     places = [str((pages + ROOM) * PAGE), site.workspace, str(small), str(end)]
     done = subprocess.run(
-        ["unshare", "--user", "--mount", "--map-root-user", "sh", "-c", FULL_DISK, "sh", *places, *on_small.command(SECOND)],
+        ["unshare", "--user", "--mount", "--map-root-user", "sh", "-c", FULL_DISK, "sh", *places, *command],
         cwd=ROOT, timeout=500, capture_output=True, text=True,
     )  # fmt: skip
     assert "exited with 1, 0" in done.stdout, done.stdout + done.stderr
