@@ -67,3 +67,17 @@ def quiet_native_lines() -> Iterator[None]:
             subprocess.TimeoutExpired
         ):  # a child that goes on holds the pipe open, and has its lines filtered
             filtering.wait(timeout=2)
+
+
+@contextmanager
+def silent_native_lines() -> Iterator[None]:
+    """Drop what comes to standard error from below Python until the block is left: compilers that a library tries out."""
+    sys.stderr.flush()
+    original, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    try:
+        yield
+    finally:
+        os.dup2(original, 2)
+        os.close(original)

@@ -29,6 +29,20 @@ def test_native_lines_are_shown_but_for_the_harmless_ones(ends: str) -> None:
     assert (done.returncode == 0) == (ends == "well")
 
 
+SILENT = """
+import os
+from dualrec.false_alarms import silent_native_lines
+with silent_native_lines():
+    os.system("echo a compiler's complaint >&2")
+os.write(2, b"afterwards\\n")
+"""
+
+
+def test_what_a_library_tries_out_is_not_shown() -> None:
+    done = subprocess.run([sys.executable, "-c", SILENT], capture_output=True, text=True, check=True)
+    assert done.stderr == "afterwards\n"
+
+
 def test_warnings_are_shown_but_for_the_harmless_ones(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.utils.logging import disable_progress_bar
 
 from dualrec.assets.trust import NO_CODE, NO_CODE_NO_PICKLE, loading
 from dualrec.errors import SettingsError
@@ -28,6 +29,7 @@ def adapted_model(folder: str, targets: tuple[str, ...], settings: FinetuneSetti
         AssetError: the model needs code that comes with it.
     """
     os.environ["HF_HUB_OFFLINE"] = "1"  # everything is in the folder; never ask a hub about it
+    disable_progress_bar()
     with loading(folder):
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, settings.dtype), **NO_CODE_NO_PICKLE)
     check_targets(model, targets, folder)

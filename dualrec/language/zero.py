@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from dualrec.false_alarms import silent_native_lines
 from dualrec.settings import FinetuneSettings
 
 TAG = "last"
@@ -37,10 +38,11 @@ def engine_of(module: Any, settings: FinetuneSettings, workers: int) -> Any:
     """A DeepSpeed engine that trains the parameters which want a gradient, by AdamW."""
     import logging
 
-    import deepspeed
     import torch
 
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    with silent_native_lines():  # it tries which of its own operators could be compiled; none is needed
+        import deepspeed
     # Its shared-memory all-reduce for CPUs would be compiled on the spot, for minutes; gloo does as well here.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     _join_process_group()
