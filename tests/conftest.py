@@ -19,9 +19,6 @@ os.environ.setdefault("RAY_worker_niceness", "0")
 # How long Ray Train may take to notice that its workers are done: most trainings here last less than its two seconds.
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
 
-# How often Ray's processes hand their metrics to the port where tests scrape them; 10 s unless set.
-os.environ.setdefault("RAY_metrics_report_interval_ms", "1000")
-
 # Trains in this process, as the local profile does; what is about workers says so.
 IN_PROCESS = ("sequence.resources.workers=0", "finetune.resources.workers=0")
 
