@@ -62,22 +62,8 @@ def fit(
     """
     environment = environment or {}
     if resources.workers == 0:
-        return _fit_in_process(
-            name, train_loop, config, datasets, CheckpointFolder(f"{storage}/{name}", filesystem), environment
-        )
-    return _fit_on_workers(name, train_loop, config, datasets, resources, storage, filesystem, environment)
-
-
-def _fit_on_workers(
-    name: str,
-    train_loop: Callable[[dict[str, Any]], None],
-    config: dict[str, Any],
-    datasets: dict[str, ray.data.Dataset],
-    resources: TrainingResources,
-    storage: str,
-    filesystem: pafs.FileSystem | None,
-    environment: dict[str, str],
-) -> Checkpoint:
+        checkpoints = CheckpointFolder(f"{storage}/{name}", filesystem)
+        return _fit_in_process(name, train_loop, config, datasets, checkpoints, environment)
     from ray.train.torch import TorchTrainer
 
     options = copy.copy(ray.data.DataContext.get_current().execution_options)

@@ -1,9 +1,14 @@
 """What `prepare` writes, by construction and without Ray, for tests of what is found out before Ray is started."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pyarrow as pa
+import pytest
 
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.data.splits import SPLITS
+from dualrec.errors import DualrecError
 from dualrec.schemas import CATALOGUE
 from dualrec.settings import Settings, version_of
 from dualrec.workspace import Workspace
@@ -43,3 +48,12 @@ def write_empty(settings: Settings, *names: str) -> None:
     for name in names:
         with Workspace(settings.workspace).writing(name, {}):
             pass
+
+
+def assert_refused(job: Callable[[Settings], Any], settings: Settings, error: type[DualrecError], said: str) -> None:
+    """Run a job that raises an error of this kind, whose message matches `said`, and writes nothing."""
+    workspace = Workspace(settings.workspace)
+    before = [info.path for info in workspace.files("")]
+    with pytest.raises(error, match=said):
+        job(settings)
+    assert [info.path for info in workspace.files("")] == before

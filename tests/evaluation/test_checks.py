@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,8 +13,7 @@ from dualrec.evaluation.fitting import baseline_name, fit_baselines
 from dualrec.evaluation.lists import LISTS
 from dualrec.sequence.artefact import sequence_name
 from dualrec.settings import Settings, overridden
-from dualrec.workspace import Workspace
-from tests.prepared import VERSION, write_empty, write_prepared
+from tests.prepared import VERSION, assert_refused, write_empty, write_prepared
 
 SettingsFor = Callable[..., Settings]
 
@@ -32,14 +30,6 @@ def fitted(settings_for: SettingsFor, tmp_path: Path) -> Settings:
     return settings
 
 
-def _refused(job: Callable[[Settings], Any], settings: Settings, error: type[DualrecError], said: str) -> None:
-    workspace = Workspace(settings.workspace)
-    before = [info.path for info in workspace.files("")]
-    with pytest.raises(error, match=said):
-        job(settings)
-    assert [info.path for info in workspace.files("")] == before
-
-
 @pytest.mark.parametrize(
     ("overrides", "error", "said"),
     [
@@ -51,7 +41,7 @@ def test_what_cannot_be_fitted_is_told_before_ray_starts(
     fitted: Settings, no_ray: None, overrides: list[str], error: type[DualrecError], said: str
 ) -> None:
     another_budget = "baselines.trials=1"  # so that nothing is fitted yet
-    _refused(fit_baselines, overridden(fitted, [another_budget, *overrides]), error, said)
+    assert_refused(fit_baselines, overridden(fitted, [another_budget, *overrides]), error, said)
 
 
 ASKED = "evaluation.language=true"
@@ -83,13 +73,13 @@ def test_what_cannot_be_measured_is_told_before_ray_starts(
     overrides: list[str], error: type[DualrecError], said: str,
 ) -> None:  # fmt: skip
     monkeypatch.delenv("OPENROUTER_API_KEY", raising=False)
-    _refused(evaluate, overridden(fitted, overrides), error, said)
+    assert_refused(evaluate, overridden(fitted, overrides), error, said)
 
 
 def test_a_protocol_that_has_nobody_to_ask_is_told_before_ray_starts(settings_for: SettingsFor, no_ray: None) -> None:
     settings = settings_for("evaluation.protocols=[last_five]", "evaluation.language=false")
     write_prepared(settings, {"train": [9], "validation": [9], "test": [5, 3]})
-    _refused(evaluate, settings, InputError, "no test user has a history long enough for the protocol last_five")
+    assert_refused(evaluate, settings, InputError, "no test user has a history long enough for the protocol last_five")
 
 
 def test_faulty_lists_of_another_system_are_told_before_ray_starts(
@@ -101,4 +91,4 @@ def test_faulty_lists_of_another_system_are_told_before_ray_starts(
     ]
     pq.write_table(pa.Table.from_pylist(rows, schema=LISTS), tmp_path / "some.parquet")
     settings = overridden(fitted, [f"evaluation.lists={{Bad: {tmp_path / 'some.parquet'}}}"])
-    _refused(evaluate, settings, InputError, "1 users have no list")
+    assert_refused(evaluate, settings, InputError, "1 users have no list")

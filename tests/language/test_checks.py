@@ -4,7 +4,6 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,7 +18,7 @@ from dualrec.settings import Settings, overridden
 from dualrec.workspace import Workspace
 from tests.fake_endpoint import fake_endpoint
 from tests.language.tiny_models import CHAT_TEMPLATE, write_model
-from tests.prepared import write_empty, write_prepared
+from tests.prepared import assert_refused, write_empty, write_prepared
 
 SettingsFor = Callable[..., Settings]
 LENGTHS = {"train": [9] * 40, "validation": [9] * 10, "test": [9] * 10}
@@ -51,14 +50,6 @@ def trained(settings_for: SettingsFor, whole: Path) -> SettingsFor:
     return make
 
 
-def _refused(job: Callable[[Settings], Any], settings: Settings, error: type[DualrecError], said: str) -> None:
-    workspace = Workspace(settings.workspace)
-    before = [info.path for info in workspace.files("")]
-    with pytest.raises(error, match=said):
-        job(settings)
-    assert [info.path for info in workspace.files("")] == before
-
-
 TUNING: list[tuple[list[str], type[DualrecError], str]] = [
     (["finetune.max_examples=5"], InputError, r"there are 5 training examples, and one step takes 16"),
     (["finetune.batch_size=400"], InputError, r"there are 160 training examples, and one step takes 400"),
@@ -76,7 +67,7 @@ TUNING: list[tuple[list[str], type[DualrecError], str]] = [
 def test_what_cannot_be_fine_tuned_is_told_before_ray_starts(
     trained: SettingsFor, no_ray: None, overrides: list[str], error: type[DualrecError], said: str
 ) -> None:
-    _refused(finetune_language, trained(*overrides), error, said)
+    assert_refused(finetune_language, trained(*overrides), error, said)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +78,7 @@ def test_a_model_folder_must_be_whole(
     trained: SettingsFor, model: Path, no_ray: None, missing: str, message: str
 ) -> None:
     (model / missing).unlink()
-    _refused(finetune_language, trained(f"language.model={model}"), AssetError, message)
+    assert_refused(finetune_language, trained(f"language.model={model}"), AssetError, message)
 
 
 def _without_template(model: Path) -> None:
@@ -125,7 +116,7 @@ def test_a_tokenizer_that_cannot_teach_is_told_before_ray_starts(
     overrides: list[str], error: type[DualrecError], said: str,
 ) -> None:  # fmt: skip
     spoil(model)
-    _refused(finetune_language, trained(f"language.model={model}", *overrides), error, said)
+    assert_refused(finetune_language, trained(f"language.model={model}", *overrides), error, said)
 
 
 @pytest.mark.parametrize(("spoil", "overrides", "error", "said"), FAULTS)
@@ -134,7 +125,7 @@ def test_a_tokenizer_that_cannot_serve_is_told_before_ray_starts(
     overrides: list[str], error: type[DualrecError], said: str,
 ) -> None:  # fmt: skip
     spoil(model)
-    _refused(recommend, trained(f"language.model={model}", *overrides), error, said)
+    assert_refused(recommend, trained(f"language.model={model}", *overrides), error, said)
 
 
 SERVING: list[tuple[list[str], type[DualrecError], str]] = [
@@ -160,14 +151,14 @@ def test_what_cannot_be_served_is_told_before_ray_starts(
 ) -> None:  # fmt: skip
     monkeypatch.delenv("OPENROUTER_API_KEY", raising=False)
     settings = trained()
-    _refused(recommend, overridden(settings, overrides), error, said)
+    assert_refused(recommend, overridden(settings, overrides), error, said)
 
 
 def test_an_endpoint_that_is_not_there_is_told_before_ray_starts(trained: SettingsFor, no_ray: None) -> None:
     with fake_endpoint() as server:
         gone = server.url
     own = ["language.model=deepseek-v3", f"language.endpoint.url={gone}", "language.endpoint.api_key_env=null"]
-    _refused(recommend, trained(*own), EndpointError, r"cannot be reached.*language\.endpoint\.url")
+    assert_refused(recommend, trained(*own), EndpointError, r"cannot be reached.*language\.endpoint\.url")
 
 
 def test_a_model_on_this_machine_is_looked_at_and_passes(trained: SettingsFor, no_ray: None) -> None:
