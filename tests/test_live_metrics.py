@@ -34,7 +34,7 @@ class _Counter:
     def __init__(self, name: str, **_: object) -> None:
         self.name = name
 
-    def inc(self, value: float, tags: dict[str, str] | None = None) -> None:
+    def inc(self, value: float = 1.0, tags: dict[str, str] | None = None) -> None:
         SUMS[(self.name, *(tags or {}).values())] += value
 
 
