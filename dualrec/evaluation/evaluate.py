@@ -6,14 +6,18 @@ from typing import Any
 
 import yaml
 
+from dualrec import ranking
 from dualrec.data.prepare import Prepared, prepared
+from dualrec.evaluation import fitting
 from dualrec.evaluation.answers import Answers
+from dualrec.evaluation.baselines.nir import step_texts
 from dualrec.evaluation.checks import check_systems
 from dualrec.evaluation.html_report import html_report
 from dualrec.evaluation.language_systems import IN_FORCE, LANGUAGE, language_answers, settings_of, system_name
 from dualrec.evaluation.lists import read_lists
 from dualrec.evaluation.measure import Measured, measured
 from dualrec.evaluation.nir_answers import nir_answers
+from dualrec.evaluation.predictions import METHOD as PREDICTIONS_METHOD
 from dualrec.evaluation.predictions import predictions_in_force, predictions_of_variant, with_fused_lists
 from dualrec.evaluation.questions import Questions, questions
 from dualrec.evaluation.registry import PROMPTED, is_prompted
@@ -27,6 +31,7 @@ from dualrec.settings import Settings, version_of
 from dualrec.summary import Summary
 from dualrec.workspace import Workspace
 
+METHOD = 1  # of measuring; raised when the same answers give another report (CONTRIBUTING.md)
 SETTINGS = "settings.yaml"  # all that was set; what repeats the run
 
 
@@ -56,8 +61,10 @@ def evaluate(settings: Settings, force: bool = False) -> Summary:
 def report_name(data: Prepared, settings: Settings) -> str:
     """The artefact of the report that these settings give."""
     settings = with_fused_lists(settings)
-    parts = (scoring_version(data, settings), settings.ranking, settings.evaluation, settings.baselines)
-    return f"reports/{version_of(*parts)}"
+    methods = (METHOD, ranking.METHOD, PREDICTIONS_METHOD, fitting.METHOD)
+    own = (settings.ranking, settings.evaluation, settings.baselines)
+    prompted = step_texts() if is_prompted(settings.baselines.systems) else []
+    return f"reports/{version_of(*methods, scoring_version(data, settings), *own, prompted)}"
 
 
 def _write(workspace: Workspace, settings: Settings, asked: list[Questions], name: str) -> None:
