@@ -9,6 +9,7 @@ import yaml
 from dualrec import ranking
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.evaluation import fitting
+from dualrec.evaluation import predictions as language_predictions
 from dualrec.evaluation.answers import Answers
 from dualrec.evaluation.baselines.nir import step_texts
 from dualrec.evaluation.checks import check_systems
@@ -17,7 +18,6 @@ from dualrec.evaluation.language_systems import IN_FORCE, LANGUAGE, language_ans
 from dualrec.evaluation.lists import read_lists
 from dualrec.evaluation.measure import Measured, measured
 from dualrec.evaluation.nir_answers import nir_answers
-from dualrec.evaluation.predictions import METHOD as PREDICTIONS_METHOD
 from dualrec.evaluation.predictions import predictions_in_force, predictions_of_variant, with_fused_lists
 from dualrec.evaluation.questions import Questions, questions
 from dualrec.evaluation.registry import PROMPTED, is_prompted
@@ -61,7 +61,7 @@ def evaluate(settings: Settings, force: bool = False) -> Summary:
 def report_name(data: Prepared, settings: Settings) -> str:
     """The artefact of the report that these settings give."""
     settings = with_fused_lists(settings)
-    methods = (METHOD, ranking.METHOD, PREDICTIONS_METHOD, fitting.METHOD)
+    methods = (METHOD, ranking.METHOD, language_predictions.METHOD, fitting.METHOD)
     own = (settings.ranking, settings.evaluation, settings.baselines)
     prompted = step_texts() if is_prompted(settings.baselines.systems) else []
     return f"reports/{version_of(*methods, scoring_version(data, settings), *own, prompted)}"
