@@ -141,6 +141,6 @@ def test_replaced_weights_in_object_storage_give_another_digest(s3_workspace: st
     for name, content in (("model/model.safetensors", b"1" * 100), ("model/README.md", b"read me")):
         workspace.write_bytes(name, content)
         assert model_digest(place) == found[-1], "one command sees one model"
-        digests._stored_model.cache_clear()
+        digests._stored_files.cache_clear()
         found.append(model_digest(place))
     assert found[0] != found[1] == found[2]

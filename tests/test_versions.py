@@ -1,5 +1,6 @@
 """What decides the content of lists, answers, models and reports, and therefore their versions: nothing of it is missed."""
 
+import json
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -24,7 +25,7 @@ from dualrec.nightly.planning import lists_version
 from dualrec.recommend import run_of
 from dualrec.scoring import scoring_version
 from dualrec.sequence.artefact import sequence_name
-from dualrec.settings import Settings, load_settings
+from dualrec.settings import Settings, load_settings, overridden
 from dualrec.workspace import Workspace
 
 CASES = Cases(np.array([1]), [np.array([1])], [np.array([2])])
@@ -211,6 +212,21 @@ def test_the_text_of_nirs_prompts_makes_another_report_where_it_is_measured(
     respell()
     after = report_name(data, measured), report_name(data, unmeasured)
     assert [one == other for one, other in zip(before, after, strict=True)] == [False, True]
+
+
+def test_what_variants_and_other_systems_lists_hold_makes_another_report(
+    data: Prepared, settings: Settings, tmp_path: Path
+) -> None:
+    lists, model = tmp_path / "lists.parquet", _model(tmp_path / "variant")
+    lists.write_text("one")
+    variant = {"name": "other model", "set": {"language.model": str(model)}}
+    changes = [f"evaluation.variants=[{json.dumps(variant)}]", f"evaluation.lists={{Other: {lists}}}"]
+    measured, versions = overridden(settings, changes), []
+    for path in (None, lists, model / "model.safetensors"):
+        if path:
+            path.write_text("two")
+        versions.append(report_name(data, measured))
+    assert len(set(versions)) == 3
 
 
 @pytest.mark.parametrize("change", [None, "prompt", "weights", "METHOD"])

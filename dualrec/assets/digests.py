@@ -35,32 +35,44 @@ def model_digest(place: ModelPlace) -> str:
     """Return what tells a model's content from any other.
 
     Of a known name it is what the registry pins, so that it is the same before and after the download, on every machine; of
-    a folder, the digest of its weights, settings, tokenizer and chat template; of a zip, that of the zip; in object storage,
-    sizes and ETags. What is not on this machine has only its name.
+    any other, `content_digest` of its weights, settings, tokenizer and chat template.
 
     Raises:
         AssetError: a file or the object store cannot be read.
     """
     if place.source in MODELS:
         return version_of("registry", [repr(source) for source in MODELS[place.source]])
-    if place.source.startswith("s3://"):
-        return _stored_model(place.source, place.network.store)
-    path = Path(place.source).expanduser()
+    return content_digest(place.source, place.cache, place.network.store, _PARTS)
+
+
+def content_digest(
+    source: str, cache: str | Path, store: StoreSettings = StoreSettings(), endings: tuple[str, ...] = ("",)
+) -> str:
+    """Return what tells the content of a file or folder from any other, wherever it lies.
+
+    It is made of SHA-256 sums, in object storage of sizes and ETags. What is not on this machine has only its name.
+
+    Args:
+        cache: the folder of downloaded assets.
+        endings: of the names of those files of a folder that count.
+
+    Raises:
+        AssetError: a file or the object store cannot be read.
+    """
+    if source.startswith("s3://"):
+        return version_of("s3", [file for file in _stored_files(source, store) if _counts(file[0], endings)])
+    path = Path(source).expanduser()
     if not path.exists():
-        return version_of("name", place.source)
+        return version_of("name", source)
     try:
-        return _local_model(path, place.cache)
+        if path.is_file():
+            return version_of("file", file_digest(path, cache))
+        names = sorted(found.relative_to(path).as_posix() for found in path.rglob("*") if found.is_file())
+        names = [name for name in names if _counts(name, endings)]
+        digests = side_by_side(lambda name: file_digest(path / name, cache), names)
+        return version_of("folder", list(zip(names, digests, strict=True)))
     except OSError as error:
-        raise AssetError(f"{place.source}: cannot be read: {plain(error)}") from error
-
-
-def _local_model(path: Path, cache: str) -> str:
-    if path.is_file():
-        return version_of("zip", file_digest(path, cache))
-    names = sorted(found.relative_to(path).as_posix() for found in path.rglob("*") if found.is_file())
-    names = [name for name in names if _is_part(name)]
-    digests = side_by_side(lambda name: file_digest(path / name, cache), names)
-    return version_of("folder", list(zip(names, digests, strict=True)))
+        raise AssetError(f"{source}: cannot be read: {plain(error)}") from error
 
 
 def file_digest(path: Path, cache: str | Path) -> str:
@@ -101,24 +113,26 @@ def _cached_sha256(path: Path, state: tuple[int, ...], folder: Path) -> str:
 
 
 @lru_cache(maxsize=64)
-def _stored_model(uri: str, store: StoreSettings) -> str:
-    """The same during a command, which a model that is replaced meanwhile must not give two versions."""
+def _stored_files(uri: str, store: StoreSettings) -> tuple[tuple[str, int, str], ...]:
+    """Name, size and ETag of each file; a single file has no name.
+
+    The same during a command, which a model that is replaced meanwhile must not give two versions.
+    """
     filesystem, root, files = listed(uri, store)
-    parts = [info for info in files if info.path == root or _is_part(info.path.removeprefix(f"{root}/"))]
-    parts.sort(key=lambda info: info.path)
+    files.sort(key=lambda info: info.path)
 
     def tag(path: str) -> str:
         with filesystem.open_input_file(path) as stream:
             return etag(stream)
 
     try:
-        tags = list(side_by_side(tag, [info.path for info in parts]))
+        tags = list(side_by_side(tag, [info.path for info in files]))
     except OSError as error:
         raise AssetError(f"{uri}: cannot be read: {plain(error)}; check the credentials and AWS_ENDPOINT_URL") from None
-    described = zip(parts, tags, strict=True)
-    return version_of("s3", [(info.path.removeprefix(root), info.size, tag) for info, tag in described])
+    names = [info.path.removeprefix(root).lstrip("/") for info in files]
+    return tuple(zip(names, [info.size for info in files], tags, strict=True))
 
 
-def _is_part(name: str) -> bool:
-    """Whether a file of a model's folder decides what the model writes; `.cache` and its like do not."""
-    return name.endswith(_PARTS) and not any(part.startswith(".") for part in name.split("/"))
+def _counts(name: str, endings: tuple[str, ...]) -> bool:
+    """Whether a file of a folder decides what is read from it: `.cache` and its like do not."""
+    return not name or (name.endswith(endings) and not any(part.startswith(".") for part in name.split("/")))

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from dualrec import ranking
+from dualrec.assets.digests import content_digest
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.evaluation import fitting
 from dualrec.evaluation import predictions as language_predictions
@@ -63,8 +64,12 @@ def report_name(data: Prepared, settings: Settings) -> str:
     settings = with_fused_lists(settings)
     methods = (METHOD, ranking.METHOD, language_predictions.METHOD, fitting.METHOD)
     own = (settings.ranking, settings.evaluation, settings.baselines)
+    measured = settings.evaluation
+    variants = [settings_of(settings, data, variant) for variant in measured.variants if measured.language]
+    answers = [scoring_version(data, answering) for answering in (settings, *variants)]
     prompted = step_texts() if is_prompted(settings.baselines.systems) else []
-    return f"reports/{version_of(*methods, scoring_version(data, settings), *own, prompted)}"
+    lists = [content_digest(path, settings.cache, settings.network.store) for path in measured.lists.values()]
+    return f"reports/{version_of(*methods, answers, *own, prompted, lists)}"
 
 
 def _write(workspace: Workspace, settings: Settings, asked: list[Questions], name: str) -> None:
