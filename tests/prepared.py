@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from dualrec.data.prepare import Prepared, data_settings_version, prepared
+from dualrec.data.prepare import METHOD, Prepared, data_settings_version, prepared
 from dualrec.data.splits import SPLITS
 from dualrec.schemas import CATALOGUE
 from dualrec.settings import Settings
@@ -23,6 +23,7 @@ def write_prepared(settings: Settings, lengths: dict[str, list[int]]) -> Prepare
     ]
     users = {split: len(lengths.get(split, [])) for split in SPLITS}
     described = {"dataset": "constructed", "data_settings": data_settings_version(settings), "users": users}
+    described |= {"settings": settings.data.model_dump(mode="json"), "method": METHOD}
     with workspace.writing(f"catalogue/{VERSION}", described) as folder:
         workspace.write_table(pa.Table.from_pylist(items, schema=CATALOGUE), f"{folder}/part-0.parquet")
     with workspace.writing(f"histories/{VERSION}", described) as folder:
