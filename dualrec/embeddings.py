@@ -7,6 +7,7 @@ shared memory, which Ray maps read-only into every process that asks for it.
 import numpy as np
 import ray
 
+from dualrec.assets.digests import model_digest
 from dualrec.assets.here import folder_here
 from dualrec.assets.nodes import ModelPlace
 from dualrec.data.prepare import Prepared
@@ -47,7 +48,8 @@ def title_embeddings(workspace: Workspace, data: Prepared, settings: Settings) -
 
 
 def _name(data: Prepared, settings: Settings) -> str:
-    return f"models/embeddings/{version_of(data.version, settings.rerank.model)}"
+    encoder = model_digest(ModelPlace.named(settings.rerank.model, settings))
+    return f"models/embeddings/{version_of(data.version, encoder)}"
 
 
 def title_vectors(titles: list[str], settings: Settings) -> np.ndarray:

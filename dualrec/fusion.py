@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import ray.data
 
+from dualrec import ranking
 from dualrec.accuracy import ndcg_at
 from dualrec.data.prepare import Prepared
 from dualrec.data.splits import hashed
@@ -20,8 +21,8 @@ PURPOSE = "calibration"
 
 def fusion_name(data: Prepared, settings: Settings) -> str:
     """The artefact that holds the weight for these models."""
-    ranking = settings.ranking
-    return f"models/fusion/{version_of(scoring_version(data, settings), ranking.calibration_users, ranking.seed)}"
+    sample = (settings.ranking.calibration_users, settings.ranking.seed)
+    return f"models/fusion/{version_of(ranking.METHOD, scoring_version(data, settings), *sample)}"
 
 
 def calibration_requests(workspace: Workspace, data: Prepared, settings: Settings) -> ray.data.Dataset | None:

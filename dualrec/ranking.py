@@ -21,6 +21,7 @@ import pyarrow as pa
 from dualrec.data.catalogue import numbers_among
 from dualrec.schemas import RECOMMENDATIONS
 
+METHOD = 1  # of lists and their weight; raised when the same traces give others (CONTRIBUTING.md)
 Source = Literal["sequence", "language", "both"]
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 

@@ -12,6 +12,7 @@ import ray.data
 from rich.table import Table
 from rich.text import Text
 
+from dualrec import ranking
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.data.sample import at_most
 from dualrec.errors import DualrecError
@@ -62,10 +63,7 @@ def recommend(settings: Settings, force: bool = False, further: Further | None =
     workspace = Workspace.of(settings)
     run_date, salt = night_of(settings), salt_of(settings.recommend.trace_salt_env)
     data = prepared(workspace, settings)
-    hashed = () if salt is None else ("hashed users",)  # a run without them must not pass for one with them
-    sample = (f"{settings.recommend.max_users} users",) if settings.recommend.max_users else ()
-    run_id = version_of(scoring_version(data, settings), settings.ranking, settings.recommend.split, *sample, *hashed)
-    place = f"run_date={run_date}/run_id={run_id}"
+    place = f"run_date={run_date}/run_id={run_of(data, settings)}"
     state = "already there"
     if not workspace.has(f"recommendations/{place}") or force:
         check_serving(workspace, data, settings)
@@ -73,6 +71,15 @@ def recommend(settings: Settings, force: bool = False, further: Further | None =
             _write(workspace, data, settings, run_date, place, salt, further)
         state = "written"
     return _summary(workspace, place, state)
+
+
+def run_of(data: Prepared, settings: Settings) -> str:
+    """The version of the lists and traces that these settings give on any date."""
+    own = settings.recommend
+    hashed = own.trace_salt_env is not None  # a run without hashed users must not pass for one with them
+    return version_of(
+        ranking.METHOD, scoring_version(data, settings), settings.ranking, own.split, own.max_users, hashed
+    )
 
 
 def _write(

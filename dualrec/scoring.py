@@ -12,12 +12,14 @@ import ray.data
 from ray.actor import ActorHandle
 from ray.data import ActorPoolStrategy
 
+from dualrec.assets.digests import model_digest
 from dualrec.assets.nodes import ModelPlace
 from dualrec.data.catalogue import titles_of, with_titles
 from dualrec.data.prepare import Prepared
 from dualrec.embeddings import title_embeddings
 from dualrec.language.artefact import tuned_name
 from dualrec.language.endpoint import generate_at_endpoint
+from dualrec.language.fingerprints import grammar_parts, model_parts, prompt_parts
 from dualrec.language.generate import generate
 from dualrec.language.models import ServedModel, check_decoding, check_ranking, check_room_on_cpus
 from dualrec.language.serving import served_model
@@ -26,6 +28,8 @@ from dualrec.sequence.artefact import WEIGHTS, sequence_name, sequence_version
 from dualrec.session import cluster_gpus, largest_node_gib
 from dualrec.settings import LanguageSettings, SequenceSettings, Settings, version_of
 from dualrec.workspace import Workspace
+
+METHOD = 1  # of prompts, answers and traces; raised when the same input gives others (CONTRIBUTING.md)
 
 
 @dataclass(frozen=True)
@@ -50,10 +54,19 @@ class Models:
 
 def scoring_version(data: Prepared, settings: Settings) -> str:
     """The version of what the models write: the same for the same histories, models, prompt and decoding."""
+    language = settings.language
     return version_of(
-        sequence_version(data, settings), settings.sequence.top_k, settings.language, tuned_name(data, settings),
-        settings.rerank.model, settings.rerank.fuzzy_threshold,
-    )  # fmt: skip
+        METHOD,
+        sequence_version(data, settings),
+        settings.sequence.top_k,
+        language.model_copy(update={"model": ""}),  # its content says which one it is
+        tuned_name(data, settings),
+        model_parts(settings),
+        prompt_parts(language),
+        grammar_parts(language),
+        model_digest(ModelPlace.named(settings.rerank.model, settings)),
+        settings.rerank.fuzzy_threshold,
+    )
 
 
 def load_models(workspace: Workspace, data: Prepared, settings: Settings) -> Models:

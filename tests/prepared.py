@@ -6,11 +6,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from dualrec.data.prepare import Prepared, prepared
+from dualrec.data.prepare import METHOD, Prepared, data_settings_version, prepared
 from dualrec.data.splits import SPLITS
 from dualrec.errors import DualrecError
 from dualrec.schemas import CATALOGUE
-from dualrec.settings import Settings, version_of
+from dualrec.settings import Settings
 from dualrec.workspace import Workspace
 from tests.conftest import histories_table, numbered_movies
 
@@ -27,7 +27,8 @@ def write_prepared(settings: Settings, lengths: dict[str, list[int]]) -> Prepare
         for item, title in titles.items()
     ]
     users = {split: len(lengths.get(split, [])) for split in SPLITS}
-    described = {"dataset": "constructed", "data_settings": version_of(settings.data), "users": users}
+    described = {"dataset": "constructed", "data_settings": data_settings_version(settings), "users": users}
+    described |= {"settings": settings.data.model_dump(mode="json"), "method": METHOD}
     with workspace.writing(f"catalogue/{VERSION}", described) as folder:
         workspace.write_table(pa.Table.from_pylist(items, schema=CATALOGUE), f"{folder}/part-0.parquet")
     with workspace.writing(f"histories/{VERSION}", described) as folder:

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from dualrec.assets.digests import SMALL, etag, file_digest
 from dualrec.assets.fetch import resolve_dataset
 from dualrec.assets.places import copied, listed
 from dualrec.errors import AssetError
@@ -19,7 +20,6 @@ from dualrec.storage import PatientS3, plain, side_by_side, told
 from dualrec.workspace import Workspace
 
 Fingerprint = tuple[str, int, str]
-END = 1 << 20  # bytes at both ends of a file that its fingerprint is made of
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,22 @@ class DataFile:
         place = copied(self.name, cache, NetworkSettings(store=self.filesystem.store))
         return place / self.last_name if place.is_dir() else place
 
-    def fingerprint(self) -> Fingerprint:
-        """Name, size and hash of both ends: changes with the data, and is read in no time."""
+    def fingerprint(self, cache: str) -> Fingerprint:
+        """Return name, size and SHA-256; of a large object in a store, its ETag instead. Changes with any byte of the data.
+
+        Args:
+            cache: the folder of downloaded assets, where a large file's digest is cached.
+
+        Raises:
+            AssetError: it cannot be read.
+        """
         with self.reading() as stream:
             size = stream.size()
-            ends = stream.read(END)
-            stream.seek(max(size - END, 0))
-            return self.last_name, size, sha256(ends + stream.read()).hexdigest()
+            if size <= SMALL:
+                return self.last_name, size, sha256(stream.read()).hexdigest()
+            if self.is_local:
+                return self.last_name, size, file_digest(Path(self.path), cache)
+            return self.last_name, size, etag(stream)
 
 
 @dataclass(frozen=True)
@@ -108,15 +117,17 @@ class DataPlace:
     Attributes:
         name: a path or s3:// URI, for messages.
         files: in the order of their names; of a folder, those directly in it.
+        cache: the folder of downloaded assets.
     """
 
     name: str
     is_folder: bool
     files: tuple[DataFile, ...]
+    cache: str
 
     def fingerprints(self) -> list[Fingerprint]:
         """Of each file."""
-        return list(side_by_side(DataFile.fingerprint, self.files))
+        return list(side_by_side(lambda file: file.fingerprint(self.cache), self.files))
 
 
 def data_place(source: str, cache: str, network: NetworkSettings = NetworkSettings()) -> DataPlace:
@@ -126,20 +137,20 @@ def data_place(source: str, cache: str, network: NetworkSettings = NetworkSettin
         AssetError: the source cannot be had.
     """
     if source.startswith("s3://") and not source.lower().endswith(".zip"):
-        return _in_object_storage(source, network.store)
+        return _in_object_storage(source, cache, network.store)
     path = resolve_dataset(source, cache, network)
     inside = sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
-    return DataPlace(str(path), path.is_dir(), tuple(map(DataFile.local, inside)))
+    return DataPlace(str(path), path.is_dir(), tuple(map(DataFile.local, inside)), cache)
 
 
-def _in_object_storage(uri: str, store: StoreSettings) -> DataPlace:
+def _in_object_storage(uri: str, cache: str, store: StoreSettings) -> DataPlace:
     filesystem, root, infos = listed(uri, store)
     paths = sorted(info.path for info in infos)
     if paths == [root]:
-        return DataPlace(uri, False, (DataFile(filesystem, root, uri),))
+        return DataPlace(uri, False, (DataFile(filesystem, root, uri),), cache)
     folder = _folder_of_files(root, paths)
     files = (path for path in paths if path.rpartition("/")[0] == folder)
-    return DataPlace(uri, True, tuple(DataFile(filesystem, path, f"s3://{path}") for path in files))
+    return DataPlace(uri, True, tuple(DataFile(filesystem, path, f"s3://{path}") for path in files), cache)
 
 
 def _folder_of_files(root: str, paths: list[str]) -> str:

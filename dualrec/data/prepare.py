@@ -23,6 +23,7 @@ from dualrec.storage import side_by_side, told
 from dualrec.summary import Summary
 from dualrec.workspace import Workspace
 
+METHOD = 1  # of catalogue, histories and splits; raised when the same files give others (CONTRIBUTING.md)
 SHUFFLE_BATCH_BYTES = 64 << 20  # a task's; of Ray's default, 1 GiB, two cores sort 32 million rows on one of them
 
 
@@ -71,7 +72,7 @@ def prepare(settings: Settings, force: bool = False) -> Summary:
     """
     workspace = Workspace.of(settings)
     raw = _located(settings)
-    version = version_of(settings.data, *raw.fingerprints())
+    version = version_of(METHOD, settings.data, *raw.fingerprints())
     if workspace.has(f"histories/{version}") and workspace.has(f"catalogue/{version}") and not force:
         return _summary(workspace, version, "already there")
     with ray_session(settings.cluster):
@@ -92,9 +93,9 @@ def prepare_for_models(settings: Settings, data_version: str) -> Prepared:
     workspace = Workspace.of(settings)
     earlier, raw = prepared_as(workspace, data_version), _located(settings)
     prints = raw.fingerprints()
-    if version_of(settings.data, *prints) == data_version:
+    if version_of(METHOD, settings.data, *prints) == data_version:
         return earlier
-    version = version_of(settings.data, *prints, data_version)
+    version = version_of(METHOD, settings.data, *prints, data_version)
     name = f"histories/{version}"
     if not workspace.has(name):
         _write_histories(workspace, name, settings, raw, earlier)
@@ -107,14 +108,18 @@ def prepared(workspace: Workspace, settings: Settings) -> Prepared:
     Raises:
         WorkspaceError: there are none.
     """
-    wanted = version_of(settings.data)
-    found = workspace.newest("histories", {"data_settings": wanted})
+    found = workspace.newest("histories", {"data_settings": data_settings_version(settings)})
     if found is None:
         raise WorkspaceError(
             f"{workspace.uri} holds no histories of {settings.data.source} with these data settings: "
             "run `dualrec prepare` first, with the same --config and --set"
         )
     return prepared_as(workspace, found.rpartition("/")[2])
+
+
+def data_settings_version(settings: Settings) -> str:
+    """The version of how histories are prepared, whatever the files hold."""
+    return version_of(METHOD, settings.data)
 
 
 def prepared_as(workspace: Workspace, version: str) -> Prepared:
@@ -152,7 +157,7 @@ def _write(workspace: Workspace, version: str, settings: Settings, raw: _Raw) ->
     )
     catalogue = build_catalogue(source.items, counts, settings.data.top_items)
     histories, described = _kept(grouped, catalogue, settings)
-    described |= {"data_settings": version_of(settings.data)}
+    described |= {"data_settings": data_settings_version(settings), "method": METHOD}
     with workspace.writing(f"catalogue/{version}", described) as folder:
         workspace.write_table(catalogue, f"{folder}/part-0.parquet")
     _write_splits(workspace, f"histories/{version}", histories, described)

@@ -6,8 +6,13 @@ from typing import Any
 
 import yaml
 
+from dualrec import ranking
+from dualrec.assets.digests import content_digest
 from dualrec.data.prepare import Prepared, prepared
+from dualrec.evaluation import fitting
+from dualrec.evaluation import predictions as language_predictions
 from dualrec.evaluation.answers import Answers
+from dualrec.evaluation.baselines.nir import step_texts
 from dualrec.evaluation.checks import check_systems
 from dualrec.evaluation.html_report import html_report
 from dualrec.evaluation.language_systems import IN_FORCE, LANGUAGE, language_answers, settings_of, system_name
@@ -27,6 +32,7 @@ from dualrec.settings import Settings, version_of
 from dualrec.summary import Summary
 from dualrec.workspace import Workspace
 
+METHOD = 1  # of measuring; raised when the same answers give another report (CONTRIBUTING.md)
 SETTINGS = "settings.yaml"  # all that was set; what repeats the run
 
 
@@ -56,8 +62,14 @@ def evaluate(settings: Settings, force: bool = False) -> Summary:
 def report_name(data: Prepared, settings: Settings) -> str:
     """The artefact of the report that these settings give."""
     settings = with_fused_lists(settings)
-    parts = (scoring_version(data, settings), settings.ranking, settings.evaluation, settings.baselines)
-    return f"reports/{version_of(*parts)}"
+    methods = (METHOD, ranking.METHOD, language_predictions.METHOD, fitting.METHOD)
+    own = (settings.ranking, settings.evaluation, settings.baselines)
+    measured = settings.evaluation
+    variants = [settings_of(settings, data, variant) for variant in measured.variants if measured.language]
+    answers = [scoring_version(data, answering) for answering in (settings, *variants)]
+    prompted = step_texts() if is_prompted(settings.baselines.systems) else []
+    lists = [content_digest(path, settings.cache, settings.network.store) for path in measured.lists.values()]
+    return f"reports/{version_of(*methods, answers, *own, prompted, lists)}"
 
 
 def _write(workspace: Workspace, settings: Settings, asked: list[Questions], name: str) -> None:

@@ -13,6 +13,8 @@ from zlib import crc32
 import numpy as np
 import ray
 
+from dualrec.assets.digests import model_digest
+from dualrec.assets.nodes import ModelPlace
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.embeddings import check_encoder, title_embeddings
 from dualrec.errors import DualrecError
@@ -27,6 +29,7 @@ from dualrec.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
+METHOD = 1  # of all baselines; raised when one learns otherwise from the same input (CONTRIBUTING.md)
 STATE = "state.safetensors"
 
 
@@ -62,7 +65,8 @@ def baseline_name(name: str, data: Prepared, settings: Settings) -> str:
     """The artefact of a fitted baseline."""
     budget = settings.baselines.model_dump(mode="json", exclude={"systems", "resources"})
     folder = name.lower().replace(" ", "-")
-    return f"models/baselines/{folder}/{version_of(data.version, settings.rerank.model, budget)}"
+    encoder = model_digest(ModelPlace.named(settings.rerank.model, settings))
+    return f"models/baselines/{folder}/{version_of(METHOD, data.version, encoder, budget)}"
 
 
 def fitted_state(workspace: Workspace, artefact: str) -> State:

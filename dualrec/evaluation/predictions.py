@@ -26,6 +26,8 @@ from dualrec.scoring import load_models, score, scoring_version
 from dualrec.settings import Settings, VariantSettings, version_of
 from dualrec.workspace import Workspace
 
+METHOD = 1  # of the cases and what is kept of their answers; raised when they become others (CONTRIBUTING.md)
+
 
 def with_fused_lists(settings: Settings) -> Settings:
     """The settings under which everything is measured: with the fused list, also where `recommend` writes the paper's."""
@@ -36,7 +38,7 @@ def predictions_name(question: Questions) -> str:
     """The artefact that holds the answers to these cases: of these histories, models and prompt, for these users."""
     chosen = question.settings.evaluation
     version = version_of(
-        scoring_version(question.data, question.settings), question.truth_version, sorted(_purposes(question.asked)),
+        METHOD, scoring_version(question.data, question.settings), question.truth_version, sorted(_purposes(question.asked)),
         chosen.max_users, chosen.seed,
     )  # fmt: skip
     return f"predictions/{version}"

@@ -10,14 +10,16 @@ models/language/VERSION/
 
 from dualrec.data.prepare import Prepared
 from dualrec.language.examples import FOLDS
+from dualrec.language.fingerprints import model_parts, prompt_parts
 from dualrec.sequence.artefact import sequence_version
 from dualrec.settings import Settings, version_of
 
+METHOD = 1  # of examples and fine-tuning; raised when they give other results for the same input (CONTRIBUTING.md)
 ADAPTER, MERGED = "adapter", "merged"
 METRICS, CURVES, TENSORBOARD = "metrics.json", "curves.png", "tensorboard"
 
 _SHAPES_EXAMPLES = {
-    "model", "mode", "prompt", "history_length", "history_order", "hint", "titles", "max_prompt_tokens",
+    "mode", "prompt", "history_length", "history_order", "hint", "titles", "max_prompt_tokens",
 }  # fmt: skip
 _CHANGES_NO_RESULT = {"resources", "zero_stage", "cpu_offload", "gradient_checkpointing", "accumulation"}
 
@@ -27,10 +29,13 @@ def language_version(data: Prepared, settings: Settings) -> str:
     shapes = _SHAPES_EXAMPLES | ({"rank_candidates"} if settings.language.mode == "rank" else set())
     out_of_fold = [fold_version(data, settings)] if settings.finetune.examples == "cuts" else []
     return version_of(
+        METHOD,
         sequence_version(data, settings),
         *out_of_fold,
         settings.finetune.model_dump(mode="json", exclude=_CHANGES_NO_RESULT),
         settings.language.model_dump(mode="json", include=shapes),
+        model_parts(settings),
+        prompt_parts(settings.language),
     )
 
 

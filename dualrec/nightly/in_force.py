@@ -5,6 +5,7 @@ from datetime import date, datetime
 
 from rich.console import Console
 
+from dualrec.data import prepare as preparing
 from dualrec.data.prepare import prepare, prepared_as
 from dualrec.errors import WorkspaceError
 from dualrec.language.artefact import tuned_name
@@ -77,8 +78,10 @@ def _newest(workspace: Workspace, settings: Settings) -> tuple[str, date] | None
 def _serves(workspace: Workspace, settings: Settings, name: str, data_version: str) -> bool:
     if not workspace.has(f"catalogue/{data_version}"):
         return False
-    trained_on = workspace.description(f"catalogue/{data_version}")["settings"]
-    if _but_the_moment(trained_on) != _but_the_moment(settings.data.model_dump(mode="json")):
+    catalogue = workspace.description(f"catalogue/{data_version}")
+    if catalogue["method"] != preparing.METHOD:
+        return False
+    if _but_the_moment(catalogue["settings"]) != _but_the_moment(settings.data.model_dump(mode="json")):
         return False
     data = prepared_as(workspace, data_version)
     tuned = tuned_name(data, settings)

@@ -5,6 +5,7 @@ from datetime import date
 
 from rich.console import Console
 
+from dualrec import ranking
 from dualrec.data.prepare import Prepared, prepare_for_models, prepared_as
 from dualrec.errors import SettingsError
 from dualrec.nightly.in_force import models_for
@@ -54,7 +55,7 @@ def plan_of(workspace: Workspace, settings: Settings, run_date: date, force: boo
 
 def lists_version(data: Prepared, settings: Settings) -> str:
     """What lists rest on but the histories: models, prompts, decoding and ranking."""
-    return version_of(scoring_version(data, settings), settings.ranking)
+    return version_of(ranking.METHOD, scoring_version(data, settings), settings.ranking)
 
 
 def _check_settings(workspace: Workspace, settings: Settings, begun: Plan) -> None:

@@ -3,6 +3,7 @@
 from dualrec.data.prepare import Prepared
 from dualrec.settings import Settings, version_of
 
+METHOD = 1  # of training and prediction; raised when they give other results for the same input (CONTRIBUTING.md)
 WEIGHTS = "model.safetensors"
 METRICS = "metrics.json"
 TENSORBOARD = "tensorboard"
@@ -10,7 +11,8 @@ TENSORBOARD = "tensorboard"
 
 def sequence_version(data: Prepared, settings: Settings) -> str:
     """The version of the sequence model that these histories and settings make."""
-    return version_of(data.version, settings.sequence.model_dump(mode="json", exclude={"preset", "top_k", "resources"}))
+    shapes = settings.sequence.model_dump(mode="json", exclude={"preset", "top_k", "resources"})
+    return version_of(METHOD, data.version, shapes)
 
 
 def sequence_name(data: Prepared, settings: Settings) -> str:

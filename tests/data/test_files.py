@@ -34,6 +34,17 @@ def test_the_same_files_are_found_here_and_in_object_storage(
     assert not (tmp_path / "cache").exists(), "nothing is copied"
 
 
+@pytest.mark.parametrize("stored", [False, True], ids=["here", "in object storage"])
+def test_an_edit_anywhere_in_a_large_file_is_seen(stored: bool, tmp_path: Path, s3_workspace: str) -> None:
+    content, place = bytearray(3 << 20), s3_workspace if stored else str(tmp_path / "data")
+    prints = []
+    for edited in (0, 1, 1, 2):
+        content[len(content) // 2] = edited
+        Workspace(place).write_bytes("views.csv", bytes(content))
+        prints.append(data_place(f"{place}/views.csv", str(tmp_path / "cache")).fingerprints())
+    assert prints[0] != prints[1] == prints[2] != prints[3]
+
+
 def test_local_files_are_copied_to_a_remote_workspace_while_they_are_read(tmp_path: Path, s3_workspace: str) -> None:
     (tmp_path / "ratings.csv").write_bytes(b"1,2")
     files, workspace = (DataFile.local(tmp_path / "ratings.csv"),), Workspace(s3_workspace)

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from dualrec.data import prepare as preparing
 from dualrec.errors import AssetError, DualrecError, EndpointError, SettingsError
 from dualrec.nightly.checks import check_night
+from dualrec.nightly.in_force import training_is_due
 from dualrec.nightly.nightly import nightly
+from dualrec.sequence.artefact import sequence_name
 from dualrec.settings import Settings
 from dualrec.workspace import Workspace
+from tests.prepared import write_prepared
 
 SettingsFor = Callable[..., Settings]
 NIGHT = date(2026, 11, 1)
@@ -44,3 +48,16 @@ def test_models_that_only_a_node_can_have_are_left_to_it(settings_for: SettingsF
     settings = settings_for("language.model=s3://bucket/model", "language.tuned=current")
     elsewhere = check_night(Workspace(settings.workspace), settings, NIGHT, force=False)
     assert {place.source for place in elsewhere} == {"all-minilm-l6-v2", "s3://bucket/model"}
+
+
+@pytest.mark.parametrize("module", [None, "dualrec.data.prepare", "dualrec.sequence.artefact"])
+def test_models_of_an_older_method_are_trained_anew(
+    settings_for: SettingsFor, monkeypatch: pytest.MonkeyPatch, module: str | None
+) -> None:
+    settings = settings_for("nightly.model_days=null")
+    workspace, data = Workspace(settings.workspace), write_prepared(settings, {"train": [9] * 3})
+    with workspace.writing(sequence_name(data, settings), {"data_version": data.version}):
+        pass
+    if module:
+        monkeypatch.setattr(f"{module}.METHOD", preparing.METHOD + 1)
+    assert training_is_due(workspace, settings, NIGHT) is (module is not None)

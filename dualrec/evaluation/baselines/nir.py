@@ -57,6 +57,12 @@ def step_messages(watched: Sequence[str], candidates: Sequence[str], answers: Se
     return [{"role": "user", "content": "\n".join(shown)}]
 
 
+def step_texts() -> list[Messages]:
+    """Return the prompts of all steps for made-up movies: what is written around titles, for a version."""
+    answers = ("one", "another")
+    return [step_messages(["Watched"], ["Candidate"], answers[:step]) for step in range(len(QUESTIONS))]
+
+
 class CandidateReader:
     """Reads the last answer: which candidates it names, in order.
 
