@@ -24,11 +24,11 @@ MADE_BY_SCORING = ("recommendations", "traces", "predictions", "reports", "model
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory, ray_cluster: str) -> Iterator[Site]:
     """Histories, and an endpoint that answers every prompt alike."""
     folder = tmp_path_factory.mktemp("run")
     with fake_endpoint() as endpoint:
-        yield Site(folder, str(folder / "workspace"), endpoint)
+        yield Site(folder, str(folder / "workspace"), endpoint, ray_cluster)
 
 
 def _settings(site: Site, run_date: str, *more: str) -> Settings:
