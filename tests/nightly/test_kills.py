@@ -25,7 +25,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 RUN_DATE = date.fromisoformat(SECOND)
 IN_THE_MIDDLE = "scored-a-few"
-FEW = (3, 4)  # users who watched something, where a driver ends in this process
+FEW = (3, 4)  # users who watched something, where a driver ends in this process between its plan and its report
+FAR_FROM_SCORING = {"before-the-plan", "after-the-plan", "before-the-report", "in-clean-up"}  # there, nobody did
 SOON = "nightly.lease_seconds=1"  # so long is waited for a driver that has ended, and whose process lives
 
 
@@ -116,7 +117,8 @@ def _end_here(site: Site, point: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _ended_and_run_again(site: Site, point: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    site.watch(*FEW)
+    changed = () if point in FAR_FROM_SCORING else FEW
+    site.watch(*changed)
     reader = Reader(site)
     _end_here(site, point, monkeypatch)
     reader.look()
@@ -124,8 +126,8 @@ def _ended_and_run_again(site: Site, point: str, monkeypatch: pytest.MonkeyPatch
     assert not reader.partial
     assert_published_once(site, SECOND)
     asked = site.asked()
-    assert len(asked) == len(FEW), "who watched something was scored, and nobody else"
-    assert set(asked.values()) == {1}, "nobody was scored twice"
+    assert len(asked) == len(changed), "who watched something was scored, and nobody else"
+    assert set(asked.values()) <= {1}, "nobody was scored twice"
     assert "already published" in str(nightly(site.settings_of(SECOND, SOON)).lines["night"])
 
 
@@ -136,7 +138,7 @@ def test_a_driver_that_ends_anywhere_is_followed_by_the_same_command(
     """The short form of the next two, without a process: an exception that nothing catches ends the driver.
 
     Whatever cleans up on the way out still runs here, except that the lease is not released; the actors are stopped in
-    order, two users are scored and nobody reads meanwhile. What SIGKILL leaves behind, points in the middle of scoring
+    order, two users at most are scored and nobody reads meanwhile. What SIGKILL leaves behind, points in the middle of scoring
     and readers who see whole nights all the while are in the full form.
     """
     _ended_and_run_again(site, point, monkeypatch)
