@@ -1,4 +1,4 @@
-"""A night with planted keys: they reach nothing that is written, logged or shown. Its traces name users by hashes."""
+"""Jobs with planted keys: they reach nothing that is written, logged or shown. Their traces name users by hashes."""
 
 import io
 import os
@@ -17,7 +17,6 @@ from dualrec.workspace import Workspace
 from tests.conftest import cyclic_ratings, numbered_movies, write_movielens_1m
 from tests.fake_endpoint import fake_endpoint
 from tests.object_store import KEYS
-from tests.staged import publish_run
 
 ROOT = Path(__file__).parent.parent
 PLANTED = {
@@ -52,28 +51,39 @@ def test_no_key_is_in_anything_that_a_night_writes_or_says(
             "language.endpoint.api_key_env=AN_ENDPOINT_KEY", "recommend.trace_salt_env=A_SALT", "evaluation.language=false",
             "evaluation.protocols=[last_five]", "evaluation.bootstrap_samples=20", "evaluation.permutations=19",
         ]  # fmt: skip
-        command = [sys.executable, "-m", "jobs.run", *(word for one in settings for word in ("--set", one))]
+        command = [sys.executable, "-m", "tests.run_and_night", *(word for one in settings for word in ("--set", one))]
         environment = {**os.environ, "RAY_TMPDIR": str(ray_folder)}
         ran = subprocess.run(command, cwd=ROOT, env=environment, timeout=800, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout[-2000:] + ran.stderr[-2000:]
     workspace = Workspace(s3_workspace)
-    publish_run(workspace, "a-run")
 
     said = {f"the job's output, {name}": text for name, text in (("out", ran.stdout), ("err", ran.stderr))}
     logs = {str(path): path.read_text(errors="replace") for path in ray_folder.rglob("*") if path.is_file()}
     written = {info.path: _text(workspace.read_bytes(workspace.name_of(info.path))) for info in workspace.files("")}
-    assert any(name.endswith("/settings.yaml") for name in written) and any("_manifests" in name for name in written)
-    assert any("_delta_log" in name for name in written) and any("worker-" in name for name in logs)
+    for part in (
+        "/settings.yaml",
+        "/plans/",
+        ".alive",
+        ".takes-over.json",
+        "/reports/nightly/",
+        "_manifests",
+        "_delta_log",
+    ):
+        assert any(part in name for name in written), f"nothing was written to {part}"
+    assert any("worker-" in name for name in logs)
     for place, text in (said | logs | written).items():
         for name, value in PLANTED.items():
             assert value not in text, f"{name} is in {place}"
 
-    traces, lists = _night(workspace)
-    assert sum("[key]" in (row["error"] or "") for row in traces) == 2, "400 and 403 came back as their rows' errors"
-    users = {row["user_id"] for row in lists}
-    assert users <= set(range(1, 61)), "readers of the lists find their users"
-    assert len({row["user_id"] for row in traces}) == len(traces) == len(users)
-    assert not users & {row["user_id"] for row in traces}
+    failed = []
+    for job in ("run_id=", "night-"):
+        traces, lists = _written_by(workspace, job)
+        failed += [row["error"] for row in traces if row["error"]]
+        users = {row["user_id"] for row in lists}
+        assert users <= set(range(1, 61)), "readers of the lists find their users"
+        assert len({row["user_id"] for row in traces}) == len(traces) == len(users)
+        assert not users & {row["user_id"] for row in traces}
+    assert sum("[key]" in str(error) for error in failed) == 2, "400 and 403 came back as their rows' errors"
 
 
 def _text(content: bytes) -> str:
@@ -84,11 +94,11 @@ def _text(content: bytes) -> str:
     return content.decode(errors="replace")
 
 
-def _night(workspace: Workspace) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
-    """The traces and the lists that the job wrote."""
+def _written_by(workspace: Workspace, job: str) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+    """The traces and the lists of a job, by how its folders are named."""
     found = []
     for kind, schema in (("traces", TRACES), ("recommendations", RECOMMENDATIONS)):
         names = [workspace.name_of(info.path) for info in workspace.files(kind)]
-        (run,) = {name.rpartition("/")[0] for name in names if "/run_id=" in name}
-        found.append(workspace.read_table(run, schema).to_pylist())
+        (folder,) = {name.rpartition("/")[0] for name in names if f"/{job}" in name}
+        found.append(workspace.read_table(folder, schema).to_pylist())
     return found[0], found[1]

@@ -1,4 +1,7 @@
-"""The job `run` on a small site: the language model is asked everything once, in one pass, and measuring asks it nothing."""
+"""The job `run` on a small site: the language model is asked everything once, in one pass, and measuring asks it nothing.
+
+Then `evaluate` with what asks a language model otherwise: variants of ours, and NIR.
+"""
 
 import itertools
 import json
@@ -7,16 +10,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import ray.data
 
 from dualrec.data.prepare import prepared
+from dualrec.evaluation.baselines.nir import filtered_candidates
 from dualrec.evaluation.evaluate import evaluate
+from dualrec.evaluation.fitting import numbered_split
+from dualrec.evaluation.questions import questions_of_test_users
 from dualrec.pipeline import run
 from dualrec.recommend import recommend
-from dualrec.settings import Settings
+from dualrec.schemas import TRACES
+from dualrec.settings import Settings, overridden
 from dualrec.workspace import Workspace
+from tests.conftest import numbered_movies
 from tests.fake_endpoint import fake_endpoint
-from tests.nightly.site import FIRST, SECOND, Site
+from tests.language.tiny_models import write_model
+from tests.nightly.site import FIRST, ITEMS, SECOND, Site
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(900)]
 
@@ -134,3 +146,100 @@ def test_where_the_paper_s_lists_are_written_the_fused_ones_are_measured_in_the_
     assert "fused" in _report(settings)["protocols"]["next_item"]["models"]
     recommend(_settings(site, FIRST).model_copy(update={"workspace": settings.workspace}))
     assert len(site.asked()) == test, "the weight that was chosen for measuring serves the fused lists too"
+
+
+def test_a_variant_asks_the_endpoint_anew_and_stands_beside_the_model_in_force(
+    site: Site, done: Settings, tmp_path: Path
+) -> None:
+    settings = overridden(
+        _without(done, tmp_path / "workspace", "reports"),
+        ["evaluation.variants=[{name: shuffled, shuffled: true}]", "evaluation.variant_protocols=[next_item]"],
+    )
+    site.asked()
+    evaluate(settings)
+    asked = site.asked()
+    workspace = Workspace(settings.workspace)
+    (predictions,) = workspace.folders("predictions")
+    traces = workspace.read_table(f"predictions/{predictions}", TRACES, ["purpose", "prompt"]).to_pylist()
+    assert set(asked.values()) == {1}
+    assert set(asked) == {trace["prompt"] for trace in traces if trace["purpose"] == "next_item"}, "the same histories"
+    models = {protocol: set(result["models"]) for protocol, result in _report(settings)["protocols"].items()}
+    assert "language model alone, shuffled" in models["next_item"]
+    assert "language model alone, shuffled" not in models["last_five"]
+    assert "fused, shuffled" not in models["next_item"], "no list to serve is made of such answers"
+
+
+def test_nir_and_the_variants_of_a_model_that_knows_the_rule_stand_in_the_report(
+    done: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NIR asks no endpoint: functions stand in for the models and the engine, which `make long` has."""
+    monkeypatch.setattr("dualrec.evaluation.predictions.score", _scored_by_the_rule)
+    monkeypatch.setattr("dualrec.evaluation.nir_answers.generate", _steps_of_nir)
+    variants = "[{name: shuffled, shuffled: true}, {name: ranking, fused: true, set: {language.mode: rank}}]"
+    settings = overridden(
+        _without(done, tmp_path / "workspace", "reports"),
+        [
+            f"language.model={write_model(tmp_path / 'model', 'qwen2')}", "language.max_prompt_tokens=1024",
+            "baselines.systems=[NIR]", "evaluation.protocols=[next_item]", f"evaluation.variants={variants}",
+        ],
+    )  # fmt: skip
+    evaluate(settings)
+    metrics = _report(settings)
+    assert metrics["systems"]["NIR"]["kind"] == "baseline"
+    models = metrics["protocols"]["next_item"]["models"]
+    assert not {"fused, shuffled", "paper, ranking"} & set(models), "neither is made of such answers"
+    assert {"fused", "fused, ranking"} <= set(models)
+    right = {name: models[f"language model alone{name}"]["HR@1"]["value"] for name in ("", ", ranking", ", shuffled")}
+    assert right == {"": 1, ", ranking": 1, ", shuffled": 0}, "who knows the rule needs the user's own history"
+    assert _first_of_nir(settings) == _first_candidates(settings), "each step's answers went into the user's next"
+
+
+def _scored_by_the_rule(requests: ray.data.Dataset, models: object, settings: Settings, counter: object) -> Any:
+    """In place of scoring: the language model writes, or ranks first, the next movie of the cycle."""
+    likelihoods = [-0.1, -2.0] if settings.language.mode == "rank" else None
+    titles = {item: title for item, (title, _) in numbered_movies(ITEMS).items()}
+
+    def answered(rows: pa.Table) -> pa.Table:
+        traces = []
+        for row in rows.to_pylist():
+            right, wrong = ((row["item_ids"][-1] + ahead) % ITEMS + 1 for ahead in (0, 1))
+            told = {
+                "sequence_item_ids": [wrong, right], "sequence_scores": [0.6, 0.3], "prompt": "a prompt",
+                "generated_text": titles[right], "prompt_tokens": 60, "generated_tokens": 7, "finish_reason": "stop",
+                "titles": [titles[right], titles[wrong]], "title_item_ids": [right, wrong], "title_matches": ["exact"] * 2,
+                "title_similarities": [0.5, 1.0], "title_logprobs": likelihoods,
+            }  # fmt: skip
+            traces.append({**row, **told})
+        return pa.Table.from_pylist(traces, schema=TRACES)
+
+    return requests.map_batches(answered, batch_format="pyarrow", num_cpus=0.1)
+
+
+def _steps_of_nir(requests: ray.data.Dataset, *_: object) -> Any:
+    """In place of the engine: the third answer names the first candidate, where the prompt holds the user's answers before."""
+
+    def answered(rows: pa.Table) -> pa.Table:
+        texts = []
+        for row in rows.to_pylist():
+            own = f"said to user {row['user_id']}."
+            candidate = row["prompt"].partition("(candidate movies): ")[2].partition(", ")[0]
+            texts.append(f"1. a watched movie - {candidate}" if row["prompt"].count(own) == 2 else own)
+        return rows.append_column("generated_text", pa.array(texts, pa.string()))
+
+    return requests.map_batches(answered, batch_format="pyarrow", num_cpus=0.1)
+
+
+def _first_of_nir(settings: Settings) -> dict[int, int]:
+    """The item that each user's list of NIR begins with."""
+    (report,) = Path(settings.workspace, "reports").iterdir()
+    rows = pq.read_table(report / "lists" / "next_item.parquet", partitioning=None).to_pylist()
+    return {row["user_id"]: row["item_id"] for row in rows if (row["system"], row["rank"]) == ("NIR", 1)}
+
+
+def _first_candidates(settings: Settings) -> dict[int, int]:
+    workspace, data = Workspace(settings.workspace), prepared(Workspace(settings.workspace), settings)
+    item_ids = data.catalogue.column("item_id").to_numpy()
+    cases = questions_of_test_users(workspace, settings).asked["next_item"]
+    training = numbered_split(workspace, data, "train", item_ids)
+    first = filtered_candidates(cases.visible, training, len(item_ids))[:, 0]
+    return dict(zip(cases.user_ids.tolist(), item_ids[first - 1].tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""`python -m tests.nightly.killed POINT ...`: the job `nightly`, killed by SIGKILL at a point of its way."""
+"""The points at which the job `nightly` is killed; `python -m tests.nightly.killed POINT ...` kills it there by SIGKILL."""
 
 import os
 import signal
@@ -34,7 +34,13 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _deadly(function: Callable[..., Any], when: str) -> Callable[..., Any]:
+def deadly(function: Callable[..., Any], when: str, die: Callable[[], None]) -> Callable[..., Any]:
+    """Return a function that dies where `function` begins, or once it has ended.
+
+    Args:
+        when: begins or ended, as POINTS says.
+    """
+
     def called(*arguments: Any, **named: Any) -> Any:
         if when == "begins":
             die()
@@ -56,7 +62,7 @@ def main() -> None:
     point = sys.argv.pop(1)
     if point in POINTS:
         place, name, when = POINTS[point]
-        setattr(place, name, _deadly(getattr(place, name), when))
+        setattr(place, name, deadly(getattr(place, name), when, die))
     else:
         workspace = next(word for word in sys.argv if word.startswith("workspace=")).removeprefix("workspace=")
         threading.Thread(target=_die_after, args=(AFTER_FILES[point], workspace), daemon=True).start()

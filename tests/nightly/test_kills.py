@@ -11,12 +11,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from dualrec.nightly.lease import Lease
 from dualrec.nightly.nightly import nightly
 from dualrec.nightly.plan import last_plan
 from dualrec.nightly.staging import scored_so_far
 from dualrec.workspace import Workspace
-from tests.nightly.killed import AFTER_FILES, POINTS
-from tests.nightly.site import LENGTH, SECOND, SLOW, Site, scored_files
+from tests.nightly.killed import AFTER_FILES, POINTS, deadly
+from tests.nightly.site import LENGTH, SECOND, SLOW, Site, assert_published_once, scored_files
 from tests.processes import wait_until
 from tests.readers import through_delta, through_manifest
 
@@ -24,7 +25,9 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 RUN_DATE = date.fromisoformat(SECOND)
 IN_THE_MIDDLE = "scored-a-few"
-ELSEWHERE = [point for point in (*POINTS, *AFTER_FILES) if point != IN_THE_MIDDLE]
+FEW = (3, 4)  # users who watched something, where a driver ends in this process between its plan and its report
+FAR_FROM_SCORING = {"before-the-plan", "after-the-plan", "before-the-report", "in-clean-up"}  # there, nobody did
+SOON = "nightly.lease_seconds=1"  # so long is waited for a driver that has ended, and whose process lives
 
 
 class Reader:
@@ -94,12 +97,67 @@ def _killed_and_run_again(site: Site, point: str) -> None:
     assert not site.asked()
 
 
+class Ended(BaseException):
+    """The end of a driver in the process of the tests: nothing in the job catches it."""
+
+
+def _end_here(site: Site, point: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the night in this process as far as a point. Its lease is left as by a driver that dies: it says nothing more."""
+
+    def die() -> None:
+        raise Ended
+
+    place, name, when = POINTS[point]
+    beat = Lease.beat
+    with monkeypatch.context() as patch:
+        patch.setattr(Lease, "beat", lambda lease, ended=False: None if ended else beat(lease))
+        patch.setattr(place, name, deadly(getattr(place, name), when, die))
+        with pytest.raises(Ended):
+            nightly(site.settings_of(SECOND, SOON))
+
+
+def _ended_and_run_again(site: Site, point: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = () if point in FAR_FROM_SCORING else FEW
+    site.watch(*changed)
+    reader = Reader(site)
+    _end_here(site, point, monkeypatch)
+    reader.look()
+    nightly(site.settings_of(SECOND, SOON))
+    assert not reader.partial
+    assert_published_once(site, SECOND)
+    asked = site.asked()
+    assert len(asked) == len(changed), "who watched something was scored, and nobody else"
+    assert set(asked.values()) <= {1}, "nobody was scored twice"
+    assert "already published" in str(nightly(site.settings_of(SECOND, SOON)).lines["night"])
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_driver_that_ends_anywhere_is_followed_by_the_same_command(
+    site: Site, point: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The short form of the next two, without a process: an exception that nothing catches ends the driver.
+
+    Whatever cleans up on the way out still runs here, except that the lease is not released; the actors are stopped in
+    order, two users at most are scored and nobody reads meanwhile. What SIGKILL leaves behind, points in the middle of scoring
+    and readers who see whole nights all the while are in the full form.
+    """
+    _ended_and_run_again(site, point, monkeypatch)
+
+
+@pytest.mark.parametrize("point", ["lists-written", "after-the-commit"])
+def test_a_driver_of_a_night_on_s3_that_ends_is_followed_by_the_same_command(
+    published_site: Site, s3_workspace: str, point: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The short form of the night on S3 that is killed anywhere; see the one above for what it leaves out."""
+    _ended_and_run_again(published_site.copied(s3_workspace), point, monkeypatch)
+
+
 def test_a_driver_killed_in_the_middle_is_followed_by_the_same_command(site: Site) -> None:
     _killed_and_run_again(site, IN_THE_MIDDLE)
 
 
 @pytest.mark.chaos
-@pytest.mark.parametrize("point", ELSEWHERE)
+@pytest.mark.parametrize("point", [point for point in (*POINTS, *AFTER_FILES) if point != IN_THE_MIDDLE])
 def test_a_driver_killed_anywhere_is_followed_by_the_same_command(site: Site, point: str) -> None:
     _killed_and_run_again(site, point)
 

@@ -72,7 +72,6 @@ def test_a_change_of_settings_scores_everybody_with_the_same_models(site: Site) 
     assert _manifest(site, SECOND).models["sequence"] == _manifest(site, FIRST).models["sequence"]
 
 
-@pytest.mark.long
 def test_models_are_trained_anew_when_told_and_serve_the_nights_after(site: Site) -> None:
     site.watch(3)
     nightly(site.settings_of(SECOND, "nightly.train=true"))
@@ -86,7 +85,6 @@ def test_models_are_trained_anew_when_told_and_serve_the_nights_after(site: Site
     }
 
 
-@pytest.mark.long
 def test_models_are_trained_anew_when_they_are_old(site: Site) -> None:
     site.watch(3)
     nightly(site.settings_of("2099-01-01"))

@@ -19,20 +19,23 @@ pytestmark = pytest.mark.ray
 RUN_DATE = date.fromisoformat(SECOND)
 
 
-# An actor of the sequence model is done with so few users before the first of them is scored.
-@pytest.mark.parametrize(
-    ("actor", "scored"), [pytest.param("_SequenceActor", 0, marks=pytest.mark.chaos), ("_TraceActor", 1)]
-)
-def test_a_killed_worker_is_replaced(site: Site, ray_cluster: None, actor: str, scored: int) -> None:
+def test_killed_workers_are_replaced(site: Site, ray_cluster: str) -> None:
+    """In one night, an actor of the sequence model as soon as it is there, and one that reranks in the midst of its work.
+
+    The former is done with so few users before the first of them is scored.
+    """
     site.watch(*site.lengths)
-    with killed_once(lambda: scored_files(site.workspace) >= scored, f"MapWorker(MapBatches({actor}"):
+    attempts = Path(site.workspace, f"nightly/run_date={SECOND}/attempts")
+    first = killed_once(lambda: any(attempts.glob("*.takes-over.json")), "MapWorker(MapBatches(_SequenceActor")
+    second = killed_once(lambda: scored_files(site.workspace) > 0, "MapWorker(MapBatches(_TraceActor")
+    with first, second:
         nightly(site.settings_of(SECOND, SLOW))
     assert_published_once(site, SECOND)
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(900)
-def test_a_killed_engine_is_replaced(site: Site, ray_cluster: None, tmp_path: Path) -> None:
+def test_a_killed_engine_is_replaced(site: Site, ray_cluster: str, tmp_path: Path) -> None:
     model = write_model(tmp_path / "tiny", "qwen2")
     site.watch(*site.lengths)
     serving = [
