@@ -37,7 +37,7 @@ quick: install ## Run the tests that need no Ray: under 3 minutes
 on-ray: install ## Run the tests on a local Ray cluster, and whole jobs
 	$(PYTEST) -m '(ray or end_to_end) and not chaos and not long'
 
-chaos: install ## Kill the nightly job at every point, its workers and its store, and see that the next run mends it: some N minutes
+chaos: install ## Kill the nightly job at every point, its workers and its store, and see that the next run mends it: 16 minutes
 	$(PYTEST) -m chaos
 
 long: install ## Run what the tests leave out for its length: more engines, more systems, an endpoint of vLLM's own: some N minutes

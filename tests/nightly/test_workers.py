@@ -39,8 +39,8 @@ def test_a_killed_engine_is_replaced(site: Site, ray_cluster: str, tmp_path: Pat
     model = write_model(tmp_path / "tiny", "qwen2")
     site.watch(*site.lengths)
     serving = [
-        f"language.model={model}", "language.engine.enforce_eager=true", "language.engine.max_sequences=4",
-        "language.engine.batch_size=4", "language.engine.concurrent_batches=1", "language.dtype=float32",
+        f"language.model={model}", "language.engine.enforce_eager=true", "language.engine.max_sequences=1",
+        "language.engine.batch_size=1", "language.engine.concurrent_batches=1", "language.dtype=float32",
         "nightly.gates.min_titles_resolved=null", "nightly.gates.max_metric_drop=null", "ranking.preset=fused",
     ]  # fmt: skip
     with killed_once(lambda: scored_files(site.workspace) > 0, "VLLM::EngineCore"):
