@@ -49,7 +49,10 @@ def third_epoch_is_saved(storage: Path) -> Callable[[], bool]:
 
 
 def assert_resumed(messages: Iterable[str], epochs: int) -> None:
-    """A training that was killed after its third epoch trained no epoch twice but the one that it was in.
+    """A training that was killed once its third epoch was saved went on from there or later.
+
+    Ray Train takes note of a checkpoint when it next looks at its workers, so epochs that are shorter than that, as those of
+    the tests are, may be trained again although they had ended.
 
     Args:
         messages: the log, with a line of the first worker for each epoch that was trained.
@@ -59,7 +62,7 @@ def assert_resumed(messages: Iterable[str], epochs: int) -> None:
     assert set(trained) == set(range(1, epochs + 1))
     twice = {epoch: times for epoch, times in trained.items() if times > 1}
     assert not {1, 2, 3} & set(twice), f"it began anew: {twice}"
-    assert sum(times - 1 for times in twice.values()) <= 1, f"more than an epoch was lost: {twice}"
+    assert set(twice.values()) <= {2}, f"more than the one kill: {twice}"
 
 
 def _processes(name: str) -> list[psutil.Process]:

@@ -1,7 +1,8 @@
 """Trains the adapter under Ray Train and DeepSpeed on encoded examples. Knows datasets and a model; no users.
 
 A checkpoint each epoch holds every worker's part of DeepSpeed's state, the best adapter so far and all metrics, so a
-killed worker costs at most the epoch it was in. It is resumed on as many workers as before.
+killed worker costs the epoch it was in, and those that ended since Ray Train last looked, seconds before. It is resumed
+on as many workers as before.
 """
 
 import json

@@ -42,7 +42,7 @@ def _fit(catalogue: pa.Table, settings: SequenceSettings, storage: Path) -> list
         return list(json.loads(Path(folder, METRICS).read_text())["epochs"])
 
 
-def test_two_workers_learn_as_well_as_one_and_a_killed_one_costs_at_most_an_epoch(
+def test_two_workers_learn_as_well_as_one_and_a_killed_one_goes_on_from_its_checkpoint(
     catalogue: pa.Table, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     one = _fit(catalogue, _settings("epochs=10", "patience=100"), tmp_path / "one")
