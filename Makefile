@@ -29,7 +29,7 @@ test: lint ## Check the code, then run quick and on-ray side by side: what CI ru
 	$(MAKE) --no-print-directory -j 2 quick on-ray
 
 # Shown when they have ended, so that they do not mix with those on Ray.
-quick: install ## Run the tests that need no Ray: under 3 minutes
+quick: install ## Run the tests that need no Ray: under 4 minutes beside the others
 	@mkdir -p .pytest_cache
 	@$(PYTEST) -p no:cacheprovider -m 'not ray and not end_to_end and not chaos and not long' \
 		> .pytest_cache/quick.txt 2>&1; code=$$?; cat .pytest_cache/quick.txt; exit $$code
