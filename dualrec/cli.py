@@ -1,4 +1,5 @@
-"""The `dualrec` command: one subcommand a job. Parses settings, calls one function, prints its summary."""
+"""The `dualrec` command: one subcommand a job. Parses settings, calls one function, prints its
+summary."""
 
 import importlib
 import json
@@ -15,18 +16,27 @@ import typer
 from rich.console import Console
 
 from dualrec import __version__
+from dualrec.cluster.threads import let_idle_threads_sleep
+from dualrec.config.settings import load_settings
 from dualrec.errors import DualrecError, WorkspaceError
-from dualrec.settings import load_settings
-from dualrec.threads import let_idle_threads_sleep
 
 JOBS = {
-    "prepare": ("dualrec.data.prepare:prepare", "Read a data set; write its catalogue and one history a user."),
-    "train-sequence": ("dualrec.sequence.train:train_sequence", "Train the LSTM that predicts each user's next movie."),
+    "prepare": (
+        "dualrec.data.prepare:prepare",
+        "Read a data set; write its catalog and one history a user.",
+    ),
+    "train-sequence": (
+        "dualrec.sequence.train:train_sequence",
+        "Train the LSTM that predicts each user's next movie.",
+    ),
     "finetune-language": (
         "dualrec.language.finetune:finetune_language",
         "Teach the language model to answer with titles, by LoRA; write the adapter and the merged model.",
     ),
-    "recommend": ("dualrec.recommend:recommend", "Write a ranked list for every user, by both models."),
+    "recommend": (
+        "dualrec.ranking.recommend:recommend",
+        "Write a ranked list for every user, by both models.",
+    ),
     "nightly": (
         "dualrec.nightly.nightly:nightly",
         "Publish one night whole or not at all: score users whose history, models or settings changed, carry the others' "
@@ -42,24 +52,29 @@ JOBS = {
         "Measure the lists on test users, beside the baselines of the settings, under named protocols.",
     ),
     "benchmark": (
-        "dualrec.benchmark:benchmark",
+        "dualrec.pipeline.benchmark:benchmark",
         "The whole comparison: prepare, train and fine-tune, fit every baseline, evaluate, and write one report.",
     ),
     "run": (
-        "dualrec.pipeline:run",
+        "dualrec.pipeline.run:run",
         "All of it in order: prepare, train-sequence, finetune-language where language.tuned is set, fit-baselines, "
         "recommend, evaluate.",
     ),
 }
 
 Config = Annotated[
-    str | None, typer.Option("--config", help="A YAML file of settings; the profiles are in jobs/configs/.")
+    str | None,
+    typer.Option("--config", help="A YAML file of settings; the profiles are in jobs/configs/."),
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="One setting over the file, as in sequence.epochs=20."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="One setting over the file, as in sequence.epochs=20."
+    ),
 ]
-Force = Annotated[bool, typer.Option("--force", help="Do it again, even if the result is already there.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Do it again, even if the result is already there.")
+]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -100,7 +115,9 @@ for _name, (_, _help) in JOBS.items():
     app.command(_name, help=_help)(_command(_name))
 
 
-@app.command(help="Download data sets and models by name into the cache; without a name, list what there is.")
+@app.command(
+    help="Download data sets and models by name into the cache; without a name, list what there is."
+)
 def fetch(
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME...")] = None,
     config: Config = None,
@@ -113,7 +130,9 @@ def fetch(
 
         console, settings = Console(), load_settings(config, overrides)
         for name in names or []:
-            console.print(f"{name}: {fetch_asset(name, settings.cache, settings.network.downloads)}")
+            console.print(
+                f"{name}: {fetch_asset(name, settings.cache, settings.network.downloads)}"
+            )
         if not names:
             console.print("\n".join([*DATASETS, *MODELS]))
 
@@ -126,7 +145,7 @@ def fetch(
 def nights(config: Config = None, overrides: Overrides = None) -> None:
     """List the published nights."""
     with _told():
-        from dualrec.publish.nights import nights as list_nights
+        from dualrec.publishing.nights import nights as list_nights
 
         list_nights(load_settings(config, overrides)).show(Console())
 
@@ -144,7 +163,7 @@ def rollback(
 ) -> None:
     """Bring back the version before of one night."""
     with _told():
-        from dualrec.publish.nights import rollback as roll_night_back
+        from dualrec.publishing.nights import rollback as roll_night_back
 
         roll_night_back(load_settings(config, overrides), run_date.date()).show(Console())
 
@@ -170,15 +189,18 @@ def serve(config: Config = None, overrides: Overrides = None) -> None:
 )
 def report(
     users: Annotated[
-        list[int] | None, typer.Option("--user", metavar="ID", help="Whose page; may be given again.")
+        list[int] | None,
+        typer.Option("--user", metavar="ID", help="Whose page; may be given again."),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="A folder; made where it is not there.")] = Path("report"),
+    out: Annotated[
+        Path, typer.Option("--out", help="A folder; made where it is not there.")
+    ] = Path("report"),
     config: Config = None,
     overrides: Overrides = None,
 ) -> None:
     """Write pages of the last published night."""
     with _told():
-        from dualrec.page.report import report as write_pages
+        from dualrec.serving.pages.report import report as write_pages
 
         write_pages(load_settings(config, overrides), users or [], out).show(Console())
 
@@ -191,12 +213,14 @@ def report(
 def metrics(
     config: Config = None,
     overrides: Overrides = None,
-    out: Annotated[Path | None, typer.Option("--out", help="A file to write instead; replaced as a whole.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="A file to write instead; replaced as a whole.")
+    ] = None,
 ) -> None:
     """Show the last night's figures for Prometheus."""
     with _told():
-        from dualrec.nightly.figures import exposition, write_metrics
-        from dualrec.workspace import Workspace
+        from dualrec.nightly.prometheus import exposition, write_metrics
+        from dualrec.storage.workspace import Workspace
 
         workspace = Workspace.of(load_settings(config, overrides))
         if out is None:
@@ -213,7 +237,9 @@ def version() -> None:
 
 def _refuse_lost_workspace(workspace: str) -> None:
     """A submitted job runs in its node's unpacked copy of the code, where nothing outlasts it."""
-    submitted = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")).get("runtime_env", {})
+    submitted = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")).get(
+        "runtime_env", {}
+    )
     lasting = "://" in workspace or Path(workspace).expanduser().is_absolute()
     if "working_dir" in submitted and not lasting:
         raise WorkspaceError(
@@ -230,7 +256,9 @@ def _told() -> Iterator[None]:
     try:
         yield
     except DualrecError as error:
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/bold red] {_plain(str(error))}")
+        Console(stderr=True, soft_wrap=True).print(
+            f"[bold red]error:[/bold red] {_plain(str(error))}"
+        )
         raise typer.Exit(error.exit_code) from error
 
 

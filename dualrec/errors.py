@@ -2,7 +2,8 @@
 
 
 class DualrecError(Exception):
-    """Any error with a message meant for the user; the command prints it without a traceback, and exits with its code."""
+    """Any error with a message meant for the user; the command prints it without a traceback, and
+    exits with its code."""
 
     exit_code = 1
 
@@ -24,15 +25,17 @@ class AssetError(DualrecError):
 
 
 class WorkspaceError(DualrecError):
-    """The workspace cannot be read or written, or lacks the artefact that a job rests on."""
+    """The workspace cannot be read or written, or lacks the artifact that a job rests on."""
 
 
 class EndpointError(DualrecError):
-    """A language model's endpoint can answer none of the job's requests: no key, a wrong one, no such model."""
+    """A language model's endpoint can answer none of the job's requests: no key, a wrong one, no
+    such model."""
 
 
 class PublishError(DualrecError):
-    """A night cannot be published or rolled back: it is not whole, was replaced, or another job came first."""
+    """A night cannot be published or rolled back: it is not whole, was replaced, or another job
+    came first."""
 
 
 class GateError(DualrecError):

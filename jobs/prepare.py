@@ -1,4 +1,4 @@
-"""Read a data set; write its catalogue and one history a user.
+"""Read a data set; write its catalog and one history a user.
 
 On a cluster: ray job submit --working-dir . --runtime-env runtime_env.yaml -- \\
     python -m jobs.prepare --config jobs/configs/ml-32m-cluster.yaml

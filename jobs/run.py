@@ -1,4 +1,5 @@
-"""All of it in order: prepare, train-sequence, finetune-language where language.tuned is set, recommend, evaluate.
+"""All of it in order: prepare, train-sequence, finetune-language where language.tuned is set,
+recommend, evaluate.
 
 On a cluster: ray job submit --working-dir . --runtime-env runtime_env.yaml -- \\
     python -m jobs.run --config jobs/configs/ml-32m-cluster.yaml

@@ -1,6 +1,7 @@
 """Serve the published nights over HTTP, until stopped: `dualrec serve` as a module.
 
-On a cluster, Serve's own way in is `serve deploy`, with the import path dualrec.serving.deployment:build (docs/serving.md).
+On a cluster, Serve's own way in is `serve deploy`, with the import path
+dualrec.serving.deployment:build (docs/serving.md).
 """
 
 import sys

@@ -1,13 +1,15 @@
-"""Run the benchmarks one after another, and write what they print to docs/benchmarks.md. `make bench` runs all.
+"""Run the benchmarks one after another, and write what they print to docs/benchmarks.md. `make
+bench` runs all.
 
-Each stands in the page with the command that repeats it, what is wanted, how long it took, and the machine's load when it
-began. What is there from runs before stays, so that some can be run again:
+Each stands in the page with the command that repeats it, what is wanted, how long it took, and the
+machine's load when it began. What is there from runs before stays, so that some can be run again:
 
     python scripts/bench.py
     python scripts/bench.py --only recommend softmax
 
-Data and models are made in the folder `bench` the first time: half an hour on two cores, 5 GB. RecBole needs an environment
-of its own (docs/agreement.md); without --recbole that comparison is left as it is.
+Data and models are made in the folder `bench` the first time: half an hour on two cores, 5 GB.
+RecBole needs an environment of its own (docs/agreement.md); without --recbole that comparison is
+left as it is.
 """
 
 import argparse
@@ -36,7 +38,8 @@ class Benchmark(NamedTuple):
     """What is measured.
 
     Attributes:
-        needs: commands that make what it works on, each with the path that is there once it has run.
+        needs: commands that make what it works on, each with the path that is there once it has
+            run.
     """
 
     title: str
@@ -46,7 +49,10 @@ class Benchmark(NamedTuple):
 
 
 MADE_UP = (
-    ("bench/3m", "scripts/synthesize.py --out bench/3m --ratings 3200000 --users 20095 --movies 87585"),
+    (
+        "bench/3m",
+        "scripts/synthesize.py --out bench/3m --ratings 3200000 --users 20095 --movies 87585",
+    ),
     ("bench/32m", "scripts/synthesize.py --out bench/32m"),
 )
 SEQUENCE = (
@@ -81,7 +87,7 @@ BENCHMARKS = {
         SEQUENCE,
     ),
     "softmax": Benchmark(
-        "Training's loss over large catalogues",
+        "Training's loss over large catalogs",
         "faster than all logits at once from 20,000 items on, in less memory",
         "scripts/bench_softmax.py --items 1000 20000 87585 --chunks 32 --negatives 2048 --threads 2 --seconds 5",
     ),
@@ -128,7 +134,9 @@ def run(benchmark: Benchmark, recbole: str | None) -> dict[str, Any]:
     busy, started = os.getloadavg()[0], time.perf_counter()
     command = [sys.executable, *shlex.split(benchmark.command.replace("RECBOLE", recbole or ""))]
     print(f"\n{benchmark.title}: {benchmark.command}", flush=True)  # noqa: T201
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=_environment())
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, check=False, env=_environment()
+    )
     print(done.stdout, flush=True)  # noqa: T201
     return {
         "command": benchmark.command, "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M}", "busy": busy,
@@ -137,7 +145,8 @@ def run(benchmark: Benchmark, recbole: str | None) -> dict[str, Any]:
 
 
 def _environment() -> dict[str, str]:
-    """Ray's workers are as urgent as their rivals; the project can be imported, and tables are no wider than a page."""
+    """Ray's workers are as urgent as their rivals; the project can be imported, and tables are no
+    wider than a page."""
     return os.environ | {"RAY_worker_niceness": "0", "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
 
 
@@ -165,18 +174,26 @@ def page(results: dict[str, dict[str, Any]]) -> str:
             lines += ["Not run.", ""]
             continue
         state = f", FAILED with exit code {result['failed']}" if result["failed"] else ""
-        lines += [f"{result['date']} UTC, {result['minutes']:.1f} minutes, load {result['busy']:.1f}{state}:", ""]
+        lines += [
+            f"{result['date']} UTC, {result['minutes']:.1f} minutes, load {result['busy']:.1f}{state}:",
+            "",
+        ]
         lines += ["```", result["printed"], "```", ""]
     return "\n".join(lines)
 
 
 def machine() -> str:
     """The processor, cores, memory and the packages that matter."""
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    names = [
+        line
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
     processor = names[0].partition(": ")[2] if names else platform.processor()
     memory = psutil.virtual_memory().total / 2**30
-    return f"{os.cpu_count()} cores of {processor}, {memory:.0f} GiB; Python {platform.python_version()}, " + ", ".join(
-        f"{name} {version(name)}" for name in PACKAGES if _installed(name)
+    return (
+        f"{os.cpu_count()} cores of {processor}, {memory:.0f} GiB; Python {platform.python_version()}, "
+        + ", ".join(f"{name} {version(name)}" for name in PACKAGES if _installed(name))
     )
 
 
@@ -189,10 +206,14 @@ def _installed(name: str) -> bool:
 
 def main() -> int:
     """Run, and write the page after each; exits with 1 where one failed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", nargs="+", choices=list(BENCHMARKS), default=list(BENCHMARKS), metavar="NAME",
                         help=f"some of {', '.join(BENCHMARKS)}")  # fmt: skip
-    parser.add_argument("--recbole", help="the Python of RecBole's environment, such as RECBOLE/bin/python")
+    parser.add_argument(
+        "--recbole", help="the Python of RecBole's environment, such as RECBOLE/bin/python"
+    )
     arguments = parser.parse_args()
     os.chdir(ROOT)
     FOLDER.mkdir(exist_ok=True)

@@ -1,8 +1,10 @@
-"""Training speed on a machine with other work: threads that soon sleep while they wait against OpenMP's default.
+"""Training speed on a machine with other work: threads that soon sleep while they wait against
+OpenMP's default.
 
-The sequence model of the default settings trains on made-up histories, in a process for each way of waiting (OpenMP reads
-its environment once), first on the machine as it is and then beside a busy loop on each core, in a Unix session of its own
-as another user's work would be. Prints targets a second and the share of the quiet rate.
+The sequence model of the default settings trains on made-up histories, in a process for each way of
+waiting (OpenMP reads its environment once), first on the machine as it is and then beside a busy
+loop on each core, in a Unix session of its own as another user's work would be. Prints targets a
+second and the share of the quiet rate.
 
     python scripts/bench_busy.py --seconds 20 --rounds 3
 """
@@ -18,9 +20,12 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from dualrec.threads import SHORT_SPIN
+from dualrec.cluster.threads import SHORT_SPIN
 
-POLICIES: dict[str, dict[str, str]] = {"dualrec's (dualrec/threads.py)": SHORT_SPIN, "OpenMP's default": {}}
+POLICIES: dict[str, dict[str, str]] = {
+    "dualrec's (dualrec/cluster/threads.py)": SHORT_SPIN,
+    "OpenMP's default": {},
+}
 ITEMS, CHUNKS, LENGTH = 1000, 32, 100
 
 
@@ -30,12 +35,12 @@ def targets_a_second(seconds: float, threads: int) -> float:
     import pyarrow as pa
     import torch
 
-    from dualrec.schemas import CATALOGUE
+    from dualrec.config.settings import SequenceSettings
     from dualrec.sequence.ensemble import SequenceEnsemble
     from dualrec.sequence.epoch import train_epoch
     from dualrec.sequence.features import item_features
     from dualrec.sequence.loss import SummedLoss
-    from dualrec.settings import SequenceSettings
+    from dualrec.storage.schemas import CATALOG
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)
@@ -45,7 +50,9 @@ def targets_a_second(seconds: float, threads: int) -> float:
          "popularity": ITEMS - item}
         for item in range(ITEMS)
     ]  # fmt: skip
-    network = SequenceEnsemble(item_features(pa.Table.from_pylist(movies, CATALOGUE), settings), settings)
+    network = SequenceEnsemble(
+        item_features(pa.Table.from_pylist(movies, CATALOG), settings), settings
+    )
     loss, device = SummedLoss(network, settings), torch.device("cpu")
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate)
     ids = random.integers(1, ITEMS + 1, (CHUNKS, LENGTH + 1))
@@ -69,7 +76,9 @@ def measure(policy: str, arguments: argparse.Namespace) -> float:
 
 def main() -> None:
     """Measure by turns, and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=20, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of the training")
@@ -92,7 +101,9 @@ def main() -> None:
                 for loop in loops:
                     loop.kill()
                     loop.wait()
-    table = Table("waiting threads", "targets/s, quiet", "targets/s, busy", "share of quiet: median (rounds)")
+    table = Table(
+        "waiting threads", "targets/s, quiet", "targets/s, busy", "share of quiet: median (rounds)"
+    )
     for policy in POLICIES:
         quiet, busy = rates[policy, "quiet"], rates[policy, "busy"]
         shares = [there / here for here, there in zip(quiet, busy, strict=True)]

@@ -1,9 +1,13 @@
-"""Evaluation speed: whole-catalogue scoring, lists, all metrics and intervals of many users, against a loop over users.
+"""Evaluation speed: whole-catalog scoring, lists, all metrics and intervals of many users, against
+a loop over users.
 
-Both sides score with the same model, leave out what was watched, and measure everything that a report shows of a user;
-ours also its bootstrap intervals. The loop takes a sample of the users one after another, as a first version of an
-evaluation is written: NumPy for the scores, plain Python for the metrics, and either for the order of the items. Two
-models: the cheapest there is, a dot product of user and item vectors, and one network of the sequence model, untrained.
+Both sides score with the same model, leave out what was watched, and measure everything that a
+report shows of a user; ours also its bootstrap intervals. The loop takes a sample of the users one
+after another, as a first version of an
+evaluation is written: NumPy for the scores, plain Python for the metrics, and either for the order
+of the items. Two
+models: the cheapest there is, a dot product of user and item vectors, and one network of the
+sequence model, untrained.
 
     python scripts/bench_evaluation.py --users 100000 --items 10000
 """
@@ -21,21 +25,23 @@ import pyarrow as pa
 import torch
 from rich.console import Console
 
+from dualrec.baselines.baseline import Scorer
+from dualrec.config.settings import MemberSettings, SequenceSettings
 from dualrec.evaluation.answers import answers_of, metrics_of
-from dualrec.evaluation.baseline import Scorer
 from dualrec.evaluation.comparison import intervals
 from dualrec.evaluation.metrics import BEYOND, CUT_OFFS, LENGTH, ItemFacts
 from dualrec.evaluation.protocols import Cases
 from dualrec.sequence.features import item_features
 from dualrec.sequence.network import SequenceNetwork
-from dualrec.settings import MemberSettings, SequenceSettings
 
 DIMENSION, GENRES, SEEN, HIDDEN = 64, 18, 50, 5
 
 
 def cases_of(users: int, items: int, random: np.random.Generator) -> Cases:
     """Users who watched 50 items, five more of which are hidden."""
-    watched = np.stack([random.choice(items, SEEN + HIDDEN, replace=False) + 1 for _ in range(users)])
+    watched = np.stack(
+        [random.choice(items, SEEN + HIDDEN, replace=False) + 1 for _ in range(users)]
+    )
     return Cases(np.arange(users), list(watched[:, :SEEN]), list(watched[:, SEEN:]))
 
 
@@ -45,7 +51,8 @@ def first(cases: Cases, users: int) -> Cases:
 
 
 def factors(items: int, random: np.random.Generator) -> Scorer:
-    """Scores float32 (n, items): the dot product of an item's vector with the mean of the last five movies'."""
+    """Scores float32 (n, items): the dot product of an item's vector with the mean of the last five
+    movies'."""
     vectors = random.normal(size=(items, DIMENSION)).astype(np.float32)
 
     def score(histories: list[np.ndarray]) -> np.ndarray:
@@ -64,7 +71,9 @@ def network(items: int) -> Scorer:
 
     @torch.no_grad()
     def score(histories: list[np.ndarray]) -> np.ndarray:
-        return np.asarray(model.score(model.encode(torch.from_numpy(np.stack(histories)))[:, -1]).numpy())
+        return np.asarray(
+            model.score(model.encode(torch.from_numpy(np.stack(histories)))[:, -1]).numpy()
+        )
 
     return score
 
@@ -84,10 +93,15 @@ def by_numpy(scores: np.ndarray) -> list[int]:
 def by_python(scores: np.ndarray) -> list[int]:
     """The same."""
     values = scores.tolist()
-    return [place + 1 for place in sorted(range(len(values)), key=values.__getitem__, reverse=True)[:LENGTH]]
+    return [
+        place + 1
+        for place in sorted(range(len(values)), key=values.__getitem__, reverse=True)[:LENGTH]
+    ]
 
 
-def looped(cases: Cases, scorer: Scorer, facts: ItemFacts, best: Callable[[np.ndarray], list[int]]) -> dict[str, float]:
+def looped(
+    cases: Cases, scorer: Scorer, facts: ItemFacts, best: Callable[[np.ndarray], list[int]]
+) -> dict[str, float]:
     """The rival: one user after another."""
     genres = [frozenset(np.flatnonzero(row).tolist()) for row in facts.genres]
     popularity = facts.popularity.tolist()
@@ -117,13 +131,19 @@ def _accuracy(ranked: list[int], truth: list[int]) -> dict[str, float]:
 
 
 def _beyond(
-    ranked: list[int], truth: list[int], visible: list[int], genres: list[frozenset[int]], popularity: list[float]
+    ranked: list[int],
+    truth: list[int],
+    visible: list[int],
+    genres: list[frozenset[int]],
+    popularity: list[float],
 ) -> dict[str, float]:
     def similar(one: int, other: int) -> float:
         return len(genres[one] & genres[other]) / (len(genres[one] | genres[other]) or 1)
 
     shown = ranked[:BEYOND]
-    of_list, of_history = (sum(popularity[item] for item in some) / len(some) for some in (shown, visible))
+    of_list, of_history = (
+        sum(popularity[item] for item in some) / len(some) for some in (shown, visible)
+    )
     to_next = [similar(item, truth[0]) for item in ranked[:5]]
     distances = [1 - similar(one, other) for one, other in combinations(shown, 2)]
     return {
@@ -136,15 +156,26 @@ def _beyond(
 
 
 def compare(
-    name: str, scorer: Scorer, cases: Cases, facts: ItemFacts, loop: int, rounds: int, console: Console
+    name: str,
+    scorer: Scorer,
+    cases: Cases,
+    facts: ItemFacts,
+    loop: int,
+    rounds: int,
+    console: Console,
 ) -> None:
     """Run both sides in turn and print the medians of their rates."""
     few = first(cases, loop)
-    loops = {"NumPy's sort": partial(looped, best=by_numpy), "Python's sort": partial(looped, best=by_python)}
+    loops = {
+        "NumPy's sort": partial(looped, best=by_numpy),
+        "Python's sort": partial(looped, best=by_python),
+    }
     ours = vectorised(few, scorer, facts)
     for theirs in (run(few, scorer, facts) for run in loops.values()):
         assert ours.keys() == theirs.keys()
-        assert all(abs(ours[metric] - theirs[metric]) < 1e-4 for metric in ours), "all must find the same"
+        assert all(abs(ours[metric] - theirs[metric]) < 1e-4 for metric in ours), (
+            "all must find the same"
+        )
     rates: dict[str, list[float]] = {side: [] for side in ("ours", *loops)}
     for _ in range(rounds):
         for side, run in (*loops.items(), ("ours", vectorised)):
@@ -165,14 +196,17 @@ def compare(
 
 def main() -> None:
     """Compare with both models."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--users", type=int, default=100_000)
     parser.add_argument("--items", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     random, console = np.random.default_rng(0), Console()
     facts = ItemFacts(
-        (random.random((given.items + 1, GENRES)) < 0.15).astype(np.float32), random.random(given.items + 1)
+        (random.random((given.items + 1, GENRES)) < 0.15).astype(np.float32),
+        random.random(given.items + 1),
     )
     cases = cases_of(given.users, given.items, random)
     compare("factors", factors(given.items, random), cases, facts, 1000, given.rounds, console)

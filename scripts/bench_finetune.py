@@ -1,13 +1,17 @@
-"""Fine-tuning speed: dualrec's batches against the same training with every example padded to 512 tokens.
+"""Fine-tuning speed: dualrec's batches against the same training with every example padded to 512
+tokens.
 
-dualrec's hold rows of like length, compute logits only where there is a label, and take what all rows begin with once;
-the other side pads every row and computes every logit. The same model, adapter, examples, optimizer and schedule; the
-sides take turns, an epoch each, in one process. Both see the same steps, so that their losses must agree. Prints
-examples a second and the validation loss after the same number of examples.
+dualrec's hold rows of like length, compute logits only where there is a label, and take what all
+rows begin with once; the other side pads every row and computes every logit. The same model,
+adapter, examples, optimizer and schedule; the sides take turns, an epoch each, in one process. Both
+see the same steps, so that their losses must agree. Prints examples a second and the validation
+loss after the same number of examples.
 
-    python scripts/bench_finetune.py --config jobs/configs/local.yaml --examples 64 --set workspace=FOLDER
+    python scripts/bench_finetune.py --config jobs/configs/local.yaml --examples 64 --set
+    workspace=FOLDER
 
-Needs histories and a sequence model: run `dualrec prepare` and `dualrec train-sequence` with the same settings first.
+Needs histories and a sequence model: run `dualrec prepare` and `dualrec train-sequence` with the
+same settings first.
 """
 
 import argparse
@@ -21,16 +25,16 @@ from rich.console import Console
 from rich.table import Table
 
 from dualrec.assets.nodes import ModelPlace
+from dualrec.cluster.session import ray_session
+from dualrec.cluster.training import KEEP_MEMORY
+from dualrec.config.settings import FinetuneSettings, Settings, load_settings
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.language.batches import Shard, shard_of
 from dualrec.language.checks import targets_of
 from dualrec.language.finetune import encoded_examples
 from dualrec.language.models import LanguageModel, language_model
 from dualrec.language.precision import precision_of
-from dualrec.session import ray_session
-from dualrec.settings import FinetuneSettings, Settings, load_settings
-from dualrec.training import KEEP_MEMORY
-from dualrec.workspace import Workspace
+from dualrec.storage.workspace import Workspace
 
 PADDED = 512
 
@@ -40,11 +44,17 @@ class Side:
 
     Args:
         pad_to: tokens that every example is padded to; 0 takes the longest of a batch.
-        saves: as dualrec trains, with logits only where there is a label and the common beginning taken once.
+        saves: as dualrec trains, with logits only where there is a label and the common beginning
+            taken once.
     """
 
     def __init__(
-        self, place: ModelPlace, preset: LanguageModel, settings: FinetuneSettings, pad_to: int, saves: bool
+        self,
+        place: ModelPlace,
+        preset: LanguageModel,
+        settings: FinetuneSettings,
+        pad_to: int,
+        saves: bool,
     ) -> None:
         import torch
 
@@ -88,13 +98,19 @@ def _usual_loss(model: Any) -> Any:
 
         def forward(self, input_ids: Tensor, labels: Tensor) -> Tensor:
             logits = self.model(input_ids=input_ids, use_cache=False).logits
-            return functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), reduction="sum")
+            return functional.cross_entropy(
+                logits.flatten(0, 1).float(), labels.flatten(), reduction="sum"
+            )
 
     return UsualLoss()
 
 
 def examples(
-    workspace: Workspace, data: Prepared, settings: Settings, preset: LanguageModel, place: ModelPlace
+    workspace: Workspace,
+    data: Prepared,
+    settings: Settings,
+    preset: LanguageModel,
+    place: ModelPlace,
 ) -> tuple[Shard, Shard]:
     """Training and validation examples, made as the job makes them."""
     with ray_session(settings.cluster):
@@ -117,24 +133,32 @@ def alone() -> None:
     }
     import torch
 
-    torch.distributed.init_process_group("gloo", init_method="tcp://127.0.0.1:0", rank=0, world_size=1)
+    torch.distributed.init_process_group(
+        "gloo", init_method="tcp://127.0.0.1:0", rank=0, world_size=1
+    )
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--config")
     parser.add_argument("--set", action="append", dest="overrides", default=[])
     parser.add_argument("--examples", type=int, default=64, help="training examples of an epoch")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
-    if not os.environ.items() >= KEEP_MEMORY.items():  # read when a process starts: start again, as a worker would
+    if (
+        not os.environ.items() >= KEEP_MEMORY.items()
+    ):  # read when a process starts: start again, as a worker would
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **KEEP_MEMORY})
     own = [f"finetune.max_examples={arguments.examples}", f"finetune.epochs={arguments.epochs}"]
     own += ["finetune.lora_dropout=0.0"]  # so that the sides differ in padding only
     settings = load_settings(arguments.config, [*own, *arguments.overrides])
-    tuning = settings.finetune.model_copy(update={"dtype": precision_of(settings.finetune.dtype, use_gpu=False)})
+    tuning = settings.finetune.model_copy(
+        update={"dtype": precision_of(settings.finetune.dtype, use_gpu=False)}
+    )
     workspace = Workspace.of(settings)
     data = prepared(workspace, settings)
     preset, place = language_model(settings)
@@ -158,7 +182,9 @@ def main() -> None:
             loss = side.epoch(training, epoch)
             held_out = side.validation_loss(validation)
             rate = side.examples / side.seconds
-            table.add_row(f"{side.examples:.0f}", name, f"{rate:.2f}", f"{loss:.4f}", f"{held_out:.4f}")
+            table.add_row(
+                f"{side.examples:.0f}", name, f"{rate:.2f}", f"{loss:.4f}", f"{held_out:.4f}"
+            )
     ours, theirs = (side.examples / side.seconds for side in sides.values())
     console = Console()
     console.print(table)

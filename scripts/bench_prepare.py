@@ -1,9 +1,11 @@
-"""`prepare` against a single polars process that does the same job, and how its time grows with the data.
+"""`prepare` against a single polars process that does the same job, and how its time grows with the
+data.
 
-Each side runs in a process of its own, by turns: interactions in MovieLens' CSV shape to a catalogue and one history a
-user, repeated movies dropped, split into training, validation and test users, as Parquet. Their results are compared.
-Polars drops repeats by its `unique`, as its documentation has it, and a second time within each user, as dualrec does.
-Memory is the most that any single process of a side held, the object store's pages that it had touched included.
+Each side runs in a process of its own, by turns: interactions in MovieLens' CSV shape to a catalog
+and one history a user, repeated movies dropped, split into training, validation and test users, as
+Parquet. Their results are compared. Polars drops repeats by its `unique`, as its documentation has
+it, and a second time within each user, as dualrec does. Memory is the most that any single process
+of a side held, the object store's pages that it had touched included.
 
     python scripts/synthesize.py --out DATA/3m --ratings 3200000 --users 20095 --movies 87585
     python scripts/synthesize.py --out DATA/32m
@@ -25,13 +27,13 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
-from dualrec.data.catalogue import build_catalogue
+from dualrec.config.settings import Settings, load_settings
+from dualrec.data.catalog import build_catalog
 from dualrec.data.files import data_place
 from dualrec.data.interactions import open_source
 from dualrec.data.prepare import prepared
 from dualrec.data.splits import SPLITS, split_of
-from dualrec.settings import Settings, load_settings
-from dualrec.workspace import Workspace
+from dualrec.storage.workspace import Workspace
 
 LOOK_S = 0.2
 LISTS = ("item_ids", "timestamps", "ratings")
@@ -46,8 +48,11 @@ class Run(NamedTuple):
 
 
 def by_polars(folder: Path, target: Path, settings: Settings, within_users: bool) -> None:
-    """The same job without Ray, in this process, on all cores; repeats are found within each user, or by `unique`."""
-    source = open_source(data_place(str(folder), settings.cache), None, settings.data, settings.cache)
+    """The same job without Ray, in this process, on all cores; repeats are found within each user,
+    or by `unique`."""
+    source = open_source(
+        data_place(str(folder), settings.cache), None, settings.data, settings.cache
+    )
     names = ["user_id", "item_ids", "ratings", "timestamps"]
     types = [pl.Int64, pl.Int64, pl.Float32, pl.Int64]
     rows = pl.read_csv(source.interactions[0].path, new_columns=names, schema_overrides=types)
@@ -57,19 +62,27 @@ def by_polars(folder: Path, target: Path, settings: Settings, within_users: bool
     else:
         first = ordered.unique(["user_id", "item_ids"], keep="first", maintain_order=True)
     histories = first.group_by("user_id", maintain_order=True).agg(LISTS)
-    histories = histories.with_columns(split=pl.Series(split_of(histories["user_id"].to_numpy(), settings.data)))
-    of_training = histories.filter(pl.col("split") == "train").select("item_ids").explode("item_ids")
+    histories = histories.with_columns(
+        split=pl.Series(split_of(histories["user_id"].to_numpy(), settings.data))
+    )
+    of_training = (
+        histories.filter(pl.col("split") == "train").select("item_ids").explode("item_ids")
+    )
     counts = of_training.group_by("item_ids").len()
-    table = pa.table({"item_id": counts["item_ids"].to_numpy(), "count": counts["len"].cast(pl.Int64).to_numpy()})
-    catalogue = build_catalogue(source.items, table, settings.data.top_items)
-    kept = pl.Series(catalogue.column("item_id").to_numpy())
+    table = pa.table(
+        {"item_id": counts["item_ids"].to_numpy(), "count": counts["len"].cast(pl.Int64).to_numpy()}
+    )
+    catalog = build_catalog(source.items, table, settings.data.top_items)
+    kept = pl.Series(catalog.column("item_id").to_numpy())
     left = histories.explode(LISTS).filter(pl.col("item_ids").is_in(kept.implode()))
     lists = left.group_by("user_id", maintain_order=True).agg(LISTS)
     whole = histories.select("user_id", "split").join(lists, on="user_id", how="left")
     whole = whole.with_columns(pl.col(name).fill_null([]) for name in LISTS)
-    pl.DataFrame(catalogue).write_parquet(target / "catalogue.parquet", compression="snappy")
+    pl.DataFrame(catalog).write_parquet(target / "catalog.parquet", compression="snappy")
     for split in SPLITS:
-        whole.filter(pl.col("split") == split).write_parquet(target / f"{split}.parquet", compression="snappy")
+        whole.filter(pl.col("split") == split).write_parquet(
+            target / f"{split}.parquet", compression="snappy"
+        )
 
 
 def measured(command: list[str]) -> Run:
@@ -100,7 +113,9 @@ def _tree(top: psutil.Process) -> list[psutil.Process]:
 def check_same(settings: Settings, target: Path) -> None:
     """Stop unless both sides wrote the same histories."""
     workspace = Workspace.of(settings)
-    ours = pl.read_parquet(f"{workspace.path(prepared(workspace, settings).histories)}/split=test/*.parquet")
+    ours = pl.read_parquet(
+        f"{workspace.path(prepared(workspace, settings).histories)}/split=test/*.parquet"
+    )
     theirs = pl.read_parquet(target / "test.parquet")
     columns = ["user_id", "item_ids", "timestamps"]
     if not ours.select(columns).sort("user_id").equals(theirs.select(columns).sort("user_id")):
@@ -126,8 +141,15 @@ def compare(folder: Path, rounds: int) -> dict[str, list[Run]]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", nargs="+", type=Path, help="data sets in MovieLens' CSV shape, the smallest first")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "folders",
+        nargs="+",
+        type=Path,
+        help="data sets in MovieLens' CSV shape, the smallest first",
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--by-polars", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--within-users", action="store_true", help=argparse.SUPPRESS)
@@ -143,12 +165,20 @@ def main() -> None:
             seconds = median(run.seconds for run in runs)
             ours = took.setdefault(folder, seconds)
             ratio = "" if side == OURS else f"{ours / seconds:.2f}"
-            table.add_row(folder.name, side, f"{seconds:.1f}", f"{max(run.peak_gib for run in runs):.2f}", ratio)
+            table.add_row(
+                folder.name,
+                side,
+                f"{seconds:.1f}",
+                f"{max(run.peak_gib for run in runs):.2f}",
+                ratio,
+            )
     console = Console()
     console.print(table)
     first = arguments.folders[0]
     for folder in arguments.folders[1:]:
-        console.print(f"time for {folder.name}, of that for {first.name}: {took[folder] / took[first]:.1f} times")
+        console.print(
+            f"time for {folder.name}, of that for {first.name}: {took[folder] / took[first]:.1f} times"
+        )
 
 
 if __name__ == "__main__":

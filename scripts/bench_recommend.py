@@ -1,15 +1,20 @@
-"""Scoring speed: the whole path of `recommend` against engines that are given the same prompts and limits.
+"""Scoring speed: the whole path of `recommend` against engines that are given the same prompts and
+limits.
 
-One rival is a bare vLLM engine: `vllm.LLM`'s own, stepped by hand in one process, without Ray Data, the sequence model,
-the tying of titles to items or SBERT; with the prefix cache, and without. The other is `transformers.generate`, batch by
-batch, padded on the left. All sides serve the same users in one run, one after the other: a quarter of the users first,
-then all. The rate is that of the difference, so that loading does not count; transformers, which has nothing to load
-between, serves the quarter only, and to make prompts takes so little beside its start that it counts. The time for four
-times the users, loading included, is that of our whole path. Also compares decoding from a shortlist with free decoding, with --shortlist.
+One rival is a bare vLLM engine: `vllm.LLM`'s own, stepped by hand in one process, without Ray Data,
+the sequence model, the tying of titles to items or SBERT; with the prefix cache, and without. The
+other is `transformers.generate`, batch by batch, padded on the left. All sides serve the same users
+in one run, one after the other: a quarter of the users first, then all. The rate is that of the
+difference, so that loading does not count; transformers, which has nothing to load between, serves
+the quarter only, and to make prompts takes so little beside its start that it counts. The time for
+four times the users, loading included, is that of our whole path. Also compares decoding from a
+shortlist with free decoding, with --shortlist.
 
-    python scripts/bench_recommend.py --config jobs/configs/local.yaml --users 240 --rounds 3 --shortlist
+    python scripts/bench_recommend.py --config jobs/configs/local.yaml --users 240 --rounds 3
+    --shortlist
 
-Needs histories and models: run `dualrec run`, or its jobs until `finetune-language`, with the same settings first.
+Needs histories and models: run `dualrec run`, or its jobs until `finetune-language`, with the same
+settings first.
 """
 
 import argparse
@@ -24,16 +29,20 @@ import ray.data
 from rich.console import Console
 from rich.table import Table
 
+from dualrec.cluster.session import ray_session
+from dualrec.config.settings import Settings, load_settings
 from dualrec.data.prepare import Prepared, prepared
+from dualrec.data.requests import night_requests
 from dualrec.language.generate import engine_environment, engine_options, sampling_options
-from dualrec.requests import night_requests
-from dualrec.scoring import Models, load_models, prompted, score
-from dualrec.session import ray_session
-from dualrec.settings import Settings, load_settings
-from dualrec.workspace import Workspace
+from dualrec.scoring.pipeline import Models, load_models, prompted, score
+from dualrec.storage.workspace import Workspace
 
 FREE, SHORTLIST = "dualrec, free", "dualrec, shortlist"
-BARE, UNCACHED, TRANSFORMERS = "bare vLLM, free", "bare vLLM, free, no prefix cache", "transformers, free"
+BARE, UNCACHED, TRANSFORMERS = (
+    "bare vLLM, free",
+    "bare vLLM, free, no prefix cache",
+    "transformers, free",
+)
 PROMPTS = "dualrec, prompts made and no more, start included"
 PARTS = 4  # of the users, one of which is served by itself first
 
@@ -55,9 +64,15 @@ class BareEngine:
         self.engine.reset_prefix_cache()  # the other side's engine is new each time
         started = time.perf_counter()
         for number, row in enumerate(rows):
-            held = {"structured_outputs": StructuredOutputsParams(grammar=row["grammar"])} if row["grammar"] else {}
+            held = (
+                {"structured_outputs": StructuredOutputsParams(grammar=row["grammar"])}
+                if row["grammar"]
+                else {}
+            )
             limits = SamplingParams(**sampling, max_tokens=row["max_tokens"], **held)
-            self.engine.add_request(str(number), {"prompt_token_ids": row["tokenized_prompt"]}, limits)
+            self.engine.add_request(
+                str(number), {"prompt_token_ids": row["tokenized_prompt"]}, limits
+            )
         while self.engine.has_unfinished_requests():
             self.engine.step()
         return time.perf_counter() - started
@@ -89,7 +104,11 @@ class BatchedGenerate:
             padded = self.tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(self.device)
             most = max(int(row["max_tokens"]) for row in batch)
             self.model.generate(
-                **padded, max_new_tokens=most, do_sample=False, pad_token_id=self.tokenizer.pad_token_id, **ends
+                **padded,
+                max_new_tokens=most,
+                do_sample=False,
+                pad_token_id=self.tokenizer.pad_token_id,
+                **ends,
             )
         return time.perf_counter() - started
 
@@ -97,7 +116,8 @@ class BatchedGenerate:
 def prompts(
     requests: list[ray.data.Dataset], models: Models, settings: Settings
 ) -> tuple[list[list[dict[str, Any]]], list[float]]:
-    """What engines are given for each set of requests, made as `recommend` does, and how long that took."""
+    """What engines are given for each set of requests, made as `recommend` does, and how long that
+    took."""
     rows, seconds = [], []
     for some in requests:
         started = time.perf_counter()
@@ -106,7 +126,9 @@ def prompts(
     return rows, seconds
 
 
-def bare(rows: list[list[dict[str, Any]]], models: Models, settings: Settings, cached: bool) -> list[float]:
+def bare(
+    rows: list[list[dict[str, Any]]], models: Models, settings: Settings, cached: bool
+) -> list[float]:
     """Give prompts to a bare engine: seconds for each set of them."""
     options = engine_options(models.language, settings.language) | {"enable_prefix_caching": cached}
     engine = _actor(BareEngine, settings).remote(str(models.language.place.folder()), options)
@@ -138,7 +160,8 @@ def _actor(kind: Any, settings: Settings) -> Any:
 
 
 def whole(requests: list[ray.data.Dataset], models: Models, settings: Settings) -> list[float]:
-    """The path of `recommend`: seconds for each set of requests, each with an engine of its own that has to start."""
+    """The path of `recommend`: seconds for each set of requests, each with an engine of its own
+    that has to start."""
     seconds = []
     for some in requests:
         started = time.perf_counter()
@@ -152,12 +175,19 @@ def rate(users: int, seconds: list[float]) -> float:
     return (users - users // PARTS) / (seconds[1] - seconds[0])
 
 
-def requests_of(workspace: Workspace, data: Prepared, users: int, decoding: str) -> list[ray.data.Dataset]:
+def requests_of(
+    workspace: Workspace, data: Prepared, users: int, decoding: str
+) -> list[ray.data.Dataset]:
     """Night requests of the first part of the users, and of all; from all splits."""
     histories = (
         data.read_histories(workspace, "all")
         .limit(users)
-        .map_batches(night_requests, fn_kwargs={"decoding": decoding}, batch_format="pyarrow", batch_size=None)
+        .map_batches(
+            night_requests,
+            fn_kwargs={"decoding": decoding},
+            batch_format="pyarrow",
+            batch_size=None,
+        )
         .materialize()
     )
     return [histories.limit(users // PARTS).materialize(), histories]
@@ -165,12 +195,16 @@ def requests_of(workspace: Workspace, data: Prepared, users: int, decoding: str)
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--config")
     parser.add_argument("--set", action="append", dest="overrides")
     parser.add_argument("--users", type=int, default=240)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--shortlist", action="store_true", help="measure decoding from a shortlist too")
+    parser.add_argument(
+        "--shortlist", action="store_true", help="measure decoding from a shortlist too"
+    )
     arguments = parser.parse_args()
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("dualrec").setLevel(logging.INFO)
@@ -181,7 +215,9 @@ def main() -> None:
         workspace = Workspace.of(settings)
         data = prepared(workspace, settings)
         models = load_models(workspace, data, settings)
-        free, shortlist = (requests_of(workspace, data, arguments.users, one) for one in ("free", "shortlist"))
+        free, shortlist = (
+            requests_of(workspace, data, arguments.users, one) for one in ("free", "shortlist")
+        )
         for _ in range(arguments.rounds):
             rows, seconds = prompts(free, models, settings)
             rates[PROMPTS].append(arguments.users / seconds[1])
@@ -189,13 +225,17 @@ def main() -> None:
             seconds = whole(free, models, settings)
             rates[FREE].append(rate(arguments.users, seconds))
             growth.append(seconds[1] / seconds[0])
-            rates[UNCACHED].append(rate(arguments.users, bare(rows, models, settings, cached=False)))
+            rates[UNCACHED].append(
+                rate(arguments.users, bare(rows, models, settings, cached=False))
+            )
             rates[TRANSFORMERS].append(len(rows[0]) / by_transformers(rows[0], models, settings))
             if arguments.shortlist:
                 rates[SHORTLIST].append(rate(arguments.users, whole(shortlist, models, settings)))
             console.print({name: round(values[-1], 2) for name, values in rates.items()})
     _show(console, data.dataset, arguments.users, rates)
-    console.print(f"time for {PARTS} times the users: {statistics.median(growth):.2f} times ({_range(growth)})")
+    console.print(
+        f"time for {PARTS} times the users: {statistics.median(growth):.2f} times ({_range(growth)})"
+    )
 
 
 def _show(console: Console, dataset: str, users: int, rates: dict[str, list[float]]) -> None:
@@ -205,7 +245,12 @@ def _show(console: Console, dataset: str, users: int, rates: dict[str, list[floa
     for name, values in rates.items():
         table.add_row(name, *(f"{pick(values):.2f}" for pick in (statistics.median, min, max)))
     console.print(table)
-    pairs = [(FREE, BARE), (FREE, TRANSFORMERS), (BARE, UNCACHED), *([(SHORTLIST, FREE)] if SHORTLIST in rates else [])]
+    pairs = [
+        (FREE, BARE),
+        (FREE, TRANSFORMERS),
+        (BARE, UNCACHED),
+        *([(SHORTLIST, FREE)] if SHORTLIST in rates else []),
+    ]
     for over, under in pairs:
         ratios = [one / other for one, other in zip(rates[over], rates[under], strict=True)]
         console.print(f"{over} / {under}: {statistics.median(ratios):.2f} ({_range(ratios)})")

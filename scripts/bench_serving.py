@@ -1,11 +1,16 @@
-"""How long answers take: `dualrec serve` under a steady rate of questions, beside the same app without Ray Serve.
+"""How long answers take: `dualrec serve` under a steady rate of questions, beside the same app
+without Ray Serve.
 
-Questions come at random moments (a Poisson process, seeded), whether the ones before are answered or not, and each is timed
-from the moment at which it was due: three quarters ask for a published list, a quarter has a history of fifty movies scored.
-The rival is the same app under uvicorn alone: one process, each history scored by itself. Both serve the same made-up night
-over the histories and the sequence model of the workspace; they are asked in turn, in several rounds.
+Questions come at random moments (a Poisson process, seeded), whether the ones before are answered
+or not, and each is timed
+from the moment at which it was due: three quarters ask for a published list, a quarter has a
+history of fifty movies scored.
+The rival is the same app under uvicorn alone: one process, each history scored by itself. Both
+serve the same made-up night over the histories and the sequence model of the workspace; they are
+asked in turn, in several rounds.
 
-    python scripts/bench_serving.py --config jobs/configs/local.yaml --set workspace=bench/workspace --rate 50 --seconds 20
+    python scripts/bench_serving.py --config jobs/configs/local.yaml --set workspace=bench/workspace
+    --rate 50 --seconds 20
 """
 
 import argparse
@@ -28,14 +33,14 @@ import pyarrow.parquet as pq
 import requests
 from rich.console import Console
 
+from dualrec.config.settings import PublishSettings, load_settings
 from dualrec.data.prepare import Prepared, prepared
-from dualrec.publish.manifest import Night, night_folder
-from dualrec.publish.publish import publish
-from dualrec.publish.verify import verify_lists
-from dualrec.schemas import RECOMMENDATIONS, conform
-from dualrec.sequence.artefact import sequence_name
-from dualrec.settings import PublishSettings, load_settings
-from dualrec.workspace import Workspace
+from dualrec.publishing.manifest import Night, night_folder
+from dualrec.publishing.publish import publish
+from dualrec.publishing.verify import verify_lists
+from dualrec.sequence.artifact import sequence_name
+from dualrec.storage.schemas import RECOMMENDATIONS, conform
+from dualrec.storage.workspace import Workspace
 
 NIGHT, LENGTH, HISTORY = date(2026, 1, 1), 10, 50
 SCORED_SHARE = 0.25
@@ -45,21 +50,28 @@ STARTS_WITHIN_S = 180.0
 Questions = list[tuple[float, str, dict[str, Any] | None]]
 
 
-def publish_night(source: Workspace, data: Prepared, model: str, target: Workspace) -> tuple[np.ndarray, np.ndarray]:
-    """Publish a night of random lists in a copy of what serving reads of the workspace; the users' and the movies' ids."""
-    for name in (f"catalogue/{data.version}", f"histories/{data.version}", model):
+def publish_night(
+    source: Workspace, data: Prepared, model: str, target: Workspace
+) -> tuple[np.ndarray, np.ndarray]:
+    """Publish a night of random lists in a copy of what serving reads of the workspace; the users'
+    and the movies' ids."""
+    for name in (f"catalog/{data.version}", f"histories/{data.version}", model):
         target.filesystem.create_dir(target.path(name), recursive=True)
         pafs.copy_files(source.path(name), target.path(name), source.filesystem, target.filesystem)
     users = _users(source, data)
     folder = night_folder(NIGHT, "bench")
     target.filesystem.create_dir(target.path(folder), recursive=True)
-    pq.write_table(_lists(users, data.catalogue), target.path(f"{folder}/part-0.parquet"), filesystem=target.filesystem)
+    pq.write_table(
+        _lists(users, data.catalog),
+        target.path(f"{folder}/part-0.parquet"),
+        filesystem=target.filesystem,
+    )
     whole = verify_lists(target, folder, users, NIGHT, LENGTH)
     models = {"sequence": model, "data": data.version, "histories": f"histories/{data.version}"}
     night = Night(run_date=NIGHT, run_id="bench", users=whole.users, rows=whole.rows, files=whole.files, models=models,
                   settings_hash="bench", metrics={}, cost={})  # fmt: skip
     publish(target, night, 0, PublishSettings())
-    return users, data.catalogue.column("item_id").to_numpy()
+    return users, data.catalog.column("item_id").to_numpy()
 
 
 def _users(workspace: Workspace, data: Prepared) -> np.ndarray:
@@ -70,9 +82,9 @@ def _users(workspace: Workspace, data: Prepared) -> np.ndarray:
     return np.sort(pa.concat_tables(tables).column("user_id").to_numpy())
 
 
-def _lists(users: np.ndarray, catalogue: pa.Table) -> pa.Table:
-    places = np.random.default_rng(0).integers(0, len(catalogue), (len(users), LENGTH)).ravel()
-    movies, rows = catalogue.take(pa.array(places)), len(places)
+def _lists(users: np.ndarray, catalog: pa.Table) -> pa.Table:
+    places = np.random.default_rng(0).integers(0, len(catalog), (len(users), LENGTH)).ravel()
+    movies, rows = catalog.take(pa.array(places)), len(places)
     columns = {
         "run_date": [NIGHT] * rows, "user_id": np.repeat(users, LENGTH), "rank": np.tile(np.arange(1, LENGTH + 1), len(users)),
         **{name: movies.column(name) for name in ("item_id", "title", "year", "genres")},
@@ -81,21 +93,26 @@ def _lists(users: np.ndarray, catalogue: pa.Table) -> pa.Table:
     return conform(pa.table(columns), RECOMMENDATIONS, "the lists")
 
 
-def questions(users: np.ndarray, items: np.ndarray, rate: float, seconds: float, seed: int) -> Questions:
+def questions(
+    users: np.ndarray, items: np.ndarray, rate: float, seconds: float, seed: int
+) -> Questions:
     """When each question is due, in seconds, its path, and what is posted."""
     random = np.random.default_rng(seed)
     due = np.cumsum(random.exponential(1 / rate, int(rate * seconds)))
     asked: Questions = []
     for moment in due.tolist():
         if random.random() < SCORED_SHARE:
-            asked.append((moment, "/recommendations", {"history": random.choice(items, HISTORY).tolist()}))
+            asked.append(
+                (moment, "/recommendations", {"history": random.choice(items, HISTORY).tolist()})
+            )
         else:
             asked.append((moment, f"/users/{random.choice(users)}/recommendations", None))
     return asked
 
 
 async def ask_all(url: str, asked: Questions) -> list[float]:
-    """The seconds from when each was due to its answer; infinite where it was not answered with 200."""
+    """The seconds from when each was due to its answer; infinite where it was not answered with
+    200."""
     async with aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(limit=0)) as session:
         started = time.perf_counter() + 0.5
 
@@ -147,12 +164,18 @@ def serve_alone(workspace: str) -> None:
     async def score(night: LoadedNight, history: list[int]) -> list[Movie]:
         return (await asyncio.to_thread(night.by_sequence, [history]))[0]
 
-    uvicorn.run(create_app(NightWatch(Workspace(workspace)), score), port=PORTS["uvicorn alone"], log_level="error")
+    uvicorn.run(
+        create_app(NightWatch(Workspace(workspace)), score),
+        port=PORTS["uvicorn alone"],
+        log_level="error",
+    )
 
 
 def main() -> None:
     """Publish, serve by both, ask in turn."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--config")
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     parser.add_argument("--rate", type=float, default=50, help="questions a second")
@@ -179,7 +202,9 @@ def main() -> None:
             for name in PORTS:
                 asked = questions(users, items, given.rate, given.seconds, seed=number)
                 with served(name, copy) as url:
-                    asyncio.run(ask_all(url, asked[:50]))  # the first ones load what is loaded when first needed
+                    asyncio.run(
+                        ask_all(url, asked[:50])
+                    )  # the first ones load what is loaded when first needed
                     took = np.array(asyncio.run(ask_all(url, asked)))
                 scored = np.array([body is not None for _, _, body in asked])
                 for kind in (False, True):
@@ -188,11 +213,17 @@ def main() -> None:
 
 
 def _show(console: Console, told: dict[tuple[str, bool], list[np.ndarray]]) -> None:
-    for kind, what in ((False, "published lists"), (True, f"histories of {HISTORY} movies, scored")):
+    for kind, what in (
+        (False, "published lists"),
+        (True, f"histories of {HISTORY} movies, scored"),
+    ):
         medians = {}
         for name in PORTS:
             rounds = told[name, kind]
-            p50, p99 = (float(np.median([np.percentile(one, share) for one in rounds])) for share in (50, 99))
+            p50, p99 = (
+                float(np.median([np.percentile(one, share) for one in rounds]))
+                for share in (50, 99)
+            )
             failed = sum(int(np.isinf(one).sum()) for one in rounds)
             medians[name] = p50
             console.print(f"{what}, {name}: p50 {1000 * p50:.1f} ms, p99 {1000 * p99:.1f} ms, "

@@ -1,8 +1,9 @@
-"""Training's loss over large catalogues: among all items at once, in pieces, and among a sample.
+"""Training's loss over large catalogs: among all items at once, in pieces, and among a sample.
 
-Whole training steps of one network on random histories, each measurement in a process of its own, by turns. Prints the
-medians of targets a second, how many times those of the plain loss they are, and the memory that the steps added at
-their peak. A target is a place of a history with a movie that comes next; the same batches go to each way.
+Whole training steps of one network on random histories, each measurement in a process of its own,
+by turns. Prints the medians of targets a second, how many times those of the plain loss they are,
+and the memory that the steps added at their peak. A target is a place of a history with a movie
+that comes next; the same batches go to each way.
 
     python scripts/bench_softmax.py --items 1000 20000 87585 --chunks 8 --seconds 5
 """
@@ -21,12 +22,12 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dualrec.config.settings import SequenceSettings, load_settings
 from dualrec.sequence.batches import Batch
 from dualrec.sequence.ensemble import SequenceEnsemble
 from dualrec.sequence.epoch import train_epoch
 from dualrec.sequence.features import ItemFeatures
 from dualrec.sequence.loss import SummedLoss
-from dualrec.settings import SequenceSettings, load_settings
 
 LENGTH = 100  # targets a chunk
 CPU = torch.device("cpu")
@@ -64,11 +65,16 @@ def random_batches(items: int, chunks: int) -> Iterator[Batch]:
     random, chance = np.random.default_rng(1), 1 / (np.arange(items) + 10)
     while True:
         watched = random.choice(items, (chunks, LENGTH + 1), p=chance / chance.sum()) + 1
-        yield {"inputs": watched[:, :-1], "targets": watched[:, 1:], "size": np.full(chunks, LENGTH)}
+        yield {
+            "inputs": watched[:, :-1],
+            "targets": watched[:, 1:],
+            "size": np.full(chunks, LENGTH),
+        }
 
 
 def measured(way: str, items: int, arguments: argparse.Namespace) -> tuple[float, float]:
-    """Targets a second of one way, and the GiB that its steps added at their peak to what the network takes."""
+    """Targets a second of one way, and the GiB that its steps added at their peak to what the
+    network takes."""
     torch.set_num_threads(arguments.threads)
     sample = arguments.negatives if way == "sampled" else 0
     member = f"sequence.members=[{{tied: {str(arguments.tied).lower()}}}]"
@@ -98,12 +104,23 @@ def _apart(measure: Callable[..., tuple[float, float]], *given: object) -> tuple
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--items", type=int, nargs="+", default=[1000, 20_000, 87_585])
-    parser.add_argument("--chunks", type=int, default=8, help=f"histories of {LENGTH} targets a step")
+    parser.add_argument(
+        "--chunks", type=int, default=8, help=f"histories of {LENGTH} targets a step"
+    )
     parser.add_argument("--negatives", type=int, default=1024)
-    parser.add_argument("--tied", action="store_true", help="score items by the vectors that stand for them")
-    parser.add_argument("--seconds", type=float, default=5.0, help="training time of each measurement, at least a step")
+    parser.add_argument(
+        "--tied", action="store_true", help="score items by the vectors that stand for them"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=5.0,
+        help="training time of each measurement, at least a step",
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
@@ -117,10 +134,17 @@ def main() -> None:
             for way, each in found.items():
                 each.append(_apart(measured, way, items, arguments))
         medians = {
-            way: [statistics.median(column) for column in zip(*each, strict=True)] for way, each in found.items()
+            way: [statistics.median(column) for column in zip(*each, strict=True)]
+            for way, each in found.items()
         }
         for way, (rate, memory) in medians.items():
-            table.add_row(f"{items:,}", way, f"{rate:,.0f}", f"{rate / medians['plain'][0]:.2f}", f"{memory:.2f}")
+            table.add_row(
+                f"{items:,}",
+                way,
+                f"{rate:,.0f}",
+                f"{rate / medians['plain'][0]:.2f}",
+                f"{memory:.2f}",
+            )
     Console(width=100).print(table)
 
 

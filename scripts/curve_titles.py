@@ -1,13 +1,16 @@
 """How well the language model writes titles, over the number of examples that it was fine-tuned on.
 
-For each number, fine-tunes as `dualrec finetune-language` does (a model that is there is taken) and lets it answer
-validation users, their last five movies hidden, by free decoding and from their shortlists. Prints the share of answers
-with all titles well formed, of titles that exist in the catalogue and that were watched already, and HR@5 of the
-language model alone, with bootstrap 95 % intervals; draws the curve.
+For each number, fine-tunes as `dualrec finetune-language` does (a model that is there is taken) and
+lets it answer validation users, their last five movies hidden, by free decoding and from their
+shortlists. Prints the share of answers with all titles well formed, of titles that exist in the
+catalog and that were watched already, and HR@5 of the language model alone, with bootstrap 95 %
+intervals; draws the curve.
 
-    python scripts/curve_titles.py --config jobs/configs/local.yaml --examples 0 320 1280 --users 200 --picture curve.png
+    python scripts/curve_titles.py --config jobs/configs/local.yaml --examples 0 320 1280 --users
+    200 --picture curve.png
 
-Needs histories and a sequence model: run `dualrec prepare` and `dualrec train-sequence` with the same settings first.
+Needs histories and a sequence model: run `dualrec prepare` and `dualrec train-sequence` with the
+same settings first.
 """
 
 import argparse
@@ -21,20 +24,20 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
+from dualrec.cluster.progress import logged_progress
+from dualrec.cluster.session import ray_session
+from dualrec.config.settings import Settings, load_settings
 from dualrec.data.prepare import prepared
+from dualrec.data.requests import cut_requests
 from dualrec.evaluation.answers import numbers_of_lists
 from dualrec.evaluation.comparison import as_interval, intervals
 from dualrec.evaluation.metrics import LENGTH, ItemFacts, item_facts, user_metrics
 from dualrec.evaluation.title_shares import title_shares
 from dualrec.language.finetune import finetune_language
-from dualrec.progress import logged_progress
-from dualrec.ranking import language_list
-from dualrec.requests import cut_requests
-from dualrec.schemas import TRACES, conform
-from dualrec.scoring import load_models, score
-from dualrec.session import ray_session
-from dualrec.settings import Settings, load_settings
-from dualrec.workspace import Workspace
+from dualrec.ranking.lists import language_list
+from dualrec.scoring.pipeline import load_models, score
+from dualrec.storage.schemas import TRACES, conform
+from dualrec.storage.workspace import Workspace
 
 SHARES = ("answers well formed", "titles resolved", "titles already watched", "HR@1", "HR@5")
 DECODINGS = ("free", "shortlist")
@@ -58,11 +61,13 @@ def measured(settings: Settings, users: int) -> Measured:
     ]
     requests = parts[0].union(*parts[1:])
     with logged_progress(requests.count(), "requests") as counter:
-        blocks = score(requests, models, settings, counter).iter_batches(batch_format="pyarrow", batch_size=None)
+        blocks = score(requests, models, settings, counter).iter_batches(
+            batch_format="pyarrow", batch_size=None
+        )
         table = conform(pa.concat_tables(block for block in blocks if len(block)), TRACES, "traces")
     rows = table.sort_by("user_id").to_pylist()
-    item_ids = models.catalogue.column("item_id").to_numpy()
-    facts = item_facts(models.catalogue, workspace.description(data.histories)["users"]["train"])
+    item_ids = models.catalog.column("item_id").to_numpy()
+    facts = item_facts(models.catalog, workspace.description(data.histories)["users"]["train"])
     return {
         name: _figures([row for row in rows if row["decoding"] == name], item_ids, facts, settings)
         for name in DECODINGS
@@ -72,12 +77,21 @@ def measured(settings: Settings, users: int) -> Measured:
 def _figures(
     traces: list[dict[str, Any]], item_ids: np.ndarray, facts: ItemFacts, settings: Settings
 ) -> dict[str, dict[str, float | None]]:
-    lists = numbers_of_lists([[one.item_id for one in language_list(row, LENGTH)] for row in traces], item_ids)
-    truth, visible = ([np.searchsorted(item_ids, row[name]) + 1 for row in traces] for name in ("held_out", "item_ids"))
-    metrics = user_metrics(lists, truth, visible, facts) | title_shares(traces, settings.language.titles)
+    lists = numbers_of_lists(
+        [[one.item_id for one in language_list(row, LENGTH)] for row in traces], item_ids
+    )
+    truth, visible = (
+        [np.searchsorted(item_ids, row[name]) + 1 for row in traces]
+        for name in ("held_out", "item_ids")
+    )
+    metrics = user_metrics(lists, truth, visible, facts) | title_shares(
+        traces, settings.language.titles
+    )
     evaluation = settings.evaluation
     bounds = intervals(
-        np.stack([metrics[name] for name in SHARES], axis=1), evaluation.bootstrap_samples, evaluation.seed
+        np.stack([metrics[name] for name in SHARES], axis=1),
+        evaluation.bootstrap_samples,
+        evaluation.seed,
     )
     return {name: as_interval(row) for name, row in zip(SHARES, bounds, strict=True)}
 
@@ -110,7 +124,9 @@ def draw(results: dict[int, Measured], path: Path) -> None:
                     capsize=3,
                     label=f"{name}, {decoding}",
                 )
-        axis.set_xscale("symlog", linthresh=min((number for number in numbers if number), default=1))
+        axis.set_xscale(
+            "symlog", linthresh=min((number for number in numbers if number), default=1)
+        )
         axis.set_xticks(numbers, [f"{number:,}" for number in numbers])
         axis.set_xlabel("training examples")
         axis.set_ylim(bottom=0)
@@ -122,10 +138,14 @@ def draw(results: dict[int, Measured], path: Path) -> None:
 
 def main() -> None:
     """Fine-tune, measure, print, draw."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--config")
     parser.add_argument("--set", action="append", dest="overrides")
-    parser.add_argument("--examples", type=int, nargs="+", default=[0, 320, 1280], help="0: the model as it comes")
+    parser.add_argument(
+        "--examples", type=int, nargs="+", default=[0, 320, 1280], help="0: the model as it comes"
+    )
     parser.add_argument("--users", type=int, default=200, help="validation users at most")
     parser.add_argument("--picture", type=Path, default=Path("curve.png"))
     arguments = parser.parse_args()
@@ -133,8 +153,14 @@ def main() -> None:
     logging.getLogger("dualrec").setLevel(logging.INFO)
     console, results = Console(width=120), {}
     for number in arguments.examples:
-        tuning = [f"finetune.max_examples={number}", "language.tuned=current"] if number else ["language.tuned=null"]
-        settings = load_settings(arguments.config, [*(arguments.overrides or []), *tuning, "language.decoding=free"])
+        tuning = (
+            [f"finetune.max_examples={number}", "language.tuned=current"]
+            if number
+            else ["language.tuned=null"]
+        )
+        settings = load_settings(
+            arguments.config, [*(arguments.overrides or []), *tuning, "language.decoding=free"]
+        )
         with ray_session(settings.cluster):
             if number:
                 finetune_language(settings).show(console)
@@ -151,7 +177,9 @@ def _table(results: dict[int, Measured]) -> Table:
         table.add_column(column, justify="left" if column == "decoding" else "right")
     for number, decodings in results.items():
         for decoding, metrics in decodings.items():
-            cells = ("{value:.3f} ({low:.3f}-{high:.3f})".format(**metrics[name]) for name in SHARES)
+            cells = (
+                "{value:.3f} ({low:.3f}-{high:.3f})".format(**metrics[name]) for name in SHARES
+            )
             table.add_row(f"{number:,}", decoding, *cells)
     return table
 

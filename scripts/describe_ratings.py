@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.table import Table
 from synthetic import statistics
 
+from dualrec.config.settings import load_settings
 from dualrec.data.files import data_place
 from dualrec.data.movielens import find_shape, read_item_table
 from dualrec.data.text import parse_range
-from dualrec.settings import load_settings
 
 
 def read(folder: Path) -> tuple[pl.DataFrame, dict[int, frozenset[str]]]:
@@ -28,7 +28,9 @@ def read(folder: Path) -> tuple[pl.DataFrame, dict[int, frozenset[str]]]:
     table: pa.Table = parse_range(shape.layout, Path(ratings.path).read_bytes(), 0)
     described = read_item_table(shape, items.here(cache))
     genres = zip(
-        described.column("item_id").to_pylist(), map(frozenset, described.column("genres").to_pylist()), strict=True
+        described.column("item_id").to_pylist(),
+        map(frozenset, described.column("genres").to_pylist()),
+        strict=True,
     )
     frame = pl.DataFrame(table).with_columns(pl.col("timestamp").cast(pl.Int64))
     return frame.sort("user_id", "timestamp", "line_offset"), dict(genres)
@@ -48,7 +50,9 @@ def describe(folder: Path) -> dict[str, float]:
 
 def main() -> None:
     """Describe and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folders", type=Path, nargs="+")
     folders = parser.parse_args().folders
     table = Table("", *(folder.name for folder in folders))

@@ -1,4 +1,5 @@
-"""Write deploy/grafana/dualrec.json: one Grafana dashboard of the last night, of running jobs and of serving.
+"""Write deploy/grafana/dualrec.json: one Grafana dashboard of the last night, of running jobs and
+of serving.
 
 python scripts/make_dashboard.py
 """
@@ -82,7 +83,14 @@ def dashboard() -> str:
     panels: list[dict[str, Any]] = []
     top = 0
     for title, row in ROWS.items():
-        panels.append({"type": "row", "title": title, "gridPos": _place(0, top, COLUMNS, 1), "id": len(panels) + 1})
+        panels.append(
+            {
+                "type": "row",
+                "title": title,
+                "gridPos": _place(0, top, COLUMNS, 1),
+                "id": len(panels) + 1,
+            }
+        )
         top += 1
         wide = COLUMNS // min(len(row), 4)
         for number, panel in enumerate(row):
@@ -102,9 +110,16 @@ def queries() -> list[str]:
     return [query for row in ROWS.values() for *_, by_legend in row for query in by_legend.values()]
 
 
-def _panel(title: str, says: str, unit: str, kind: str, by_legend: dict[str, str]) -> dict[str, Any]:
+def _panel(
+    title: str, says: str, unit: str, kind: str, by_legend: dict[str, str]
+) -> dict[str, Any]:
     targets = [
-        {"refId": chr(ord("A") + number), "expr": query, "legendFormat": legend, "datasource": SOURCE}
+        {
+            "refId": chr(ord("A") + number),
+            "expr": query,
+            "legendFormat": legend,
+            "datasource": SOURCE,
+        }
         for number, (legend, query) in enumerate(by_legend.items())
     ]
     defaults = {"unit": unit, "min": 0}
@@ -119,5 +134,7 @@ def _place(x: int, y: int, width: int, height: int) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     FILE.write_text(dashboard())

@@ -1,4 +1,5 @@
-"""Write docs/settings.md from the settings tree: every setting, what it may be, its default, and its comment.
+"""Write docs/settings.md from the settings tree: every setting, what it may be, its default, and
+its comment.
 
 python scripts/make_settings_reference.py
 """
@@ -18,16 +19,22 @@ from typing import Any, get_origin
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from dualrec.settings import Settings
-from dualrec.settings.group import Group
+from dualrec.config.group import Group
+from dualrec.config.settings import Settings
 
 PAGE = Path(__file__).parents[1] / "docs/settings.md"
 OPENING = """# Settings
 
-Written by `make docs` from `dualrec/settings/`. A profile is a YAML file with any of these (`--config FILE`); `--set a.b=c` goes
+Written by `make docs` from `dualrec/config/`. A profile is a YAML file with any of these (`--config FILE`); `--set a.b=c` goes
 over it, the value read as YAML. An unknown key is refused.
 """
-WORDS = {"boolean": "true, false", "integer": "whole number", "number": "number", "string": "text", "null": "null"}
+WORDS = {
+    "boolean": "true, false",
+    "integer": "whole number",
+    "number": "number",
+    "string": "text",
+    "null": "null",
+}
 
 
 def page() -> str:
@@ -58,16 +65,24 @@ def _group_of(field: FieldInfo) -> type[Group] | None:
 
 
 def _comments(group: type[Group]) -> dict[str, str]:
-    """The comment of each setting: on the lines above it, at the end of its lines, or both. Inherited ones too."""
+    """The comment of each setting: on the lines above it, at the end of its lines, or both.
+    Inherited ones too."""
     if group is Group:
         return {}
     source = textwrap.dedent(inspect.getsource(group))
     lines = source.splitlines()
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    said = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
+    said = {
+        token.start[0]: token.string.lstrip("# ")
+        for token in tokens
+        if token.type == tokenize.COMMENT
+    }
     alone = {line for line in said if lines[line - 1].lstrip().startswith("#")}
     found = {
-        name: text for base in group.__bases__ if issubclass(base, Group) for name, text in _comments(base).items()
+        name: text
+        for base in group.__bases__
+        if issubclass(base, Group)
+        for name, text in _comments(base).items()
     }
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
@@ -92,7 +107,12 @@ def _allowed(schema: dict[str, Any], groups: dict[str, Any]) -> str:
         return f"a list, each {_allowed(each, groups)}"
     if schema.get("type") == "object":
         return "a mapping"
-    limits = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
+    limits = {
+        "minimum": "from",
+        "exclusiveMinimum": "above",
+        "maximum": "to",
+        "exclusiveMaximum": "below",
+    }
     told = [f"{word} {schema[key]:g}" for key, word in limits.items() if key in schema]
     kind = "date" if schema.get("format") == "date" else WORDS[schema["type"]]
     return " ".join([kind, *told])
@@ -120,7 +140,9 @@ def _cell(text: str) -> str:
 
 def main() -> None:
     """Write the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.parse_args()
     PAGE.write_text(page())
 

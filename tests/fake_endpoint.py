@@ -1,4 +1,5 @@
-"""A chat endpoint on this machine that can be told to fail: it answers by itself, or passes on to a real one."""
+"""A chat endpoint on this machine that can be told to fail: it answers by itself, or passes on to a
+real one."""
 
 import json
 import threading
@@ -16,7 +17,8 @@ Request = dict[str, Any]
 class FakeEndpoint(ThreadingHTTPServer):
     """Answers each request by the next of `faults`, and well once they are used up.
 
-    A fault is a status, or "drop" (the connection), "hang", "rubbish" (no JSON), "empty" (no choices), "silent" (no text).
+    A fault is a status, or "drop" (the connection), "hang", "rubbish" (no JSON), "empty" (no
+    choices), "silent" (no text).
 
     Attributes:
         text: what it answers by itself.
@@ -47,7 +49,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         key = self.headers.get("Authorization", "").removeprefix("Bearer ")
         with self.server.lock:
-            self.server.seen.append({**json.loads(body), "key": key, "at": time.monotonic(), "path": self.path})
+            self.server.seen.append(
+                {**json.loads(body), "key": key, "at": time.monotonic(), "path": self.path}
+            )
             fault = next(self.server.faults, 200)
         if key != self.server.key:
             self._answer(401, {"error": {"message": f"wrong key {key}"}})
@@ -71,7 +75,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, completion(self.server.text))
 
     def _pass_on(self, body: bytes) -> None:
-        headers = {"Content-Type": "application/json", "Authorization": self.headers["Authorization"]}
+        headers = {
+            "Content-Type": "application/json",
+            "Authorization": self.headers["Authorization"],
+        }
         request = urllib.request.Request(f"{self.server.upstream}/chat/completions", body, headers)
         try:
             with urllib.request.urlopen(request, timeout=120) as response:
@@ -94,7 +101,9 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-def completion(text: str = "Heat (1995)", prompt_tokens: int = 60, completion_tokens: int = 7) -> dict[str, Any]:
+def completion(
+    text: str = "Heat (1995)", prompt_tokens: int = 60, completion_tokens: int = 7
+) -> dict[str, Any]:
     """A chat completion."""
     return {
         "choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
@@ -103,10 +112,14 @@ def completion(text: str = "Heat (1995)", prompt_tokens: int = 60, completion_to
 
 
 @contextmanager
-def fake_endpoint(*faults: int | str, upstream: str | None = None, key: str = "") -> Iterator[FakeEndpoint]:
+def fake_endpoint(
+    *faults: int | str, upstream: str | None = None, key: str = ""
+) -> Iterator[FakeEndpoint]:
     """A running FakeEndpoint; with a key, it answers 401 to any other."""
     server = FakeEndpoint(list(faults), upstream, key)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread = threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+    )
     thread.start()
     try:
         yield server

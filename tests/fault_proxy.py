@@ -1,7 +1,9 @@
-"""A proxy in front of an S3 store that makes its faults: refusals, silence, connections that break before or after.
+"""A proxy in front of an S3 store that makes its faults: refusals, silence, connections that break
+before or after.
 
-It is a process of its own, `python -m tests.fault_proxy STORE PORT`, since delta-rs may hold the lock of this one's
-interpreter while it waits for an answer. A test says over HTTP which requests meet a fault, and asks which did.
+It is a process of its own, `python -m tests.fault_proxy STORE PORT`, since delta-rs may hold the
+lock of this one's interpreter while it waits for an answer. A test says over HTTP which requests
+meet a fault, and asks which did.
 """
 
 import http.client
@@ -53,19 +55,23 @@ class Faults:
 
 
 class FaultProxy:
-    """The test's side of a proxy that runs at `url`: of its requests for one bucket, or of all that name no such bucket."""
+    """The test's side of a proxy that runs at `url`: of its requests for one bucket, or of all that
+    name no such bucket."""
 
     def __init__(self, url: str, bucket: str = "") -> None:
         self.url, self.bucket = url, bucket
 
     def of_bucket(self, bucket: str) -> "FaultProxy":
-        """The same proxy for the requests of one bucket, whose faults are its own: tests may meet theirs at the same time."""
+        """The same proxy for the requests of one bucket, whose faults are its own: tests may meet
+        theirs at the same time."""
         return FaultProxy(self.url, bucket)
 
     def meet(self, *kinds: str, **which: Any) -> None:
         """From now on, let requests meet faults: see `Faults`. What was met so far is forgotten."""
         body = json.dumps(asdict(Faults(kinds, **which))).encode()
-        urllib.request.urlopen(urllib.request.Request(self._control(), body), timeout=STORE_S).close()
+        urllib.request.urlopen(
+            urllib.request.Request(self._control(), body), timeout=STORE_S
+        ).close()
 
     def heal(self) -> list[str]:
         """Let all requests pass from now on; returns the faults that were met, in order."""
@@ -84,7 +90,8 @@ class FaultProxy:
 
 @contextmanager
 def fault_proxy(store: str, log: Path) -> Iterator[FaultProxy]:
-    """Run a proxy in front of a store until the block ends; without faults until a test asks for them."""
+    """Run a proxy in front of a store until the block ends; without faults until a test asks for
+    them."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "tests.fault_proxy", store, str(port)]
@@ -110,7 +117,9 @@ class _State:
 
     def fault_of(self, method: str, path: str) -> str | None:
         with self.lock:
-            return self.buckets.get(urlparse(path).path.split("/")[1], self.buckets[""]).next(f"{method} {path}")
+            return self.buckets.get(urlparse(path).path.split("/")[1], self.buckets[""]).next(
+                f"{method} {path}"
+            )
 
 
 class _Bucket:
@@ -171,7 +180,9 @@ class _Handler(BaseHTTPRequestHandler):
         store = http.client.HTTPConnection(self.state.store, timeout=STORE_S)
         # The host stays the client's own: it is part of what was signed.
         left_out = ("transfer-encoding", "content-length", "expect", "connection")
-        headers = {name: value for name, value in self.headers.items() if name.lower() not in left_out}
+        headers = {
+            name: value for name, value in self.headers.items() if name.lower() not in left_out
+        }
         store.request(self.command, self.path, body, {**headers, "Content-Length": str(len(body))})
         answer = store.getresponse()
         content = answer.read()
@@ -181,7 +192,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._answer(answer.status, answer.getheaders(), content, cut=fault == "answer cut")
 
-    def _answer(self, status: int, headers: list[tuple[str, str]], content: bytes, cut: bool = False) -> None:
+    def _answer(
+        self, status: int, headers: list[tuple[str, str]], content: bytes, cut: bool = False
+    ) -> None:
         self.send_response_only(status)
         for name, value in headers:
             if name.lower() not in ("transfer-encoding", "connection", "content-length"):
@@ -197,7 +210,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, status: int, code: str, message: str) -> None:
         said = f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code><Message>{message}</Message></Error>'
-        self._answer(status, [("Content-Type", "application/xml")], said.encode() if self.command != "HEAD" else b"")
+        self._answer(
+            status,
+            [("Content-Type", "application/xml")],
+            said.encode() if self.command != "HEAD" else b"",
+        )
 
     def _drop(self) -> None:
         """Break the connection off."""

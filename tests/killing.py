@@ -12,7 +12,8 @@ import psutil
 
 @contextmanager
 def killed_once(ready: Callable[[], bool], name: str) -> Iterator[None]:
-    """Kill one process of this test, by a part of its command line, once it is time. On leaving, assert that one was.
+    """Kill one process of this test, by a part of its command line, once it is time. On leaving,
+    assert that one was.
 
     Args:
         ready: whether it is time, such as when the work's first file is there.
@@ -37,7 +38,8 @@ def killed_once(ready: Callable[[], bool], name: str) -> Iterator[None]:
 
 
 def third_epoch_is_saved(storage: Path) -> Callable[[], bool]:
-    """Whether a training that keeps its last checkpoint alone has replaced two of them, as it goes on."""
+    """Whether a training that keeps its last checkpoint alone has replaced two of them, as it goes
+    on."""
     seen: set[Path] = set()
 
     def ready() -> bool:
@@ -51,8 +53,8 @@ def third_epoch_is_saved(storage: Path) -> Callable[[], bool]:
 def assert_resumed(messages: Iterable[str], epochs: int) -> None:
     """A training that was killed once its third epoch was saved went on from there or later.
 
-    Ray Train takes note of a checkpoint when it next looks at its workers, so epochs that are shorter than that, as those of
-    the tests are, may be trained again although they had ended.
+    Ray Train takes note of a checkpoint when it next looks at its workers, so epochs that are
+    shorter than that, as those of the tests are, may be trained again although they had ended.
 
     Args:
         messages: the log, with a line of the first worker for each epoch that was trained.
@@ -66,7 +68,8 @@ def assert_resumed(messages: Iterable[str], epochs: int) -> None:
 
 
 def _processes(name: str) -> list[psutil.Process]:
-    """Processes that this one started, and those that they started; another's on this machine are left alone."""
+    """Processes that this one started, and those that they started; another's on this machine are
+    left alone."""
     found = []
     for process in psutil.Process().children(recursive=True):
         try:

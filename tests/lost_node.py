@@ -1,4 +1,5 @@
-"""A local cluster whose head has no CPUs, so that all work is on its two other nodes, one of which is lost on the way."""
+"""A local cluster whose head has no CPUs, so that all work is on its two other nodes, one of which
+is lost on the way."""
 
 import os
 import threading
@@ -15,7 +16,9 @@ Held = Callable[[str], list[str]]
 
 
 @contextmanager
-def cluster_that_loses_a_node(ready: Callable[[], bool], held: Held, cpus: int) -> Iterator[list[str]]:
+def cluster_that_loses_a_node(
+    ready: Callable[[], bool], held: Held, cpus: int
+) -> Iterator[list[str]]:
     """Connect to such a cluster; the list fills with what the lost node held.
 
     Args:
@@ -24,7 +27,8 @@ def cluster_that_loses_a_node(ready: Callable[[], bool], held: Held, cpus: int) 
         cpus: of each of the two nodes.
     """
     cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": True, "dashboard_port": free_port()}
+        initialize_head=True,
+        head_node_args={"num_cpus": 0, "include_dashboard": True, "dashboard_port": free_port()},
     )
     workers = [cluster.add_node(num_cpus=cpus) for _ in range(2)]
     ray.init(address=cluster.address, log_to_driver=False)

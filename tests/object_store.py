@@ -1,4 +1,5 @@
-"""An S3 server in a process of its own, reached over HTTP, and one in this process that answers as a test says."""
+"""An S3 server in a process of its own, reached over HTTP, and one in this process that answers as
+a test says."""
 
 import sys
 import threading
@@ -9,7 +10,10 @@ from pathlib import Path
 
 from tests.processes import free_port, running
 
-KEYS = {"AWS_ACCESS_KEY_ID": "AKIAOFTHETESTS0000001", "AWS_SECRET_ACCESS_KEY": "a-secret-that-nobody-may-see"}
+KEYS = {
+    "AWS_ACCESS_KEY_ID": "AKIAOFTHETESTS0000001",
+    "AWS_SECRET_ACCESS_KEY": "a-secret-that-nobody-may-see",
+}
 
 
 @contextmanager
@@ -24,7 +28,8 @@ def s3_server(log: Path) -> Iterator[str]:
 
 @contextmanager
 def answering(answer: Callable[[int], tuple[int, str]]) -> Iterator[tuple[str, list[str]]]:
-    """A server that answers its nth request with what `answer(n)` says, status and body; gives its URL and the requests."""
+    """A server that answers its nth request with what `answer(n)` says, status and body; gives its
+    URL and the requests."""
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):

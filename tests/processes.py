@@ -33,9 +33,12 @@ def free_port() -> int:
 def running(
     command: list[str], environment: dict[str, str], answers_at: str, timeout_s: float, log: Path
 ) -> Iterator[None]:
-    """Run a server until the block ends. It has started once it answers at a URL, if only to ask for a key."""
+    """Run a server until the block ends. It has started once it answers at a URL, if only to ask
+    for a key."""
     with log.open("wb") as stream:
-        process = subprocess.Popen(command, env=environment, stdout=stream, stderr=stream, start_new_session=True)
+        process = subprocess.Popen(
+            command, env=environment, stdout=stream, stderr=stream, start_new_session=True
+        )
     try:
         _wait(process, answers_at, time.monotonic() + timeout_s, log)
         yield

@@ -1,4 +1,5 @@
-"""Readers of published nights, written as a stranger would from docs/nightly.md: without dualrec's publishing code."""
+"""Readers of published nights, written as a stranger would from docs/nightly.md: without dualrec's
+publishing code."""
 
 import json
 from datetime import date
@@ -6,21 +7,27 @@ from datetime import date
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from dualrec.publish.table import table_uri
-from dualrec.storage import delta_options
-from dualrec.workspace import Workspace
+from dualrec.publishing.table import table_uri
+from dualrec.storage.filesystems import delta_options
+from dualrec.storage.workspace import Workspace
 
 
 def through_manifest(workspace: Workspace, run_date: date) -> list[tuple[int, int, str]]:
     """User, rank and title of one night, by its last manifest."""
     table = workspace.path("recommendations")
     folder = pafs.FileSelector(f"{table}/_manifests/run_date={run_date}", allow_not_found=True)
-    manifests = sorted(info.path for info in workspace.filesystem.get_file_info(folder) if info.base_name[0].isdigit())
+    manifests = sorted(
+        info.path
+        for info in workspace.filesystem.get_file_info(folder)
+        if info.base_name[0].isdigit()
+    )
     if not manifests:
         return []
     with workspace.filesystem.open_input_stream(manifests[-1]) as stream:
         files = [f"{table}/{file['path']}" for file in json.loads(stream.read())["files"]]
-    lists = [pq.read_table(file, filesystem=workspace.filesystem, partitioning=None) for file in files]
+    lists = [
+        pq.read_table(file, filesystem=workspace.filesystem, partitioning=None) for file in files
+    ]
     return sorted(
         (row["user_id"], row["rank"], row["title"])
         for table in lists

@@ -1,11 +1,12 @@
-"""`python -m tests.run_and_night OPTION...`: the commands `run` and `nightly`, with the same options, on one Ray cluster."""
+"""`python -m tests.run_and_night OPTION...`: the commands `run` and `nightly`, with the same
+options, on one Ray cluster."""
 
 import sys
 
 from dualrec.cli import app
-from dualrec.session import ray_session
-from dualrec.settings import ClusterSettings
-from dualrec.threads import let_idle_threads_sleep
+from dualrec.cluster.session import ray_session
+from dualrec.cluster.threads import let_idle_threads_sleep
+from dualrec.config.settings import ClusterSettings
 
 
 def main() -> None:
@@ -13,7 +14,9 @@ def main() -> None:
     let_idle_threads_sleep()
     options = sys.argv[1:]
     with ray_session(ClusterSettings()):
-        code = app(["run", *options], standalone_mode=False) or app(["nightly", *options], standalone_mode=False)
+        code = app(["run", *options], standalone_mode=False) or app(
+            ["nightly", *options], standalone_mode=False
+        )
     sys.exit(code)
 
 

@@ -1,4 +1,5 @@
-"""Staged nights by construction: each row's title is the run that wrote it, so a reader can tell whole nights from mixed."""
+"""Staged nights by construction: each row's title is the run that wrote it, so a reader can tell
+whole nights from mixed."""
 
 from datetime import date
 from typing import Any
@@ -7,19 +8,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dualrec.publish.manifest import Night, night_folder
-from dualrec.publish.publish import Published, publications, publish
-from dualrec.publish.verify import verify_lists
-from dualrec.schemas import RECOMMENDATIONS
-from dualrec.settings import PublishSettings
-from dualrec.workspace import Workspace
+from dualrec.config.settings import PublishSettings
+from dualrec.publishing.manifest import Night, night_folder
+from dualrec.publishing.publish import Published, publications, publish
+from dualrec.publishing.verify import verify_lists
+from dualrec.storage.schemas import RECOMMENDATIONS
+from dualrec.storage.workspace import Workspace
 
 NIGHT = date(2026, 11, 1)
 USERS = np.arange(1, 7)
 LENGTH = 3
 
 
-def rows(run_id: str, users: Any = USERS, ranks: Any = (1, 2, 3), run_date: date = NIGHT) -> list[dict[str, Any]]:
+def rows(
+    run_id: str, users: Any = USERS, ranks: Any = (1, 2, 3), run_date: date = NIGHT
+) -> list[dict[str, Any]]:
     """The lists of some users."""
     return [
         {"run_date": run_date, "user_id": int(user), "rank": rank, "item_id": rank, "title": run_id, "year": 1995,

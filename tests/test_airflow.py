@@ -1,4 +1,5 @@
-"""The DAG of docs/airflow.md, with stand-ins for Airflow and the cluster: one job a try, and what each exit code brings."""
+"""The DAG of docs/airflow.md, with stand-ins for Airflow and the cluster: one job a try, and what
+each exit code brings."""
 
 import re
 import sys
@@ -49,16 +50,23 @@ def run(monkeypatch: pytest.MonkeyPatch, cluster: Cluster) -> None:
     )
     through: Callable[..., Any] = lambda **_: lambda function: function  # noqa: E731
     sdk.__dict__.update(
-        dag=through, task=through, get_current_context=lambda: {"ds": "2026-11-01", "ti": SimpleNamespace(try_number=2)}
+        dag=through,
+        task=through,
+        get_current_context=lambda: {"ds": "2026-11-01", "ti": SimpleNamespace(try_number=2)},
     )
     exceptions.__dict__.update(
-        AirflowException=TaskError, AirflowFailException=FatalError, AirflowSkipException=SkippedError
+        AirflowException=TaskError,
+        AirflowFailException=FatalError,
+        AirflowSkipException=SkippedError,
     )
     ray_jobs.__dict__.update(JobSubmissionClient=lambda address: cluster)
     for module in (ModuleType("airflow"), sdk, exceptions, ray_jobs):
         monkeypatch.setitem(sys.modules, module.__name__, module)
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/airflow.md").read_text(), re.DOTALL)
-    exec(compile(code.replace("/srv/dualrec", str(ROOT)), "docs/airflow.md", "exec"), {"__name__": "dag"})
+    exec(
+        compile(code.replace("/srv/dualrec", str(ROOT)), "docs/airflow.md", "exec"),
+        {"__name__": "dag"},
+    )
 
 
 def test_a_try_is_one_job_of_that_date(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +80,8 @@ def test_a_try_is_one_job_of_that_date(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "outcome"), [(1, TaskError), (None, TaskError), (2, FatalError), (3, FatalError), (4, SkippedError)]
+    ("code", "outcome"),
+    [(1, TaskError), (None, TaskError), (2, FatalError), (3, FatalError), (4, SkippedError)],
 )
 def test_the_exit_code_decides_whether_it_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, code: int | None, outcome: type[TaskError]

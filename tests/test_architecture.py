@@ -12,9 +12,10 @@ PACKAGE = ROOT / "dualrec"
 
 # Each part may import those before it, and itself.
 ORDER = [
-    "errors", "threads", "keys", "schemas", "overrides", "settings", "pseudonyms", "storage", "workspace", "journal", "training", "tracking", "model_card", "false_alarms", "session", "replicas", "summary", "live_metrics", "progress", "accuracy", "requests", "publish", "assets",
-    "data", "sequence", "language", "embeddings", "scoring", "ranking", "fusion", "listing", "recommend", "nightly", "page", "serving", "evaluation", "checks", "estimate", "pipeline", "benchmark", "cli",
-]  # fmt: skip
+    *("errors", "config", "storage", "cluster", "assets", "data"),
+    *("sequence", "language", "scoring", "ranking", "baselines", "evaluation"),
+    *("publishing", "nightly", "serving", "pipeline", "cli"),
+]
 
 
 def _part(path: Path) -> str:
@@ -22,11 +23,14 @@ def _part(path: Path) -> str:
 
 
 def _imports(source: str) -> set[str]:
-    """Dotted names of the modules that a file imports, and of what it takes from them, which may be modules too."""
+    """Dotted names of the modules that a file imports, and of what it takes from them, which may be
+    modules too."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom):
-            assert node.module and not node.level, "imports name the whole path, so that this test can follow them"
+            assert node.module and not node.level, (
+                "imports name the whole path, so that this test can follow them"
+            )
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
@@ -36,10 +40,16 @@ def _imports(source: str) -> set[str]:
 def _refused(part: str, source: str) -> list[str]:
     """What a file of a part imports although it may not: later parts, and jobs."""
     later = {f"dualrec.{name}" for name in ORDER[ORDER.index(part) + 1 :]} | {"jobs"}
-    return [name for name in _imports(source) if any(f"{name}.".startswith(f"{other}.") for other in later)]
+    return [
+        name
+        for name in _imports(source)
+        if any(f"{name}.".startswith(f"{other}.") for other in later)
+    ]
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT))
+)
 def test_a_part_imports_only_earlier_parts(path: Path) -> None:
     if path == PACKAGE / "__init__.py":
         return
@@ -57,7 +67,7 @@ def test_a_part_imports_only_earlier_parts(path: Path) -> None:
         ("from jobs import run", True),
         ("import jobs.run", True),
         ("from dualrec import __version__, errors", False),
-        ("from dualrec.publish.publish import publish", False),
+        ("from dualrec.publishing.publish import publish", False),
     ],
 )
 def test_a_later_part_is_noticed_however_it_is_imported(line: str, refused: bool) -> None:
@@ -69,7 +79,9 @@ def test_every_part_has_its_place_in_the_order() -> None:
     assert sorted(ORDER) == sorted(parts)
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT))
+)
 def test_a_file_is_read_in_one_sitting(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 300
 
@@ -85,15 +97,34 @@ def test_jobs_are_thin() -> None:
 
 
 def test_importing_the_command_and_every_step_loads_nothing_heavy() -> None:
-    light = ["dualrec.cli", "dualrec.data.prepare", "dualrec.language.generate", "dualrec.ranking", "dualrec.recommend"]
-    light += ["dualrec.benchmark", "dualrec.evaluation.evaluate", "dualrec.evaluation.fitting"]
-    light += ["dualrec.publish.nights", "dualrec.publish.retention", "dualrec.publish.verify"]
+    light = [
+        "dualrec.cli",
+        "dualrec.data.prepare",
+        "dualrec.language.generate",
+        "dualrec.ranking.lists",
+        "dualrec.ranking.recommend",
+    ]
+    light += [
+        "dualrec.pipeline.benchmark",
+        "dualrec.evaluation.evaluate",
+        "dualrec.evaluation.fitting",
+    ]
+    light += [
+        "dualrec.publishing.nights",
+        "dualrec.publishing.retention",
+        "dualrec.publishing.verify",
+    ]
     code = (
         "import sys, importlib\n"
         f"for name in {light}: importlib.import_module(name)\n"
         "print([name for name in ('vllm', 'transformers', 'sentence_transformers', 'torch', 'deltalake', 'boto3') if name in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True, timeout=120
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+        timeout=120,
     )
     assert done.stdout.strip() == "[]"

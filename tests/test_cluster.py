@@ -1,4 +1,5 @@
-"""What is needed to run on a cluster: cluster.yaml, runtime_env.yaml and the profiles are what Ray and dualrec accept."""
+"""What is needed to run on a cluster: cluster.yaml, runtime_env.yaml and the profiles are what Ray
+and dualrec accept."""
 
 import re
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dualrec.settings import load_settings
+from dualrec.config.settings import load_settings
 
 ROOT = Path(__file__).parents[1]
 PROFILES = sorted((ROOT / "jobs/configs").glob("*.yaml"))
@@ -31,14 +32,21 @@ def test_ray_accepts_the_cluster():
     validate_config(prepared())
 
 
-def test_the_aws_provider_launches_every_kind_of_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """What `ray up` does before it logs in to a node, on a stand-in for EC2 and IAM: key pair, subnets, group, launch."""
+def test_the_aws_provider_launches_every_kind_of_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What `ray up` does before it logs in to a node, on a stand-in for EC2 and IAM: key pair,
+    subnets, group, launch."""
     import boto3
     from moto import mock_aws
     from ray.autoscaler._private.aws.config import bootstrap_aws
     from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 
-    for name, value in (("ACCESS_KEY_ID", "none"), ("SECRET_ACCESS_KEY", "none"), ("DEFAULT_REGION", "us-west-2")):
+    for name, value in (
+        ("ACCESS_KEY_ID", "none"),
+        ("SECRET_ACCESS_KEY", "none"),
+        ("DEFAULT_REGION", "us-west-2"),
+    ):
         monkeypatch.setenv(f"AWS_{name}", value)
     monkeypatch.setenv("HOME", str(tmp_path))  # it writes the key pair's key there
     launched = {}
@@ -52,14 +60,22 @@ def test_the_aws_provider_launches_every_kind_of_node(tmp_path: Path, monkeypatc
         cluster = bootstrap_aws(cluster)
         provider = AWSNodeProvider(cluster["provider"], cluster["cluster_name"])
         for name, node_type in cluster["available_node_types"].items():
-            (node,) = provider.create_node(dict(node_type["node_config"]), {"ray-node-name": name}, 1)
+            (node,) = provider.create_node(
+                dict(node_type["node_config"]), {"ray-node-name": name}, 1
+            )
             (reservation,) = machines.describe_instances(InstanceIds=[node])["Reservations"]
             launched[name] = reservation["Instances"][0]
     assert {name: node["InstanceType"] for name, node in launched.items()} == {
         "head": "m7i.xlarge", "cpu": "m7i.4xlarge", "gpu": "g6e.4xlarge",
     }  # fmt: skip
-    assert {name for name, node in launched.items() if node.get("InstanceLifecycle") == "spot"} == {"cpu", "gpu"}
-    assert all(node["IamInstanceProfile"]["Arn"].endswith("YOUR-INSTANCE-PROFILE") for node in launched.values())
+    assert {name for name, node in launched.items() if node.get("InstanceLifecycle") == "spot"} == {
+        "cpu",
+        "gpu",
+    }
+    assert all(
+        node["IamInstanceProfile"]["Arn"].endswith("YOUR-INSTANCE-PROFILE")
+        for node in launched.values()
+    )
 
 
 def test_nodes_share_no_disk():
@@ -75,7 +91,9 @@ def test_every_node_of_the_cluster_installs_the_gpu_lock_and_nothing_else():
     cluster = prepared()
     for node_type in cluster["available_node_types"].values():
         commands = node_type.get("worker_setup_commands", cluster["worker_setup_commands"])
-        assert [command for command in commands if "install" in command] == read("cluster.yaml")["setup_commands"]
+        assert [command for command in commands if "install" in command] == read("cluster.yaml")[
+            "setup_commands"
+        ]
     assert cluster["head_setup_commands"] == read("cluster.yaml")["setup_commands"]
     (install,) = read("cluster.yaml")["setup_commands"]
     assert "--no-deps" in install
@@ -88,23 +106,36 @@ def test_no_node_needs_a_key_to_reach_the_object_storage():
 
 
 def test_gpu_workers_are_spot_nodes_that_come_on_demand():
-    nodes = [node for node in read("cluster.yaml")["available_node_types"].values() if node["resources"].get("GPU")]
+    nodes = [
+        node
+        for node in read("cluster.yaml")["available_node_types"].values()
+        if node["resources"].get("GPU")
+    ]
     assert nodes
     assert all(node["min_workers"] == 0 < node["max_workers"] for node in nodes)
-    assert all(node["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"} for node in nodes)
+    assert all(
+        node["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"} for node in nodes
+    )
 
 
 def test_ray_accepts_the_runtime_environment():
     from ray.runtime_env import RuntimeEnv
 
     environment = read("runtime_env.yaml")
-    assert RuntimeEnv(**environment, working_dir=str(ROOT)).to_dict()["env_vars"] == environment["env_vars"]
+    assert (
+        RuntimeEnv(**environment, working_dir=str(ROOT)).to_dict()["env_vars"]
+        == environment["env_vars"]
+    )
 
 
 def test_a_submitted_job_installs_no_packages_and_carries_no_keys():
     environment = read("runtime_env.yaml")
     assert not {"pip", "uv", "conda"} & environment.keys()
-    assert not [name for name in environment["env_vars"] if name.endswith(("KEY", "TOKEN", "SECRET", "PASSWORD"))]
+    assert not [
+        name
+        for name in environment["env_vars"]
+        if name.endswith(("KEY", "TOKEN", "SECRET", "PASSWORD"))
+    ]
 
 
 @pytest.mark.parametrize("profile", PROFILES, ids=[path.name for path in PROFILES])
@@ -128,5 +159,7 @@ def test_the_full_cluster_has_what_its_profile_asks_for():
     )
     assert engine.replicas * engine.tensor_parallel <= gpus
     assert training.workers <= gpus
-    assert recommend.sequence_replicas * recommend.sequence_cpus + rerank.replicas * rerank.cpus < cpus
+    assert (
+        recommend.sequence_replicas * recommend.sequence_cpus + rerank.replicas * rerank.cpus < cpus
+    )
     assert engine.batch_size * engine.concurrent_batches >= engine.max_sequences

@@ -1,4 +1,5 @@
-"""What the pages for contributors promise: the hooks are `make lint`'s, and the baseline of docs/extending.md is one."""
+"""What the pages for contributors promise: the hooks are `make lint`'s, and the baseline of
+docs/extending.md is one."""
 
 import os
 import re
@@ -8,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from dualrec.evaluation.baseline import Baseline, Items, TrainingData
-from dualrec.settings import BaselineSettings
+from dualrec.baselines.baseline import Baseline, Items, TrainingData
+from dualrec.config.settings import BaselineSettings
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,12 +22,18 @@ def test_the_hooks_are_those_of_make_lint_and_fetch_nothing():
     assert {hook["language"] for hook in hooks} == {"system"}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     dry = ["make", "-n", "-o", "install", "lint"]  # what it would run, the installation left out
-    lint = subprocess.run(dry, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=60)
-    assert [hook["entry"] for hook in hooks] == [line.removesuffix(" .") for line in lint.stdout.splitlines()]
+    lint = subprocess.run(
+        dry, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert [hook["entry"] for hook in hooks] == [
+        line.removesuffix(" .") for line in lint.stdout.splitlines()
+    ]
 
 
 def test_the_example_baseline_learns_what_follows_what():
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/extending.md").read_text(), re.DOTALL)
+    (code,) = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs/extending.md").read_text(), re.DOTALL
+    )
     names: dict[str, object] = {}
     exec(compile(code, "docs/extending.md", "exec"), names)
     markov = names["BASELINE"]
@@ -34,8 +41,12 @@ def test_the_example_baseline_learns_what_follows_what():
     items = Items(np.arange(1, 13), np.eye(12, dtype=np.float32))
     histories = [np.array([(user + step) % 12 + 1 for step in range(9)]) for user in range(30)]
     parameters = {name: values[0] for name, values in markov.ranges.items()}
-    learned = markov.learn(TrainingData(items, histories, histories, BaselineSettings()), parameters)
-    scores = markov.scorer(learned.state, items, parameters)([np.array([5, 6]), np.array([12]), np.array([], np.int64)])
+    learned = markov.learn(
+        TrainingData(items, histories, histories, BaselineSettings()), parameters
+    )
+    scores = markov.scorer(learned.state, items, parameters)(
+        [np.array([5, 6]), np.array([12]), np.array([], np.int64)]
+    )
     assert scores.shape == (3, 12)
     assert scores.argmax(1)[:2].tolist() == [7 - 1, 1 - 1]
     assert learned.ndcg_at_10 == 1.0

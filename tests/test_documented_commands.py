@@ -1,4 +1,5 @@
-"""Every command that a page tells its reader: it is there, takes those options, and every setting in it is one."""
+"""Every command that a page tells its reader: it is there, takes those options, and every setting
+in it is one."""
 
 import os
 import re
@@ -13,7 +14,7 @@ import typer
 from click import Context
 
 from dualrec.cli import app
-from dualrec.settings import load_settings
+from dualrec.config.settings import load_settings
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
@@ -26,10 +27,15 @@ OURS = re.compile(r"(?:dualrec|make|python -m jobs\.\w+|python scripts/\w+\.py)(
 
 
 def _told(page: Path) -> Iterator[str]:
-    """The commands of a page: lines of its blocks, continued ones joined, and what stands between backquotes."""
+    """The commands of a page: lines of its blocks, continued ones joined, and what stands between
+    backquotes."""
     text = page.read_text().replace("\\\n", " ")
     lines = [line.strip() for line in text.splitlines() if line.startswith("    ")]
-    lines += [line.strip() for block in re.findall(r"```\w*\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    lines += [
+        line.strip()
+        for block in re.findall(r"```\w*\n(.*?)```", text, re.DOTALL)
+        for line in block.splitlines()
+    ]
     lines += re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
     for line in lines:
         own = line.split(" -- ")[-1].strip() if line.startswith("ray job submit") else line
@@ -60,10 +66,15 @@ def _is_made(target: str) -> bool:
     """Whether the Makefile has the target."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     dry = ["make", "-n", "-o", "install", target]
-    return subprocess.run(dry, cwd=ROOT, env=environment, capture_output=True, timeout=60).returncode == 0
+    return (
+        subprocess.run(dry, cwd=ROOT, env=environment, capture_output=True, timeout=60).returncode
+        == 0
+    )
 
 
-@pytest.mark.parametrize(("page", "command"), COMMANDS, ids=[f"{page}: {command}"[:120] for page, command in COMMANDS])
+@pytest.mark.parametrize(
+    ("page", "command"), COMMANDS, ids=[f"{page}: {command}"[:120] for page, command in COMMANDS]
+)
 def test_a_command_is_one_that_there_is(page: str, command: str) -> None:
     words = _words(command)
     if words[0] == "make":
@@ -82,7 +93,9 @@ def test_a_command_is_one_that_there_is(page: str, command: str) -> None:
         assert (ROOT / words[1]).exists()
         script = (ROOT / words[1]).read_text()
         for option in (word for word in words[2:] if word.startswith("--")):
-            assert f'"{option}"' in script or option in ("--config", "--set"), f"{words[1]} has no {option}"
+            assert f'"{option}"' in script or option in ("--config", "--set"), (
+                f"{words[1]} has no {option}"
+            )
 
 
 def test_an_option_or_a_setting_that_is_none_is_noticed() -> None:
@@ -95,4 +108,10 @@ def test_an_option_or_a_setting_that_is_none_is_noticed() -> None:
 
 def test_pages_tell_commands() -> None:
     assert len(COMMANDS) > 40
-    assert {page for page, _ in COMMANDS} >= {"README.md", "nightly.md", "serving.md", "monitoring.md", "cluster.md"}
+    assert {page for page, _ in COMMANDS} >= {
+        "README.md",
+        "nightly.md",
+        "serving.md",
+        "monitoring.md",
+        "cluster.md",
+    }

@@ -1,4 +1,5 @@
-"""The container images: the Dockerfile is sound, copies what there is, and holds no more than the locks and the code."""
+"""The container images: the Dockerfile is sound, copies what there is, and holds no more than the
+locks and the code."""
 
 import re
 import subprocess
@@ -15,7 +16,8 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of the Dockerfile: what it starts from, and its instructions in order, each with its arguments."""
+    """A stage of the Dockerfile: what it starts from, and its instructions in order, each with its
+    arguments."""
 
     start: str
     instructions: list[tuple[str, str]]
@@ -26,7 +28,12 @@ class Stage:
 
     def copied(self) -> list[str]:
         """What it copies from the repository."""
-        return [source for copy in self.all("COPY") if "--from=" not in copy for source in copy.split()[:-1]]
+        return [
+            source
+            for copy in self.all("COPY")
+            if "--from=" not in copy
+            for source in copy.split()[:-1]
+        ]
 
     def stages_copied_from(self) -> list[str]:
         """The stages that it takes files of."""
@@ -57,14 +64,20 @@ def sent(name: str) -> bool:
     decided = True
     for line in (ROOT / ".dockerignore").read_text().splitlines():
         pattern = line.removeprefix("!")
-        if line and not line.startswith("#") and (fnmatch(name, pattern) or fnmatch(name, f"{pattern}/*")):
+        if (
+            line
+            and not line.startswith("#")
+            and (fnmatch(name, pattern) or fnmatch(name, f"{pattern}/*"))
+        ):
             decided = line.startswith("!")
     return decided
 
 
 def test_hadolint_finds_nothing():
     hadolint = Path(sys.executable).with_name("hadolint")
-    done = subprocess.run([hadolint, ROOT / "Dockerfile"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [hadolint, ROOT / "Dockerfile"], capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stdout
 
 
@@ -83,8 +96,14 @@ def test_a_change_of_code_installs_no_package_again(target: str):
     code = {"dualrec", "jobs"}
     with_code = [name for name, stage in stages().items() if code & set(stage.copied())]
     assert with_code == ["cpu", "gpu"], "no stage that others are built from"
-    steps = [arguments for instruction, arguments in stages()[target].instructions if instruction in ("COPY", "RUN")]
-    assert ["--from=" in arguments for arguments in steps] == [True, False, False], "first the packages, then the code"
+    steps = [
+        arguments
+        for instruction, arguments in stages()[target].instructions
+        if instruction in ("COPY", "RUN")
+    ]
+    assert ["--from=" in arguments for arguments in steps] == [True, False, False], (
+        "first the packages, then the code"
+    )
     assert set(stages()[target].copied()) == code
 
 
@@ -95,7 +114,9 @@ def test_every_copied_file_is_there_and_sent_to_the_builder():
         assert sent(name if (ROOT / name).is_file() else f"{name}/__init__.py")
 
 
-@pytest.mark.parametrize("name", ["workspace/models/a", ".git/config", ".venv/bin/python", "tests/conftest.py", ".env"])
+@pytest.mark.parametrize(
+    "name", ["workspace/models/a", ".git/config", ".venv/bin/python", "tests/conftest.py", ".env"]
+)
 def test_nothing_else_is_sent(name: str):
     assert not sent(name)
 

@@ -1,4 +1,5 @@
-"""Jobs with planted keys: they reach nothing that is written, logged or shown. Their traces name users by hashes."""
+"""Jobs with planted keys: they reach nothing that is written, logged or shown. Their traces name
+users by hashes."""
 
 import io
 import os
@@ -12,8 +13,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from dualrec.schemas import RECOMMENDATIONS, TRACES
-from dualrec.workspace import Workspace
+from dualrec.storage.schemas import RECOMMENDATIONS, TRACES
+from dualrec.storage.workspace import Workspace
 from tests.conftest import cyclic_ratings, numbered_movies, write_movielens_1m
 from tests.fake_endpoint import fake_endpoint
 from tests.object_store import KEYS
@@ -29,7 +30,8 @@ PLANTED = {
 
 @pytest.fixture
 def ray_folder() -> Iterator[Path]:
-    """Where a Ray session of the test's own keeps its logs: a short path, since sockets lie below it."""
+    """Where a Ray session of the test's own keeps its logs: a short path, since sockets lie below
+    it."""
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
@@ -42,7 +44,9 @@ def test_no_key_is_in_anything_that_a_night_writes_or_says(
 ) -> None:
     for name, value in PLANTED.items():
         monkeypatch.setenv(name, value)
-    source = write_movielens_1m(tmp_path / "movielens", cyclic_ratings(60, 12, 9), numbered_movies(12))
+    source = write_movielens_1m(
+        tmp_path / "movielens", cyclic_ratings(60, 12, 9), numbered_movies(12)
+    )
     faults: list[int | str] = [400, 500, "rubbish", 429, "empty", 403]
     with fake_endpoint(*faults, key=PLANTED["AN_ENDPOINT_KEY"]) as server:
         settings = [
@@ -51,15 +55,32 @@ def test_no_key_is_in_anything_that_a_night_writes_or_says(
             "language.endpoint.api_key_env=AN_ENDPOINT_KEY", "recommend.trace_salt_env=A_SALT", "evaluation.language=false",
             "evaluation.protocols=[last_five]", "evaluation.bootstrap_samples=20", "evaluation.permutations=19",
         ]  # fmt: skip
-        command = [sys.executable, "-m", "tests.run_and_night", *(word for one in settings for word in ("--set", one))]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.run_and_night",
+            *(word for one in settings for word in ("--set", one)),
+        ]
         environment = {**os.environ, "RAY_TMPDIR": str(ray_folder)}
-        ran = subprocess.run(command, cwd=ROOT, env=environment, timeout=800, capture_output=True, text=True)
+        ran = subprocess.run(
+            command, cwd=ROOT, env=environment, timeout=800, capture_output=True, text=True
+        )
     assert ran.returncode == 0, ran.stdout[-2000:] + ran.stderr[-2000:]
     workspace = Workspace(s3_workspace)
 
-    said = {f"the job's output, {name}": text for name, text in (("out", ran.stdout), ("err", ran.stderr))}
-    logs = {str(path): path.read_text(errors="replace") for path in ray_folder.rglob("*") if path.is_file()}
-    written = {info.path: _text(workspace.read_bytes(workspace.name_of(info.path))) for info in workspace.files("")}
+    said = {
+        f"the job's output, {name}": text
+        for name, text in (("out", ran.stdout), ("err", ran.stderr))
+    }
+    logs = {
+        str(path): path.read_text(errors="replace")
+        for path in ray_folder.rglob("*")
+        if path.is_file()
+    }
+    written = {
+        info.path: _text(workspace.read_bytes(workspace.name_of(info.path)))
+        for info in workspace.files("")
+    }
     for part in (
         "/settings.yaml",
         "/plans/",
@@ -83,7 +104,9 @@ def test_no_key_is_in_anything_that_a_night_writes_or_says(
         assert users <= set(range(1, 61)), "readers of the lists find their users"
         assert len({row["user_id"] for row in traces}) == len(traces) == len(users)
         assert not users & {row["user_id"] for row in traces}
-    assert sum("[key]" in str(error) for error in failed) == 2, "400 and 403 came back as their rows' errors"
+    assert sum("[key]" in str(error) for error in failed) == 2, (
+        "400 and 403 came back as their rows' errors"
+    )
 
 
 def _text(content: bytes) -> str:
@@ -94,7 +117,9 @@ def _text(content: bytes) -> str:
     return content.decode(errors="replace")
 
 
-def _written_by(workspace: Workspace, job: str) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+def _written_by(
+    workspace: Workspace, job: str
+) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
     """The traces and the lists of a job, by how its folders are named."""
     found = []
     for kind, schema in (("traces", TRACES), ("recommendations", RECOMMENDATIONS)):

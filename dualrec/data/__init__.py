@@ -1,1 +1,1 @@
-"""From raw interactions to a catalogue and one history a user."""
+"""From raw interactions to a catalog and one history a user."""

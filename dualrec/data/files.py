@@ -1,4 +1,5 @@
-"""Files of raw data, on this machine or in object storage, and where they lie so that every node can read them."""
+"""Files of raw data, on this machine or in object storage, and where they lie so that every node
+can read them."""
 
 import socket
 import uuid
@@ -14,10 +15,10 @@ import pyarrow.fs as pafs
 from dualrec.assets.digests import SMALL, etag, file_digest
 from dualrec.assets.fetch import resolve_dataset
 from dualrec.assets.places import copied, listed
+from dualrec.config.settings import NetworkSettings, StoreSettings
 from dualrec.errors import AssetError
-from dualrec.settings import NetworkSettings, StoreSettings
-from dualrec.storage import PatientS3, plain, side_by_side, told
-from dualrec.workspace import Workspace
+from dualrec.storage.filesystems import PatientS3, plain, side_by_side, told
+from dualrec.storage.workspace import Workspace
 
 Fingerprint = tuple[str, int, str]
 
@@ -66,7 +67,8 @@ class DataFile:
         """The file, to be read anywhere, in the block.
 
         Raises:
-            AssetError: the disk or the store failed, or the file is not there. What Arrow says of its content is not
+            AssetError: the disk or the store failed, or the file is not there. What Arrow says of
+                its content is not
                 touched.
         """
         try:
@@ -88,12 +90,15 @@ class DataFile:
         """
         if self.is_local:
             return Path(self.path)
-        assert isinstance(self.filesystem, PatientS3), "what is not on this machine is in object storage"
+        assert isinstance(self.filesystem, PatientS3), (
+            "what is not on this machine is in object storage"
+        )
         place = copied(self.name, cache, NetworkSettings(store=self.filesystem.store))
         return place / self.last_name if place.is_dir() else place
 
     def fingerprint(self, cache: str) -> Fingerprint:
-        """Return name, size and SHA-256; of a large object in a store, its ETag instead. Changes with any byte of the data.
+        """Return name, size and SHA-256; of a large object in a store, its ETag instead. Changes
+        with any byte of the data.
 
         Args:
             cache: the folder of downloaded assets, where a large file's digest is cached.
@@ -131,7 +136,8 @@ class DataPlace:
 
 
 def data_place(source: str, cache: str, network: NetworkSettings = NetworkSettings()) -> DataPlace:
-    """What `data.source` or `data.items` names. Of an s3:// URI nothing but a zip is copied: its files are read there.
+    """What `data.source` or `data.items` names. Of an s3:// URI nothing but a zip is copied: its
+    files are read there.
 
     Raises:
         AssetError: the source cannot be had.
@@ -150,11 +156,14 @@ def _in_object_storage(uri: str, cache: str, store: StoreSettings) -> DataPlace:
         return DataPlace(uri, False, (DataFile(filesystem, root, uri),), cache)
     folder = _folder_of_files(root, paths)
     files = (path for path in paths if path.rpartition("/")[0] == folder)
-    return DataPlace(uri, True, tuple(DataFile(filesystem, path, f"s3://{path}") for path in files), cache)
+    return DataPlace(
+        uri, True, tuple(DataFile(filesystem, path, f"s3://{path}") for path in files), cache
+    )
 
 
 def _folder_of_files(root: str, paths: list[str]) -> str:
-    """The folder that really holds the files, where one holds a single folder and nothing else; see `data_folder`."""
+    """The folder that really holds the files, where one holds a single folder and nothing else; see
+    `data_folder`."""
     while True:
         inside = {path.removeprefix(f"{root}/").partition("/")[:2] for path in paths}
         (name, slash), *others = inside
@@ -164,10 +173,13 @@ def _folder_of_files(root: str, paths: list[str]) -> str:
 
 
 @contextmanager
-def within_reach(files: tuple[DataFile, ...], workspace: Workspace) -> Iterator[tuple[DataFile, ...]]:
+def within_reach(
+    files: tuple[DataFile, ...], workspace: Workspace
+) -> Iterator[tuple[DataFile, ...]]:
     """The files where every node can read them, until the block is left.
 
-    With a workspace in object storage, nodes need not share a disk: files of this machine are copied there meanwhile.
+    With a workspace in object storage, nodes need not share a disk: files of this machine are
+        copied there meanwhile.
 
     Raises:
         WorkspaceError: the store failed.
@@ -179,11 +191,14 @@ def within_reach(files: tuple[DataFile, ...], workspace: Workspace) -> Iterator[
     try:
         with told(workspace.uri):
             copies = tuple(
-                _copied_to(f"{folder}/{number}-{file.last_name}", file, workspace) for number, file in enumerate(files)
+                _copied_to(f"{folder}/{number}-{file.last_name}", file, workspace)
+                for number, file in enumerate(files)
             )
         yield copies
     finally:
-        with suppress(OSError):  # a store that fails now must not hide why; the nightly clean-up takes the rest
+        with suppress(
+            OSError
+        ):  # a store that fails now must not hide why; the nightly clean-up takes the rest
             workspace.filesystem.delete_dir(folder)
 
 

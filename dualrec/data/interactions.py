@@ -11,13 +11,13 @@ import pyarrow as pa
 import ray
 import ray.data
 
+from dualrec.config.settings import DataSettings
 from dualrec.data import movielens, tables, text
 from dualrec.data.files import DataFile, DataPlace, within_reach
 from dualrec.errors import InputError
-from dualrec.schemas import INTERACTIONS, conform
-from dualrec.settings import DataSettings
-from dualrec.storage import side_by_side
-from dualrec.workspace import Workspace
+from dualrec.storage.filesystems import side_by_side
+from dualrec.storage.schemas import INTERACTIONS, conform
+from dualrec.storage.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +39,11 @@ class Source:
     skipped: tuple[str, ...] = ()
 
 
-def open_source(place: DataPlace, items: DataPlace | None, settings: DataSettings, cache: str) -> Source:
-    """Recognise what lies at `place`, a MovieLens folder or a table of the user's own, and read its items.
+def open_source(
+    place: DataPlace, items: DataPlace | None, settings: DataSettings, cache: str
+) -> Source:
+    """Recognise what lies at `place`, a MovieLens folder or a table of the user's own, and read its
+    items.
 
     Raises:
         InputError: nothing is there that can be read, or the item file is faulty.
@@ -50,17 +53,23 @@ def open_source(place: DataPlace, items: DataPlace | None, settings: DataSetting
         shape, ratings, item_file = movielens.find_shape(place)
         if shape.layout.header:
             text.check_header(ratings, shape.layout)
-        return Source((ratings,), movielens.read_item_table(shape, item_file.here(cache)), shape.layout)
+        return Source(
+            (ratings,), movielens.read_item_table(shape, item_file.here(cache)), shape.layout
+        )
     if items is None:
         raise InputError(
             f"{place.name} is a table of interactions: name the table of its items with --set data.items=FILE"
         )
     if items.is_folder:
-        raise InputError(f"{items.name} is a folder: data.items should be a single .parquet or .csv file")
+        raise InputError(
+            f"{items.name} is a folder: data.items should be a single .parquet or .csv file"
+        )
     files = _of_one_kind(place)
     layout = tables.csv_layout(files[0], settings.columns) if files[0].suffix == ".csv" else None
     tables.interaction_columns(files[0], settings.columns)
-    return Source(files, tables.read_item_table(items.files[0].here(cache), settings.columns), layout)
+    return Source(
+        files, tables.read_item_table(items.files[0].here(cache), settings.columns), layout
+    )
 
 
 def _of_one_kind(place: DataPlace) -> tuple[DataFile, ...]:
@@ -73,7 +82,8 @@ def _of_one_kind(place: DataPlace) -> tuple[DataFile, ...]:
 
 @contextmanager
 def readable(source: Source, settings: DataSettings, workspace: Workspace) -> Iterator[Source]:
-    """The source where every node can read it, until the block is left; without corrupt files, if they are to be skipped.
+    """The source where every node can read it, until the block is left; without corrupt files, if
+    they are to be skipped.
 
     Raises:
         InputError: every file is corrupt.
@@ -81,41 +91,58 @@ def readable(source: Source, settings: DataSettings, workspace: Workspace) -> It
     """
     with within_reach(source.interactions, workspace) as files:
         source = replace(source, interactions=files)
-        yield _without_corrupt_files(source, settings) if settings.corrupt_files == "skip" else source
+        yield (
+            _without_corrupt_files(source, settings) if settings.corrupt_files == "skip" else source
+        )
 
 
 def read_interactions(source: Source, settings: DataSettings) -> ray.data.Dataset:
-    """A dataset of schema INTERACTIONS, one block a piece of file. Nothing is read before it is consumed.
+    """A dataset of schema INTERACTIONS, one block a piece of file. Nothing is read before it is
+    consumed.
 
     Raises:
-        InputError: a file is empty or corrupt; when consumed, also a line that cannot be read or an item that is not
+        InputError: a file is empty or corrupt; when consumed, also a line that cannot be read or an
+            item that is not
             described.
     """
     pieces = [piece for some in _pieces_of_files(source, settings) for piece in _or_raise(some)]
-    return _pieces(pieces).map_batches(_reader(source, settings), batch_format="pyarrow", batch_size=1)
+    return _pieces(pieces).map_batches(
+        _reader(source, settings), batch_format="pyarrow", batch_size=1
+    )
 
 
 def _without_corrupt_files(source: Source, settings: DataSettings) -> Source:
     """Reads everything once, only to see which files can be read to their ends."""
     found = _pieces_of_files(source, settings)
-    corrupt = {number: str(some) for number, some in enumerate(found) if isinstance(some, InputError)}
+    corrupt = {
+        number: str(some) for number, some in enumerate(found) if isinstance(some, InputError)
+    }
     pieces = [piece for some in found if not isinstance(some, InputError) for piece in some]
     if pieces:
         check = partial(_problem, read=_reader(source, settings))
-        for row in _pieces(pieces).map_batches(check, batch_format="pyarrow", batch_size=1).take_all():
+        for row in (
+            _pieces(pieces).map_batches(check, batch_format="pyarrow", batch_size=1).take_all()
+        ):
             corrupt.setdefault(row["file"], row["problem"])
     for problem in corrupt.values():
         logger.warning(f"skipped, the whole file: {problem}")
     kept = tuple(file for number, file in enumerate(source.interactions) if number not in corrupt)
     if not kept:
-        raise InputError(f"every file of interactions is corrupt, such as: {next(iter(corrupt.values()))}")
+        raise InputError(
+            f"every file of interactions is corrupt, such as: {next(iter(corrupt.values()))}"
+        )
     return replace(
-        source, interactions=kept, skipped=tuple(str(source.interactions[number]) for number in sorted(corrupt))
+        source,
+        interactions=kept,
+        skipped=tuple(str(source.interactions[number]) for number in sorted(corrupt)),
     )
 
 
-def _pieces_of_files(source: Source, settings: DataSettings) -> list[list[dict[str, int]] | InputError]:
-    """Number of the file, start and end of each piece, in row groups or bytes; or why a file has none."""
+def _pieces_of_files(
+    source: Source, settings: DataSettings
+) -> list[list[dict[str, int]] | InputError]:
+    """Number of the file, start and end of each piece, in row groups or bytes; or why a file has
+    none."""
 
     def cut(number: int) -> list[dict[str, int]] | InputError:
         try:
@@ -127,7 +154,9 @@ def _pieces_of_files(source: Source, settings: DataSettings) -> list[list[dict[s
     return list(side_by_side(cut, range(len(source.interactions))))
 
 
-def _ends(file: DataFile, layout: text.TextLayout | None, block_bytes: int) -> list[tuple[int, int]]:
+def _ends(
+    file: DataFile, layout: text.TextLayout | None, block_bytes: int
+) -> list[tuple[int, int]]:
     if layout is None:
         return [(group, group + 1) for group in range(tables.row_groups(file))]
     return text.byte_ranges(str(file), file.size(), block_bytes)
@@ -145,7 +174,9 @@ def _pieces(pieces: list[dict[str, int]]) -> ray.data.Dataset:
 
 def _reader(source: Source, settings: DataSettings) -> Callable[[pa.Table], pa.Table]:
     known = ray.put(np.unique(source.items.column("item_id").to_numpy()))
-    return partial(_read_piece, files=source.interactions, layout=source.layout, settings=settings, known=known)
+    return partial(
+        _read_piece, files=source.interactions, layout=source.layout, settings=settings, known=known
+    )
 
 
 def _problem(piece: pa.Table, read: Callable[[pa.Table], pa.Table]) -> pa.Table:
@@ -173,7 +204,9 @@ def _read_piece(
     if "rating" not in table.column_names:
         table = table.append_column("rating", pa.array(np.ones(len(table), np.float32)))
     timestamps = np.floor(table.column("timestamp").to_numpy()).astype(np.int64)
-    table = table.set_column(table.column_names.index("timestamp"), "timestamp", pa.array(timestamps))
+    table = table.set_column(
+        table.column_names.index("timestamp"), "timestamp", pa.array(timestamps)
+    )
     position = pa.array(table.column("line_offset").to_numpy() + row["file"] * text.FILE_STRIDE)
     table = conform(table.append_column("position", position), INTERACTIONS, str(file))
     _check_described(table, ray.get(known), file, layout, start)

@@ -1,7 +1,8 @@
 """The published shapes of MovieLens: where a folder holds what, and its item files.
 
-Three shapes: 100K (`u.data`, `u.item`, or the typed, tab-separated `.inter` and `.item`), 1M and 10M (`::`), and CSV
-(latest-small, 20M, 25M, 32M). README files of the data sets: grouplens.org/datasets/movielens.
+Three shapes: 100K (`u.data`, `u.item`, or the typed, tab-separated `.inter` and `.item`), 1M and
+10M (`::`), and CSV (latest-small, 20M, 25M, 32M). README files of the data sets:
+grouplens.org/datasets/movielens.
 """
 
 import csv
@@ -59,7 +60,9 @@ def find_shape(folder: DataPlace) -> tuple[Shape, DataFile, DataFile]:
             return shape, ratings[0], items[0]
         if ratings or items:
             there, missing = (ratings[0], shape.items) if ratings else (items[0], shape.ratings)
-            raise InputError(f"{folder.name} holds {there.last_name} but no {missing}: the data set is not complete")
+            raise InputError(
+                f"{folder.name} holds {there.last_name} but no {missing}: the data set is not complete"
+            )
     names = ", ".join(f"{shape.ratings} and {shape.items}" for shape in SHAPES)
     raise InputError(
         f"{folder.name} is no MovieLens folder: expected {names}. For a table of your own, name the Parquet or CSV file "
@@ -71,7 +74,8 @@ def read_item_table(shape: Shape, path: Path) -> pa.Table:
     """Read an item file into the columns item_id, title, year and genres, in file order.
 
     Raises:
-        InputError: a line cannot be read, an id comes twice, or a genre is unknown; names file and line.
+        InputError: a line cannot be read, an id comes twice, or a genre is unknown; names file and
+            line.
     """
     seen: dict[int, int] = {}
     rows: dict[str, list[object]] = {"item_id": [], "title": [], "year": [], "genres": []}
@@ -112,7 +116,8 @@ def _genres(names: list[str], where: str) -> list[str]:
 
 
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """The lines of a file with their place, for messages. 100K and 1M are Latin-1, the later sets UTF-8."""
+    """The lines of a file with their place, for messages. 100K and 1M are Latin-1, the later sets
+    UTF-8."""
     raw = path.read_bytes()
     try:
         text = raw.decode("utf-8")
@@ -176,7 +181,9 @@ def _read_csv(path: Path) -> Iterator[Item]:
     for row in rows:
         where = lines[min(rows.line_num, len(lines)) - 1][0]
         if len(row) != 3:
-            raise InputError(f"{where}: expected 3 fields separated by ',', found {len(row)}: {','.join(row)[:100]!r}")
+            raise InputError(
+                f"{where}: expected 3 fields separated by ',', found {len(row)}: {','.join(row)[:100]!r}"
+            )
         yield Item(_item_id(where, row[0]), row[1].strip(), _genres(row[2].split("|"), where))
 
 
@@ -197,11 +204,16 @@ SHAPES = (
     Shape(
         "*.inter",
         "*.item",
-        _layout("\t", ("user_id:token", "item_id:token", "rating:float", "timestamp:float"), header=True),
+        _layout(
+            "\t", ("user_id:token", "item_id:token", "rating:float", "timestamp:float"), header=True
+        ),
         _read_typed_item,
     ),
     Shape("ratings.dat", "movies.dat", _layout("::", _PLAIN, header=False), _read_double_colon),
     Shape(
-        "ratings.csv", "movies.csv", _layout(",", ("userId", "movieId", "rating", "timestamp"), header=True), _read_csv
+        "ratings.csv",
+        "movies.csv",
+        _layout(",", ("userId", "movieId", "rating", "timestamp"), header=True),
+        _read_csv,
     ),
 )

@@ -1,4 +1,4 @@
-"""The job `prepare`: raw files in; catalogue/VERSION and histories/VERSION out, sharded by user."""
+"""The job `prepare`: raw files in; catalog/VERSION and histories/VERSION out, sharded by user."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,21 +10,25 @@ import pyarrow.parquet as pq
 import ray.data
 
 from dualrec.assets.fetch import dataset_name
-from dualrec.data.catalogue import build_catalogue, without_year
+from dualrec.cluster.session import ray_session
+from dualrec.cluster.summary import Summary
+from dualrec.config.settings import Settings, version_of
+from dualrec.data.catalog import build_catalog, without_year
 from dualrec.data.files import DataPlace, Fingerprint, data_place
 from dualrec.data.histories import build_histories, item_counts, keep_items
 from dualrec.data.interactions import Source, open_source, read_interactions, readable
 from dualrec.data.splits import SPLITS
 from dualrec.errors import InputError, WorkspaceError
-from dualrec.schemas import CATALOGUE
-from dualrec.session import ray_session
-from dualrec.settings import Settings, version_of
-from dualrec.storage import side_by_side, told
-from dualrec.summary import Summary
-from dualrec.workspace import Workspace
+from dualrec.storage.filesystems import side_by_side, told
+from dualrec.storage.schemas import CATALOG
+from dualrec.storage.workspace import Workspace
 
-METHOD = 1  # of catalogue, histories and splits; raised when the same files give others (CONTRIBUTING.md)
-SHUFFLE_BATCH_BYTES = 64 << 20  # a task's; of Ray's default, 1 GiB, two cores sort 32 million rows on one of them
+METHOD = (
+    1  # of catalog, histories and splits; raised when the same files give others (CONTRIBUTING.md)
+)
+SHUFFLE_BATCH_BYTES = (
+    64 << 20
+)  # a task's; of Ray's default, 1 GiB, two cores sort 32 million rows on one of them
 
 
 class _Raw(NamedTuple):
@@ -39,12 +43,12 @@ class _Raw(NamedTuple):
 
 @dataclass(frozen=True)
 class Prepared:
-    """The catalogue and histories that a later job rests on."""
+    """The catalog and histories that a later job rests on."""
 
     version: str
     dataset: str
-    catalogue: pa.Table
-    histories: str  # the artefact's name
+    catalog: pa.Table
+    histories: str  # the artifact's name
 
     def read_histories(self, workspace: Workspace, split: str) -> ray.data.Dataset:
         """A dataset of schema HISTORIES: the users of one split, or of "all".
@@ -58,12 +62,14 @@ class Prepared:
         for name, paths in files.items():
             _check_rows(workspace, f"{self.histories}/split={name}", paths, written[name])
         return ray.data.read_parquet(
-            [path for paths in files.values() for path in paths], filesystem=workspace.filesystem, partitioning=None
+            [path for paths in files.values() for path in paths],
+            filesystem=workspace.filesystem,
+            partitioning=None,
         )
 
 
 def prepare(settings: Settings, force: bool = False) -> Summary:
-    """Read the data source and write the catalogue and the histories, unless they are there.
+    """Read the data source and write the catalog and the histories, unless they are there.
 
     Raises:
         AssetError: the source cannot be had.
@@ -73,7 +79,7 @@ def prepare(settings: Settings, force: bool = False) -> Summary:
     workspace = Workspace.of(settings)
     raw = _located(settings)
     version = version_of(METHOD, settings.data, *raw.fingerprints())
-    if workspace.has(f"histories/{version}") and workspace.has(f"catalogue/{version}") and not force:
+    if workspace.has(f"histories/{version}") and workspace.has(f"catalog/{version}") and not force:
         return _summary(workspace, version, "already there")
     with ray_session(settings.cluster):
         _write(workspace, version, settings, raw)
@@ -81,14 +87,16 @@ def prepare(settings: Settings, force: bool = False) -> Summary:
 
 
 def prepare_for_models(settings: Settings, data_version: str) -> Prepared:
-    """Histories of the data source as it is now, of the items that models of an earlier data version know.
+    """Histories of the data source as it is now, of the items that models of an earlier data
+    version know.
 
-    Written unless they are there; the catalogue stays that of the earlier version. Needs a Ray session.
+    Written unless they are there; the catalog stays that of the earlier version. Needs a Ray
+    session.
 
     Raises:
         AssetError: the source cannot be had.
         InputError: it is not what it should be.
-        WorkspaceError: there is no such catalogue, or the workspace cannot be written.
+        WorkspaceError: there is no such catalog, or the workspace cannot be written.
     """
     workspace = Workspace.of(settings)
     earlier, raw = prepared_as(workspace, data_version), _located(settings)
@@ -103,7 +111,7 @@ def prepare_for_models(settings: Settings, data_version: str) -> Prepared:
 
 
 def prepared(workspace: Workspace, settings: Settings) -> Prepared:
-    """The newest catalogue and histories made with these data settings.
+    """The newest catalog and histories made with these data settings.
 
     Raises:
         WorkspaceError: there are none.
@@ -123,18 +131,19 @@ def data_settings_version(settings: Settings) -> str:
 
 
 def prepared_as(workspace: Workspace, version: str) -> Prepared:
-    """The catalogue and histories of one version.
+    """The catalog and histories of one version.
 
     Raises:
         WorkspaceError: they are not there.
     """
-    dataset = workspace.description(f"catalogue/{version}")["dataset"]
-    catalogue = workspace.read_table(f"catalogue/{version}", CATALOGUE)
-    return Prepared(version, dataset, catalogue, f"histories/{version}")
+    dataset = workspace.description(f"catalog/{version}")["dataset"]
+    catalog = workspace.read_table(f"catalog/{version}", CATALOG)
+    return Prepared(version, dataset, catalog, f"histories/{version}")
 
 
 def _check_rows(workspace: Workspace, name: str, paths: list[str], users: int) -> None:
-    """Raise an InputError unless some Parquet files of the workspace hold one row a user, by their footers."""
+    """Raise an InputError unless some Parquet files of the workspace hold one row a user, by their
+    footers."""
 
     def rows(path: str) -> int:
         with told(path):
@@ -152,26 +161,31 @@ def _write(workspace: Workspace, version: str, settings: Settings, raw: _Raw) ->
     source = open_source(raw.data, raw.items, settings.data, settings.cache)
     grouped = _grouped(source, settings, workspace)
     counts = pa.concat_tables(
-        _tables(grouped.histories.map_batches(item_counts, batch_format="pyarrow", batch_size=None)),
+        _tables(
+            grouped.histories.map_batches(item_counts, batch_format="pyarrow", batch_size=None)
+        ),
         promote_options="none",
     )
-    catalogue = build_catalogue(source.items, counts, settings.data.top_items)
-    histories, described = _kept(grouped, catalogue, settings)
+    catalog = build_catalog(source.items, counts, settings.data.top_items)
+    histories, described = _kept(grouped, catalog, settings)
     described |= {"data_settings": data_settings_version(settings), "method": METHOD}
-    with workspace.writing(f"catalogue/{version}", described) as folder:
-        workspace.write_table(catalogue, f"{folder}/part-0.parquet")
+    with workspace.writing(f"catalog/{version}", described) as folder:
+        workspace.write_table(catalog, f"{folder}/part-0.parquet")
     _write_splits(workspace, f"histories/{version}", histories, described)
 
 
-def _write_histories(workspace: Workspace, name: str, settings: Settings, raw: _Raw, earlier: Prepared) -> None:
+def _write_histories(
+    workspace: Workspace, name: str, settings: Settings, raw: _Raw, earlier: Prepared
+) -> None:
     source = open_source(raw.data, raw.items, settings.data, settings.cache)
     grouped = _grouped(source, settings, workspace)
-    histories, described = _kept(grouped, earlier.catalogue, settings)
+    histories, described = _kept(grouped, earlier.catalog, settings)
     _write_splits(workspace, name, histories, described | {"items_of": earlier.version})
 
 
 class _Grouped(NamedTuple):
-    """One history a user, of all items, in memory, and their `_totals`; and the files that were left out."""
+    """One history a user, of all items, in memory, and their `_totals`; and the files that were
+    left out."""
 
     histories: ray.data.Dataset
     total: dict[str, int]
@@ -184,21 +198,30 @@ def _grouped(source: Source, settings: Settings, workspace: Workspace) -> _Group
         histories = (
             read_interactions(within_reach, settings.data)
             .repartition(settings.data.shards, keys=["user_id"])
-            .map_batches(partial(build_histories, settings=settings.data), batch_format="pyarrow", batch_size=None)
+            .map_batches(
+                partial(build_histories, settings=settings.data),
+                batch_format="pyarrow",
+                batch_size=None,
+            )
         ).materialize()
     total = _totals(histories)
     if total["rows"] == total["later"]:
         when = f" before data.until ({settings.data.until})" if total["rows"] else ""
-        raise InputError(f"{settings.data.source} holds no interaction{when}: there is nothing to learn from")
+        raise InputError(
+            f"{settings.data.source} holds no interaction{when}: there is nothing to learn from"
+        )
     _check_splits({name: total[name] for name in SPLITS}, settings)
     return _Grouped(histories, total, within_reach.skipped)
 
 
-def _kept(grouped: _Grouped, catalogue: pa.Table, settings: Settings) -> tuple[ray.data.Dataset, dict[str, Any]]:
-    """The histories of the catalogue's items, in memory, and their description, which accounts for every row."""
+def _kept(
+    grouped: _Grouped, catalog: pa.Table, settings: Settings
+) -> tuple[ray.data.Dataset, dict[str, Any]]:
+    """The histories of the catalog's items, in memory, and their description, which accounts for
+    every row."""
     total = grouped.total
     rows, distinct, users = total["rows"], total["distinct"], {name: total[name] for name in SPLITS}
-    kept = catalogue.column("item_id").to_numpy()
+    kept = catalog.column("item_id").to_numpy()
     histories = grouped.histories.map_batches(
         keep_items, fn_kwargs={"kept": kept}, batch_format="pyarrow", batch_size=None
     ).materialize()
@@ -207,8 +230,8 @@ def _kept(grouped: _Grouped, catalogue: pa.Table, settings: Settings) -> tuple[r
         "dataset": dataset_name(settings.data.source),
         "settings": settings.data.model_dump(mode="json"),
         "users": users,
-        "items": len(catalogue),
-        "items_without_year": without_year(catalogue),
+        "items": len(catalog),
+        "items_without_year": without_year(catalog),
         "skipped_files": grouped.skipped,
         "interactions": {
             "read": rows,
@@ -220,10 +243,14 @@ def _kept(grouped: _Grouped, catalogue: pa.Table, settings: Settings) -> tuple[r
     }
 
 
-def _write_splits(workspace: Workspace, name: str, histories: ray.data.Dataset, described: dict[str, Any]) -> None:
+def _write_splits(
+    workspace: Workspace, name: str, histories: ray.data.Dataset, described: dict[str, Any]
+) -> None:
     with workspace.writing(name, described) as folder:
         for split in SPLITS:
-            of_split = histories.map_batches(_only, fn_kwargs={"split": split}, batch_format="pyarrow", batch_size=None)
+            of_split = histories.map_batches(
+                _only, fn_kwargs={"split": split}, batch_format="pyarrow", batch_size=None
+            )
             of_split.write_parquet(f"{folder}/split={split}", filesystem=workspace.filesystem)
 
 
@@ -238,7 +265,9 @@ def _totals(histories: ray.data.Dataset) -> dict[str, int]:
         split = block.column("split").to_pylist()
         row = {name: split.count(name) for name in SPLITS}
         for name, column in (("rows", "interactions"), ("later", "later")):
-            row[name] = pc.sum(block.column(column)).as_py() or 0 if column in block.column_names else 0
+            row[name] = (
+                pc.sum(block.column(column)).as_py() or 0 if column in block.column_names else 0
+            )
         row["distinct"] = len(pc.list_flatten(block.column("item_ids")))
         return pa.Table.from_pylist([row])
 
@@ -271,12 +300,16 @@ def _located(settings: Settings) -> _Raw:
 
 def _summary(workspace: Workspace, version: str, state: str) -> Summary:
     made = workspace.description(f"histories/{version}")
-    lines: dict[str, object] = {"data set": made["dataset"], "version": f"{version} ({state})", "items": made["items"]}
+    lines: dict[str, object] = {
+        "data set": made["dataset"],
+        "version": f"{version} ({state})",
+        "items": made["items"],
+    }
     if made["items_without_year"]:
         lines["items without a year"] = made["items_without_year"]
     if skipped := made["skipped_files"]:
         lines["files skipped as corrupt"] = f"{len(skipped)}: {', '.join(skipped)}"
     lines |= {f"{split} users": count for split, count in made["users"].items()}
     lines |= {f"interactions {name}": count for name, count in made["interactions"].items()}
-    places = {name: f"{workspace.uri}/{name}/{version}" for name in ("catalogue", "histories")}
+    places = {name: f"{workspace.uri}/{name}/{version}" for name in ("catalog", "histories")}
     return Summary("prepare", lines, places)

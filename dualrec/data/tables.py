@@ -1,4 +1,5 @@
-"""Users' own tables: interactions and items in Parquet or CSV, with columns of any name. Knows no MovieLens."""
+"""Users' own tables: interactions and items in Parquet or CSV, with columns of any name. Knows no
+MovieLens."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +11,11 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
+from dualrec.config.settings import Columns
 from dualrec.data.files import DataFile
 from dualrec.data.text import TextLayout
 from dualrec.data.titles import year_of
 from dualrec.errors import InputError
-from dualrec.settings import Columns
 
 
 def interaction_columns(file: DataFile, columns: Columns) -> list[tuple[str, str, pa.DataType]]:
@@ -50,7 +51,9 @@ def column_names(file: DataFile) -> list[str]:
 
 def csv_layout(file: DataFile, columns: Columns) -> TextLayout:
     """The layout of a CSV table of interactions with a header."""
-    return TextLayout(",", tuple(column_names(file)), True, tuple(interaction_columns(file, columns)))
+    return TextLayout(
+        ",", tuple(column_names(file)), True, tuple(interaction_columns(file, columns))
+    )
 
 
 def row_groups(file: DataFile) -> int:
@@ -64,7 +67,8 @@ def row_groups(file: DataFile) -> int:
 
 
 def read_row_group(file: DataFile, columns: Columns, group: int) -> pa.Table:
-    """Read one row group of a Parquet table of interactions, with `line_offset`, the place of each row in the file.
+    """Read one row group of a Parquet table of interactions, with `line_offset`, the place of each
+    row in the file.
 
     Raises:
         InputError: a column is missing, holds nulls, or cannot be cast; names file, row and column.
@@ -74,7 +78,10 @@ def read_row_group(file: DataFile, columns: Columns, group: int) -> pa.Table:
         parquet = pq.ParquetFile(stream)
         first = sum(parquet.metadata.row_group(earlier).num_rows for earlier in range(group))
         table = parquet.read_row_group(group, columns=[theirs for _, theirs, _ in wanted])
-    arrays = [_cast(table.column(theirs), kind, f"{file}, column '{theirs}'", first) for _, theirs, kind in wanted]
+    arrays = [
+        _cast(table.column(theirs), kind, f"{file}, column '{theirs}'", first)
+        for _, theirs, kind in wanted
+    ]
     result = pa.table(arrays, names=[ours for ours, _, _ in wanted])
     return result.append_column("line_offset", pa.array(np.arange(first, first + len(result))))
 
@@ -83,7 +90,8 @@ def read_item_table(path: Path, columns: Columns) -> pa.Table:
     """Read a user's own item table into the columns item_id, title, year and genres.
 
     Raises:
-        InputError: a column is missing or of a kind that is not read, a value cannot be cast, or an id comes twice.
+        InputError: a column is missing or of a kind that is not read, a value cannot be cast, or an
+            id comes twice.
     """
     _require_columns(DataFile.local(path), {"item_id": columns.item_id, "title": columns.title})
     table = pq.read_table(path) if path.suffix == ".parquet" else pacsv.read_csv(path)
@@ -102,7 +110,8 @@ def read_item_table(path: Path, columns: Columns) -> pa.Table:
 
 @contextmanager
 def _whole(file: DataFile, part: str = "") -> Iterator[pa.NativeFile]:
-    """The file, to be read in the block; what Arrow cannot make sense of is told as the file's fault."""
+    """The file, to be read in the block; what Arrow cannot make sense of is told as the file's
+    fault."""
     try:
         with file.reading() as stream:
             yield stream
@@ -119,7 +128,9 @@ def _require_columns(file: DataFile, named: dict[str, str]) -> None:
             )
 
 
-def _cast(column: pa.ChunkedArray, kind: pa.DataType, where: str, first_row: int) -> pa.ChunkedArray:
+def _cast(
+    column: pa.ChunkedArray, kind: pa.DataType, where: str, first_row: int
+) -> pa.ChunkedArray:
     if column.null_count:
         row = column.is_null().index(True).as_py() + first_row + 1
         raise InputError(f"{where}, row {row}: is empty; expected {kind}")
@@ -141,15 +152,19 @@ def _check_unique(ids: list[int], path: Path) -> None:
 
 
 def _values(table: pa.Table, name: str, path: Path) -> list[Any]:
-    """The values of a column as Python's. Ray's column of pickled objects, among others, is not read: that runs code."""
+    """The values of a column as Python's. Ray's column of pickled objects, among others, is not
+    read: that runs code."""
     column = table.column(name)
     if _is_extended(column.type):
-        raise InputError(f"{path}: the column '{name}' is of the type {column.type}, which is not read; make it plain")
+        raise InputError(
+            f"{path}: the column '{name}' is of the type {column.type}, which is not read; make it plain"
+        )
     return column.to_pylist()
 
 
 def _is_extended(kind: pa.DataType) -> bool:
-    """Whether a type, or one within it, has its values made by code that somebody registered with Arrow."""
+    """Whether a type, or one within it, has its values made by code that somebody registered with
+    Arrow."""
     if isinstance(kind, pa.BaseExtensionType):
         return True
     within = [kind.value_type] if pa.types.is_dictionary(kind) else []
@@ -157,11 +172,15 @@ def _is_extended(kind: pa.DataType) -> bool:
     return any(map(_is_extended, within))
 
 
-def _years(table: pa.Table, columns: Columns, titles: pa.ChunkedArray, path: Path) -> list[int | None]:
+def _years(
+    table: pa.Table, columns: Columns, titles: pa.ChunkedArray, path: Path
+) -> list[int | None]:
     if columns.year is None:
         return [year_of(title) for title in titles.to_pylist()]
     if columns.year not in table.column_names:
-        raise InputError(f"the item table has no column '{columns.year}'; name yours with --set data.columns.year=NAME")
+        raise InputError(
+            f"the item table has no column '{columns.year}'; name yours with --set data.columns.year=NAME"
+        )
     return [None if year is None else int(year) for year in _values(table, columns.year, path)]
 
 
@@ -174,5 +193,13 @@ def _genre_lists(table: pa.Table, columns: Columns, path: Path) -> list[list[str
 def _genres_of(value: object) -> list[str]:
     if value is None:
         return []
-    names = value.split("|") if isinstance(value, str) else list(value) if isinstance(value, list) else []
-    return [str(name).strip() for name in names if str(name).strip() and name != "(no genres listed)"]
+    names = (
+        value.split("|")
+        if isinstance(value, str)
+        else list(value)
+        if isinstance(value, list)
+        else []
+    )
+    return [
+        str(name).strip() for name in names if str(name).strip() and name != "(no genres listed)"
+    ]

@@ -1,4 +1,5 @@
-"""Delimited text files of any size, read in byte ranges. Knows lines and columns, not what they mean.
+"""Delimited text files of any size, read in byte ranges. Knows lines and columns, not what they
+mean.
 
 A range owns the lines that begin in it, so that ranges read in parallel give every line once.
 """
@@ -17,7 +18,8 @@ FILE_STRIDE = 1 << 44  # positions of one file: 16 TiB of text
 
 
 class LineError(Exception):
-    """A line that does not fit its layout: `line` counts from 0 at the start of the block that was parsed."""
+    """A line that does not fit its layout: `line` counts from 0 at the start of the block that was
+    parsed."""
 
     def __init__(self, line: int, problem: str) -> None:
         super().__init__(problem)
@@ -31,7 +33,8 @@ class TextLayout:
 
     Attributes:
         separator: between the columns; "::" is allowed.
-        columns: the names of all columns in order; where the file has a header, they are what it must say.
+        columns: the names of all columns in order; where the file has a header, they are what it
+            must say.
         header: whether the first line names the columns.
         wanted: our name of a column to (its name in the file, its Arrow type).
     """
@@ -64,7 +67,8 @@ def read_range(file: DataFile, start: int, end: int) -> tuple[bytes, int]:
 
 
 def parse_range(layout: TextLayout, data: bytes, offset: int) -> pa.Table:
-    """Parse whole lines into the wanted columns, and `line_offset`, the place of each row for ordering.
+    """Parse whole lines into the wanted columns, and `line_offset`, the place of each row for
+    ordering.
 
     Raises:
         LineError: a line has another number of columns, or a value of another type.
@@ -80,8 +84,12 @@ def parse_range(layout: TextLayout, data: bytes, offset: int) -> pa.Table:
     try:
         table = pacsv.read_csv(
             io.BytesIO(data_of_one_byte),
-            read_options=pacsv.ReadOptions(column_names=layout.columns, skip_rows=skip, use_threads=False),
-            parse_options=pacsv.ParseOptions(delimiter=separator, quote_char='"' if separator == "," else False),
+            read_options=pacsv.ReadOptions(
+                column_names=layout.columns, skip_rows=skip, use_threads=False
+            ),
+            parse_options=pacsv.ParseOptions(
+                delimiter=separator, quote_char='"' if separator == "," else False
+            ),
             convert_options=pacsv.ConvertOptions(
                 column_types={theirs: kind for _, theirs, kind in layout.wanted},
                 include_columns=[theirs for _, theirs, _ in layout.wanted],
@@ -96,7 +104,8 @@ def parse_range(layout: TextLayout, data: bytes, offset: int) -> pa.Table:
 
 
 def line_number(file: DataFile, offset: int) -> int:
-    """The number, from 1, of the line that begins at a byte offset. Reads all before it: for error messages."""
+    """The number, from 1, of the line that begins at a byte offset. Reads all before it: for error
+    messages."""
     with file.reading() as stream:
         lines, left = 1, offset
         while left > 0 and (block := stream.read(min(left, 1 << 22))):
@@ -106,7 +115,8 @@ def line_number(file: DataFile, offset: int) -> int:
 
 
 def lines_before(layout: TextLayout, offset: int) -> int:
-    """How many lines a block that begins at `offset` holds before its first row: 1 for the header, else 0."""
+    """How many lines a block that begins at `offset` holds before its first row: 1 for the header,
+    else 0."""
     return 1 if layout.header and offset == 0 else 0
 
 
@@ -139,7 +149,9 @@ def _first_bad_line(layout: TextLayout, data: bytes, skip: int, error: Exception
         fields = line.split(layout.separator)
         if len(fields) != len(layout.columns):
             names = ", ".join(layout.columns)
-            problem = f"expected {len(layout.columns)} fields ({names}) separated by {layout.separator!r}"
+            problem = (
+                f"expected {len(layout.columns)} fields ({names}) separated by {layout.separator!r}"
+            )
             return LineError(number, f"{problem}, found {len(fields)} in {line[:100]!r}")
         for _, theirs, kind in layout.wanted:
             text = fields[layout.columns.index(theirs)].strip('"')

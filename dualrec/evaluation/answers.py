@@ -1,4 +1,5 @@
-"""What a system answers to the cases of a protocol: lists, and scores of candidates where only those are ranked."""
+"""What a system answers to the cases of a protocol: lists, and scores of candidates where only
+those are ranked."""
 
 import time
 from collections.abc import Sequence
@@ -6,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dualrec.data.catalogue import numbers_among
-from dualrec.evaluation.baseline import Scorer
+from dualrec.baselines.baseline import Scorer
+from dualrec.baselines.top_items import BATCH, hide, top_numbers
+from dualrec.data.catalog import numbers_among
 from dualrec.evaluation.metrics import LENGTH, ItemFacts, user_metrics
 from dualrec.evaluation.protocols import Cases
-from dualrec.evaluation.top_items import BATCH, hide, top_numbers
 
 UserMetrics = dict[str, np.ndarray]  # metric to float64 (n,)
 
@@ -20,8 +21,10 @@ class Answers:
     """One system's answers to the cases of one protocol.
 
     Attributes:
-        lists: int32 (n, LENGTH) of the whole catalogue without what was watched, as metrics.py reads them.
-        candidate_scores: float32 (seeds, n, 20), higher is better; None where the protocol has no candidates.
+        lists: int32 (n, LENGTH) of the whole catalog without what was watched, as metrics.py reads
+            them.
+        candidate_scores: float32 (seeds, n, 20), higher is better; None where the protocol has no
+            candidates.
         seconds_per_user: what answering took.
     """
 
@@ -31,7 +34,7 @@ class Answers:
 
 
 def answers_of(scorer: Scorer, cases: Cases) -> Answers:
-    """Score the whole catalogue for every case, in batches of bounded memory."""
+    """Score the whole catalog for every case, in batches of bounded memory."""
     started = time.perf_counter()
     lists = [np.zeros((0, LENGTH), np.int32)]
     of_candidates = []
@@ -42,11 +45,16 @@ def answers_of(scorer: Scorer, cases: Cases) -> Answers:
             of_candidates.append(_scores_of(scores, cases.candidates[:, start : start + BATCH]))
         lists.append(top_numbers(hide(scores, visible), LENGTH))
     seconds = (time.perf_counter() - started) / max(len(cases), 1)
-    return Answers(np.concatenate(lists), np.concatenate(of_candidates, axis=1) if of_candidates else None, seconds)
+    return Answers(
+        np.concatenate(lists),
+        np.concatenate(of_candidates, axis=1) if of_candidates else None,
+        seconds,
+    )
 
 
 def listed_first(lists: np.ndarray, rest: np.ndarray | None, cases: Cases) -> Answers:
-    """Answers of a system that gives lists: candidates in the order of the list, the others behind in that of `rest`.
+    """Answers of a system that gives lists: candidates in the order of the list, the others behind
+    in that of `rest`.
 
     Args:
         lists: int32 (n, LENGTH).
@@ -74,13 +82,14 @@ def metrics_of(answers: Answers, cases: Cases, facts: ItemFacts) -> UserMetrics:
 
 
 def ranked_candidates(scores: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """Candidates by falling score, int32 (seeds, n, LENGTH); of equal ones, those that stand first among the candidates."""
+    """Candidates by falling score, int32 (seeds, n, LENGTH); of equal ones, those that stand first
+    among the candidates."""
     order = np.argsort(np.where(candidates > 0, -scores, np.inf), axis=2, kind="stable")
     return np.take_along_axis(candidates, order, axis=2)[:, :, :LENGTH]
 
 
 def numbers_of_lists(lists: Sequence[Sequence[int | None]], item_ids: np.ndarray) -> np.ndarray:
-    """Lists of item ids as int32 (n, LENGTH) of item numbers; -1 for None, a title in no catalogue."""
+    """Lists of item ids as int32 (n, LENGTH) of item numbers; -1 for None, a title in no catalog."""
     numbers = np.zeros((len(lists), LENGTH), np.int32)
     for row, items in enumerate(lists):
         some = items[:LENGTH]

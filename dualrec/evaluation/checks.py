@@ -1,22 +1,23 @@
-"""What `evaluate` needs of every system, looked at before Ray is started: what was fitted, others' lists, the models."""
+"""What `evaluate` needs of every system, looked at before Ray is started: what was fitted, others'
+lists, the models."""
 
 from collections.abc import Iterable
 
 from dualrec.assets.here import folder_here
 from dualrec.assets.nodes import ModelPlace
-from dualrec.embeddings import check_encoder
+from dualrec.baselines.registry import PROMPTED, chosen_systems, is_prompted
+from dualrec.config.settings import Settings
 from dualrec.errors import SettingsError
+from dualrec.evaluation.cases import Questions
 from dualrec.evaluation.fitting import baseline_name
 from dualrec.evaluation.language_systems import IN_FORCE, settings_of
 from dualrec.evaluation.lists import read_lists
-from dualrec.evaluation.questions import Questions
-from dualrec.evaluation.registry import PROMPTED, chosen_systems, is_prompted
 from dualrec.evaluation.scorers import sequence_models
 from dualrec.language.checks import check_serving
+from dualrec.language.embeddings import check_encoder
 from dualrec.language.models import language_model
-from dualrec.sequence.artefact import sequence_name
-from dualrec.settings import Settings
-from dualrec.workspace import Workspace
+from dualrec.sequence.artifact import sequence_name
+from dualrec.storage.workspace import Workspace
 
 
 def check_systems(workspace: Workspace, questions: Iterable[Questions]) -> list[ModelPlace]:
@@ -28,14 +29,15 @@ def check_systems(workspace: Workspace, questions: Iterable[Questions]) -> list[
     Raises:
         WorkspaceError: a baseline has not been fitted, or a model not trained.
         InputError: another system's lists are not what they should be.
-        SettingsError: a baseline or a variant's setting is unknown, or a model cannot do what it should.
+        SettingsError: a baseline or a variant's setting is unknown, or a model cannot do what it
+            should.
         AssetError, EndpointError: a model cannot be had.
     """
     elsewhere = []
     for question in questions:
         _check_scorers(workspace, question)
         if not question.before_a_moment:
-            item_ids = question.data.catalogue.column("item_id").to_numpy()
+            item_ids = question.data.catalog.column("item_id").to_numpy()
             for path in question.settings.evaluation.lists.values():
                 read_lists(path, question.asked, item_ids, question.data.version)
         if question.settings.evaluation.language:

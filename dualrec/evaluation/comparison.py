@@ -1,4 +1,5 @@
-"""What chance leaves of a difference: bootstrap intervals, and paired tests against the best rival. Knows arrays."""
+"""What chance leaves of a difference: bootstrap intervals, and paired tests against the best rival.
+Knows arrays."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import permutation_test
 
-from dualrec.settings import EvaluationSettings
+from dualrec.config.settings import EvaluationSettings
 
 SAMPLES_AT_ONCE = 16  # resampled users are held for so many samples at a time
 
@@ -29,9 +30,13 @@ def intervals(values: np.ndarray, samples: int, seed: int, level: float = 0.95) 
         mean = filled.sum(0) / present.sum(0)
         for start in range(0, samples, SAMPLES_AT_ONCE):
             drawn = random.integers(0, users, (min(SAMPLES_AT_ONCE, samples - start), users))
-            weights = np.stack([np.bincount(row, minlength=users) for row in drawn]).astype(np.float64)
+            weights = np.stack([np.bincount(row, minlength=users) for row in drawn]).astype(
+                np.float64
+            )
             resampled.append((weights @ filled) / (weights @ present))
-    low, high = (_quantile(np.concatenate(resampled), q) for q in ((1 - level) / 2, (1 + level) / 2))
+    low, high = (
+        _quantile(np.concatenate(resampled), q) for q in ((1 - level) / 2, (1 + level) / 2)
+    )
     return np.stack([mean, low, high], axis=1)
 
 
@@ -40,11 +45,13 @@ def against_best(
 ) -> dict[str, dict[str, Any]]:
     """Every system's paired difference to the best of the rivals, as metrics.json holds it.
 
-    The interval is a bootstrap over users, p a two-sided randomisation test that swaps the two systems' values of a
-    user (Smucker, Allan and Carterette 2007), and p_adjusted the same after Holm's correction for the number of systems.
+    The interval is a bootstrap over users, p a two-sided randomisation test that swaps the two
+    systems' values of a user (Smucker, Allan and Carterette 2007), and p_adjusted the same after
+    Holm's correction for the number of systems.
 
     Args:
-        values: the metric of each user, float64 (users,), the same users in the same order for every system.
+        values: the metric of each user, float64 (users,), the same users in the same order for
+            every system.
         rivals: systems of which the one with the best mean is compared with.
     """
     rival = max(rivals, key=lambda name: float(values[name].mean()))
@@ -55,7 +62,9 @@ def against_best(
         name: {
             "rival": rival,
             "metric": metric,
-            "difference": as_interval(intervals(difference[:, None], settings.bootstrap_samples, settings.seed)[0]),
+            "difference": as_interval(
+                intervals(difference[:, None], settings.bootstrap_samples, settings.seed)[0]
+            ),
             "p": tested[name],
             "p_adjusted": adjusted[name],
         }
@@ -64,7 +73,8 @@ def against_best(
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Holm's step-down correction (1979): the smallest p times the number of tests, the next times one less, and so on."""
+    """Holm's step-down correction (1979): the smallest p times the number of tests, the next times
+    one less, and so on."""
     adjusted, highest = {}, 0.0
     for place, name in enumerate(sorted(p_values, key=lambda one: p_values[one])):
         highest = max(highest, min(1.0, p_values[name] * (len(p_values) - place)))
@@ -75,7 +85,8 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 def as_interval(row: np.ndarray) -> dict[str, float | None]:
     """A row of `intervals` as metrics.json holds it, None for NaN."""
     return {
-        key: None if np.isnan(value) else float(value) for key, value in zip(("value", "low", "high"), row, strict=True)
+        key: None if np.isnan(value) else float(value)
+        for key, value in zip(("value", "low", "high"), row, strict=True)
     }
 
 

@@ -1,7 +1,9 @@
-"""The job `fit-baselines`: training and validation users in; one fitted model a baseline out, with what was tried.
+"""The job `fit-baselines`: training and validation users in; one fitted model a baseline out, with
+what was tried.
 
-Every baseline has the same budget: so many choices of parameters, the published default first, judged by NDCG@10 of
-validation users under next_item. Each fit is a Ray task of one worker, many at once.
+Every baseline has the same budget: so many choices of parameters, the published default first,
+judged by NDCG@10 of validation users under next_item. Each fit is a Ray task of one worker, many at
+once.
 """
 
 import logging
@@ -15,21 +17,23 @@ import ray
 
 from dualrec.assets.digests import model_digest
 from dualrec.assets.nodes import ModelPlace
+from dualrec.baselines.baseline import Baseline, Items, Learned, Parameters, State, TrainingData
+from dualrec.baselines.registry import baseline, chosen_systems
+from dualrec.cluster.session import ray_session
+from dualrec.cluster.summary import Summary
+from dualrec.config.settings import Settings, version_of
 from dualrec.data.prepare import Prepared, prepared
-from dualrec.embeddings import check_encoder, title_embeddings
 from dualrec.errors import DualrecError
-from dualrec.evaluation.baseline import Baseline, Items, Learned, Parameters, State, TrainingData
 from dualrec.evaluation.protocols import numbered
-from dualrec.evaluation.registry import baseline, chosen_systems
-from dualrec.schemas import HISTORIES
-from dualrec.session import ray_session
-from dualrec.settings import Settings, version_of
-from dualrec.summary import Summary
-from dualrec.workspace import Workspace
+from dualrec.language.embeddings import check_encoder, title_embeddings
+from dualrec.storage.schemas import HISTORIES
+from dualrec.storage.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
-METHOD = 1  # of all baselines; raised when one learns otherwise from the same input (CONTRIBUTING.md)
+METHOD = (
+    1  # of all baselines; raised when one learns otherwise from the same input (CONTRIBUTING.md)
+)
 STATE = "state.safetensors"
 
 
@@ -53,7 +57,9 @@ def fit_baselines(settings: Settings, force: bool = False) -> Summary:
     workspace = Workspace.of(settings)
     data = prepared(workspace, settings)
     names = chosen_systems(settings.baselines.systems)
-    missing = [name for name in names if force or not workspace.has(baseline_name(name, data, settings))]
+    missing = [
+        name for name in names if force or not workspace.has(baseline_name(name, data, settings))
+    ]
     if missing:
         check_encoder(workspace, data, settings)
         with ray_session(settings.cluster):
@@ -62,28 +68,28 @@ def fit_baselines(settings: Settings, force: bool = False) -> Summary:
 
 
 def baseline_name(name: str, data: Prepared, settings: Settings) -> str:
-    """The artefact of a fitted baseline."""
+    """The artifact of a fitted baseline."""
     budget = settings.baselines.model_dump(mode="json", exclude={"systems", "resources"})
     folder = name.lower().replace(" ", "-")
     encoder = model_digest(ModelPlace.named(settings.rerank.model, settings))
     return f"models/baselines/{folder}/{version_of(METHOD, data.version, encoder, budget)}"
 
 
-def fitted_state(workspace: Workspace, artefact: str) -> State:
+def fitted_state(workspace: Workspace, artifact: str) -> State:
     """What a fitted baseline scores with."""
     from safetensors.numpy import load
 
-    return dict(load(workspace.read_bytes(f"{artefact}/{STATE}")))
+    return dict(load(workspace.read_bytes(f"{artifact}/{STATE}")))
 
 
 def items_of(workspace: Workspace, data: Prepared, settings: Settings) -> Items:
-    """The catalogue as baselines see it. Needs a Ray session: titles are embedded in a task.
+    """The catalog as baselines see it. Needs a Ray session: titles are embedded in a task.
 
     Raises:
         AssetError: the sentence encoder cannot be had.
     """
     vectors = ray.get(title_embeddings(workspace, data, settings))
-    return Items(data.catalogue.column("item_id").to_numpy(), vectors)
+    return Items(data.catalog.column("item_id").to_numpy(), vectors)
 
 
 def drawn(ranges: Any, name: str, trial: int, seed: int) -> dict[str, Any]:
@@ -119,33 +125,55 @@ def _fit_all(workspace: Workspace, data: Prepared, settings: Settings, names: li
     trials = {name: settings.baselines.trials if about[name][0] else 1 for name in names}
     resources = settings.baselines.resources
     fit = _fit.options(num_cpus=resources.cpus, max_retries=resources.max_failures)
-    tasks = {fit.remote(name, trial, stored): (name, trial) for name in names for trial in range(trials[name])}
+    tasks = {
+        fit.remote(name, trial, stored): (name, trial)
+        for name in names
+        for trial in range(trials[name])
+    }
     fits: dict[str, dict[int, Fit]] = {name: {} for name in names}
     waiting, started = list(tasks), time.perf_counter()
     while waiting:
         (done,), waiting = ray.wait(waiting)
         name, trial = tasks[done]
         fits[name][trial] = ray.get(done)
-        logger.info(_line(name, trial, fits[name][trial], trials, len(waiting), len(tasks), started))
+        logger.info(
+            _line(name, trial, fits[name][trial], trials, len(waiting), len(tasks), started)
+        )
         if len(fits[name]) == trials[name]:
-            _keep(workspace, data, settings, name, about[name][1], [fits[name][one] for one in range(trials[name])])
+            _keep(
+                workspace,
+                data,
+                settings,
+                name,
+                about[name][1],
+                [fits[name][one] for one in range(trials[name])],
+            )
             fits[name] = {}
 
 
 def training_data(workspace: Workspace, data: Prepared, settings: Settings) -> TrainingData:
-    """All that a baseline may learn from: nothing of test users. Needs a Ray session, as items_of does."""
+    """All that a baseline may learn from: nothing of test users. Needs a Ray session, as items_of
+    does."""
     items = items_of(workspace, data, settings)
-    training, validation = (numbered_split(workspace, data, split, items.item_ids) for split in ("train", "validation"))
+    training, validation = (
+        numbered_split(workspace, data, split, items.item_ids) for split in ("train", "validation")
+    )
     return TrainingData(items, training, validation, settings.baselines)
 
 
-def numbered_split(workspace: Workspace, data: Prepared, split: str, item_ids: np.ndarray) -> list[np.ndarray]:
+def numbered_split(
+    workspace: Workspace, data: Prepared, split: str, item_ids: np.ndarray
+) -> list[np.ndarray]:
     """The histories of a split's users as item numbers, ordered by user id."""
-    histories = workspace.read_table(f"{data.histories}/split={split}", HISTORIES, ["user_id", "item_ids"])
+    histories = workspace.read_table(
+        f"{data.histories}/split={split}", HISTORIES, ["user_id", "item_ids"]
+    )
     return numbered(histories.sort_by("user_id"), item_ids)
 
 
-def _keep(workspace: Workspace, data: Prepared, settings: Settings, name: str, paper: str, fits: list[Fit]) -> None:
+def _keep(
+    workspace: Workspace, data: Prepared, settings: Settings, name: str, paper: str, fits: list[Fit]
+) -> None:
     from safetensors.numpy import save
 
     best = max(fits, key=lambda fit: fit.learned.ndcg_at_10)
@@ -163,7 +191,11 @@ def _keep(workspace: Workspace, data: Prepared, settings: Settings, name: str, p
         "epochs": best.learned.epochs,
         "fit_seconds": best.seconds,
         "trials": [
-            {"parameters": dict(fit.parameters), "ndcg_at_10": fit.learned.ndcg_at_10, "seconds": fit.seconds}
+            {
+                "parameters": dict(fit.parameters),
+                "ndcg_at_10": fit.learned.ndcg_at_10,
+                "seconds": fit.seconds,
+            }
             for fit in fits
         ],
         "settings": settings.baselines.model_dump(mode="json"),
@@ -174,7 +206,15 @@ def _keep(workspace: Workspace, data: Prepared, settings: Settings, name: str, p
             stream.write(save(arrays))
 
 
-def _line(name: str, trial: int, fit: Fit, trials: dict[str, int], waiting: int, tasks: int, started: float) -> str:
+def _line(
+    name: str,
+    trial: int,
+    fit: Fit,
+    trials: dict[str, int],
+    waiting: int,
+    tasks: int,
+    started: float,
+) -> str:
     epochs = f" after {len(fit.learned.epochs)} epochs" if fit.learned.epochs else ""
     left = (time.perf_counter() - started) / (tasks - waiting) * waiting
     return (
@@ -183,9 +223,13 @@ def _line(name: str, trial: int, fit: Fit, trials: dict[str, int], waiting: int,
     )
 
 
-def _summary(workspace: Workspace, data: Prepared, settings: Settings, names: list[str], fitted: int) -> Summary:
+def _summary(
+    workspace: Workspace, data: Prepared, settings: Settings, names: list[str], fitted: int
+) -> Summary:
     lines: dict[str, object] = {"fitted now": fitted, "already there": len(names) - fitted}
     for name in names:
         made = workspace.description(baseline_name(name, data, settings))
-        lines[name] = f"NDCG@10 {made['ndcg_at_10']:.4f} of validation users, {made['fit_seconds']:.0f} s"
+        lines[name] = (
+            f"NDCG@10 {made['ndcg_at_10']:.4f} of validation users, {made['fit_seconds']:.0f} s"
+        )
     return Summary("fit-baselines", lines, {"models": f"{workspace.uri}/models/baselines"})

@@ -1,4 +1,5 @@
-"""The report as one page that needs nothing else: no network, no scripts. Takes metrics.json; gives HTML."""
+"""The report as one page that needs nothing else: no network, no scripts. Takes metrics.json; gives
+HTML."""
 
 from collections.abc import Mapping
 from importlib.resources import files
@@ -6,22 +7,33 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from dualrec.evaluation.kinds import KINDS, Kind, Systems, kind_of
 from dualrec.evaluation.plots import Plot, ablation_plot, cost_plot, learning_curves, metric_plot
 from dualrec.evaluation.result_tables import accuracy_table, answers_table, beyond_table
-from dualrec.evaluation.system_tables import chosen_table, cost_table, steps_table, trial_tables, validation_table
+from dualrec.evaluation.system_kinds import KINDS, Kind, Systems, kind_of
+from dualrec.evaluation.system_tables import (
+    chosen_table,
+    cost_table,
+    steps_table,
+    trial_tables,
+    validation_table,
+)
 from dualrec.evaluation.tables import written
 from dualrec.evaluation.weak_baselines import weak_baselines
 
 TEMPLATE = "report.html.jinja"
-COSTS = {"fit_seconds": "seconds of one fit", "scoring_seconds_per_user": "seconds for a user's list"}
+COSTS = {
+    "fit_seconds": "seconds of one fit",
+    "scoring_seconds_per_user": "seconds for a user's list",
+}
 
 
 def html_report(metrics: Mapping[str, Any]) -> str:
     """The whole page. Every name in it is taken for data and escaped."""
     systems: Systems = metrics.get("systems", {})
     protocols = metrics["protocols"]
-    page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    page = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     page.filters["count"] = _count
     text = files("dualrec.evaluation").joinpath(TEMPLATE).read_text(encoding="utf-8")
     return page.from_string(text).render(
@@ -29,7 +41,9 @@ def html_report(metrics: Mapping[str, Any]) -> str:
         kinds=KINDS,
         shown_kinds=_shown(metrics, systems),
         warnings=weak_baselines(metrics),
-        accuracy={name: accuracy_table(name, result, systems) for name, result in protocols.items()},
+        accuracy={
+            name: accuracy_table(name, result, systems) for name, result in protocols.items()
+        },
         beyond=_tables(beyond_table, protocols, systems),
         answers=_tables(answers_table, protocols, systems),
         curves=learning_curves(systems),
@@ -50,7 +64,11 @@ def _tables(make: Any, protocols: Mapping[str, Any], systems: Systems) -> list[A
 
 def _shown(metrics: Mapping[str, Any], systems: Systems) -> list[Kind]:
     """The kinds that some row is of, for the legend."""
-    found = {kind_of(name, systems) for result in metrics["protocols"].values() for name in result["models"]}
+    found = {
+        kind_of(name, systems)
+        for result in metrics["protocols"].values()
+        for name in result["models"]
+    }
     return [kind for kind in KINDS if kind.key in found and kind.title]
 
 

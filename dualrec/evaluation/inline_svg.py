@@ -1,6 +1,8 @@
-"""Matplotlib figures as SVG that stands in a page: its colours are the page's, its text is text, its ids are its own.
+"""Matplotlib figures as SVG that stands in a page: its colours are the page's, its text is text,
+its ids are its own.
 
-Knows figures; not what they show. A page that holds it defines `--KIND` for the colour of each kind.
+Knows figures; not what they show. A page that holds it defines `--KIND` for the colour of each
+kind.
 """
 
 import io
@@ -8,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-from dualrec.evaluation.kinds import KINDS
+from dualrec.evaluation.system_kinds import KINDS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,7 +41,11 @@ STYLE: Any = {
 
 
 def inline_svg(
-    draw: Callable[["Figure"], None], size: tuple[float, float], key: str, title: str, description: str
+    draw: Callable[["Figure"], None],
+    size: tuple[float, float],
+    key: str,
+    title: str,
+    description: str,
 ) -> str:
     """One figure as an <svg> element that needs nothing from outside.
 
@@ -61,7 +67,9 @@ def inline_svg(
     root = ElementTree.fromstring(written.getvalue())
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
-        element.attrib = _own({name.rpartition("}")[2]: value for name, value in element.attrib.items()}, key)
+        element.attrib = _own(
+            {name.rpartition("}")[2]: value for name, value in element.attrib.items()}, key
+        )
     for parent in list(root.iter()):
         for child in [child for child in parent if child.tag in ("metadata", "style")]:
             parent.remove(child)
@@ -95,6 +103,8 @@ def _describe(root: ElementTree.Element, key: str, title: str, description: str)
         "aria-labelledby": f"{key}-title {key}-description",
     }
     for place, (tag, text) in enumerate((("title", title), ("desc", description))):
-        element = ElementTree.Element(tag, {"id": f"{key}-{'title' if tag == 'title' else 'description'}"})
+        element = ElementTree.Element(
+            tag, {"id": f"{key}-{'title' if tag == 'title' else 'description'}"}
+        )
         element.text = text
         root.insert(place, element)

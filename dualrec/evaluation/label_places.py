@@ -1,4 +1,5 @@
-"""Where the names of points go, so that they hide neither each other nor a point. Knows boxes in pixels; not figures."""
+"""Where the names of points go, so that they hide neither each other nor a point. Knows boxes in
+pixels; not figures."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,7 +12,8 @@ MARK = 4.0  # half of what a point takes
 
 
 def label_places(points: Sequence[Point], sizes: Sequence[Point], frame: Box) -> list[Point]:
-    """The lower left corner of each name, taken in order: the nearest free place, or else that which hides least.
+    """The lower left corner of each name, taken in order: the nearest free place, or else that
+    which hides least.
 
     Args:
         sizes: width and height of each name.
@@ -21,7 +23,9 @@ def label_places(points: Sequence[Point], sizes: Sequence[Point], frame: Box) ->
     places = []
     for point, size in zip(points, sizes, strict=True):
         boxes = list(_around(point, size))
-        hidden = [sum(_shared(box, other) for other in taken) + _outside(box, frame) for box in boxes]
+        hidden = [
+            sum(_shared(box, other) for other in taken) + _outside(box, frame) for box in boxes
+        ]
         box = boxes[hidden.index(min(hidden))]
         taken.append(box)
         places.append((box[0], box[1]))

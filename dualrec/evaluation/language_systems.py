@@ -1,4 +1,5 @@
-"""The answers of every system with a language model in it: ours, its variants, and the published leak.
+"""The answers of every system with a language model in it: ours, its variants, and the published
+leak.
 
 What the models are asked, and the systems' lists from their traces; predictions.py has the traces.
 """
@@ -13,8 +14,9 @@ import pyarrow as pa
 import ray
 import ray.data
 
+from dualrec.config.settings import Settings, VariantSettings, overridden
 from dualrec.data.prepare import Prepared
-from dualrec.embeddings import title_embeddings, title_vectors
+from dualrec.data.requests import made_for
 from dualrec.errors import SettingsError
 from dualrec.evaluation.answer_leak import LEAK, reranked_against_answers
 from dualrec.evaluation.answers import Answers, listed_first, numbers_of_lists
@@ -22,12 +24,11 @@ from dualrec.evaluation.metrics import LENGTH
 from dualrec.evaluation.protocols import Cases
 from dualrec.evaluation.scorers import SEQUENCE, Asked
 from dualrec.evaluation.title_shares import title_shares
-from dualrec.language.artefact import language_version
-from dualrec.ranking import fused_list, language_list, paper_list
-from dualrec.requests import made_for
-from dualrec.schemas import REQUESTS
-from dualrec.settings import Settings, VariantSettings, overridden
-from dualrec.workspace import Workspace
+from dualrec.language.artifact import language_version
+from dualrec.language.embeddings import title_embeddings, title_vectors
+from dualrec.ranking.lists import fused_list, language_list, paper_list
+from dualrec.storage.schemas import REQUESTS
+from dualrec.storage.workspace import Workspace
 
 LANGUAGE, PAPER, FUSED = "language model alone", "paper", "fused"
 IN_FORCE = VariantSettings(name="in force", fused=True)
@@ -42,7 +43,8 @@ class Predictions:
     Attributes:
         traces: schema TRACES, one row a case and purpose.
         seconds_per_user: what answering took, the start of the engine included.
-        fit: how the fused list's weight was chosen, as fusion.fit_weight gives it; None where there is no fused list.
+        fit: how the fused list's weight was chosen, as fusion.fit_weight gives it; None where there
+            is no fused list.
     """
 
     traces: pa.Table
@@ -56,8 +58,10 @@ class LanguageAnswers:
 
     Attributes:
         answers: system to protocol to answers.
-        shares: protocol to the metrics of the titles written, float64 (n,) each; of the language model alone.
-        fit: how the fused list's weight was chosen, as fusion.fit_weight gives it; None where there is no fused list.
+        shares: protocol to the metrics of the titles written, float64 (n,) each; of the language
+            model alone.
+        fit: how the fused list's weight was chosen, as fusion.fit_weight gives it; None where there
+            is no fused list.
         tokens_per_user: generated.
     """
 
@@ -68,9 +72,11 @@ class LanguageAnswers:
 
 
 def settings_of(settings: Settings, data: Prepared, variant: VariantSettings) -> Settings:
-    """The settings with a variant's changes. It is served by the model in force, unless it sets `language.tuned`.
+    """The settings with a variant's changes. It is served by the model in force, unless it sets
+    `language.tuned`.
 
-    Where a variant changes no setting they stay as they are, and so do the versions of what is made with them.
+    Where a variant changes no setting they stay as they are, and so do the versions of what is made
+    with them.
 
     Raises:
         SettingsError: a changed key is unknown or its value not allowed; names the variant.
@@ -90,7 +96,9 @@ def changed(settings: Settings, variant: VariantSettings, changes: dict[str, Any
         SettingsError: a key is unknown or its value not allowed; names the variant.
     """
     try:
-        return overridden(settings, [f"{key}={json.dumps(value)}" for key, value in changes.items()])
+        return overridden(
+            settings, [f"{key}={json.dumps(value)}" for key, value in changes.items()]
+        )
     except SettingsError as error:
         raise SettingsError(f"evaluation.variants, {variant.name}: {error}") from error
 
@@ -119,11 +127,17 @@ def language_answers(
         AssetError: the sentence encoder cannot be had.
     """
     traces, fit, seconds = predictions.traces, predictions.fit, predictions.seconds_per_user
-    item_ids = data.catalogue.column("item_id").to_numpy()
+    item_ids = data.catalog.column("item_id").to_numpy()
     found = LanguageAnswers({}, {}, fit, _mean_tokens(traces))
     for protocol, cases in asked.items():
-        rows_of = made_for(traces, purpose_of(protocol), settings.language.decoding).sort_by("user_id").to_pylist()
-        assert [row["user_id"] for row in rows_of] == cases.user_ids.tolist(), "every request gives one trace"
+        rows_of = (
+            made_for(traces, purpose_of(protocol), settings.language.decoding)
+            .sort_by("user_id")
+            .to_pylist()
+        )
+        assert [row["user_id"] for row in rows_of] == cases.user_ids.tolist(), (
+            "every request gives one trace"
+        )
         lists = dict(_lists(rows_of, settings, variant, fit))
         if variant is IN_FORCE and settings.language.mode == "generate":
             vectors = _vectors(rows_of, workspace, data, settings)
@@ -132,19 +146,24 @@ def language_answers(
             behind = "Random" if system.startswith(LANGUAGE) else SEQUENCE
             numbers = numbers_of_lists(one, item_ids)
             answers = listed_first(numbers, others[behind][protocol].candidate_scores, cases)
-            found.answers.setdefault(system, {})[protocol] = Answers(answers.lists, answers.candidate_scores, seconds)
+            found.answers.setdefault(system, {})[protocol] = Answers(
+                answers.lists, answers.candidate_scores, seconds
+            )
         found.shares[protocol] = title_shares(rows_of, settings.language.titles)
     return found
 
 
 def purpose_of(protocol: str) -> str:
-    """The purpose of a protocol's requests: candidates are ranked by the answer to the same request as next_item's."""
+    """The purpose of a protocol's requests: candidates are ranked by the answer to the same request
+    as next_item's."""
     return "next_item" if protocol == "candidates_20" else protocol
 
 
-def requests_of(data: Prepared, settings: Settings, variant: VariantSettings, asked: Asked) -> ray.data.Dataset:
+def requests_of(
+    data: Prepared, settings: Settings, variant: VariantSettings, asked: Asked
+) -> ray.data.Dataset:
     """What the models of a variant are asked, a dataset of schema REQUESTS."""
-    item_ids = data.catalogue.column("item_id").to_numpy()
+    item_ids = data.catalog.column("item_id").to_numpy()
     of_purpose = {purpose_of(protocol): cases for protocol, cases in asked.items()}
     tables = []
     for purpose, cases in of_purpose.items():
@@ -156,7 +175,11 @@ def requests_of(data: Prepared, settings: Settings, variant: VariantSettings, as
             "item_ids": [item_ids[numbers - 1] for numbers in visible],
             "held_out": [item_ids[numbers - 1] for numbers in cases.truth],
         }
-        tables.append(pa.table([pa.array(columns[field.name], field.type) for field in REQUESTS], schema=REQUESTS))
+        tables.append(
+            pa.table(
+                [pa.array(columns[field.name], field.type) for field in REQUESTS], schema=REQUESTS
+            )
+        )
     return ray.data.from_arrow(tables)
 
 
@@ -172,19 +195,28 @@ def _shuffled(cases: Cases, seed: int) -> list[np.ndarray]:
 def _lists(
     traces: list[Trace], settings: Settings, variant: VariantSettings, fit: dict[str, Any] | None
 ) -> Iterator[tuple[str, list[list[int | None]]]]:
-    yield system_name(LANGUAGE, variant), [[one.item_id for one in language_list(row, LENGTH)] for row in traces]
+    yield (
+        system_name(LANGUAGE, variant),
+        [[one.item_id for one in language_list(row, LENGTH)] for row in traces],
+    )
     if settings.language.mode == "generate":
-        yield system_name(PAPER, variant), [[one.item_id for one in paper_list(row, LENGTH)] for row in traces]
+        yield (
+            system_name(PAPER, variant),
+            [[one.item_id for one in paper_list(row, LENGTH)] for row in traces],
+        )
     if fit is not None:
         weight = fit["weight"]
-        yield system_name(FUSED, variant), [[one.item_id for one in fused_list(row, weight, LENGTH)] for row in traces]
+        yield (
+            system_name(FUSED, variant),
+            [[one.item_id for one in fused_list(row, weight, LENGTH)] for row in traces],
+        )
 
 
 def _vectors(
     traces: list[Trace], workspace: Workspace, data: Prepared, settings: Settings
 ) -> dict[str | int, np.ndarray]:
-    """Unit vectors of all items by id, and of the titles in no catalogue."""
-    item_ids = data.catalogue.column("item_id").to_pylist()
+    """Unit vectors of all items by id, and of the titles in no catalog."""
+    item_ids = data.catalog.column("item_id").to_pylist()
     embeddings = ray.get(title_embeddings(workspace, data, settings))
     vectors: dict[str | int, np.ndarray] = dict(zip(item_ids, embeddings, strict=True))
     unknown = sorted(
@@ -195,7 +227,9 @@ def _vectors(
             if item is None
         }
     )
-    return vectors | (dict(zip(unknown, title_vectors(unknown, settings), strict=True)) if unknown else {})
+    return vectors | (
+        dict(zip(unknown, title_vectors(unknown, settings), strict=True)) if unknown else {}
+    )
 
 
 def _mean_tokens(traces: pa.Table) -> float:

@@ -1,4 +1,5 @@
-"""From answers to figures: every system's metrics under each protocol, with intervals and paired tests."""
+"""From answers to figures: every system's metrics under each protocol, with intervals and paired
+tests."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -6,17 +7,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from dualrec.baselines.registry import MODULES, PROMPTED
+from dualrec.config.settings import EvaluationSettings
 from dualrec.evaluation.answer_leak import LEAK
 from dualrec.evaluation.answers import Answers, UserMetrics, metrics_of
+from dualrec.evaluation.cases import Questions
 from dualrec.evaluation.comparison import against_best, as_interval, intervals
 from dualrec.evaluation.lists import lists_table
 from dualrec.evaluation.metrics import BEYOND, coverage, item_facts
 from dualrec.evaluation.protocols import Cases
 from dualrec.evaluation.published import PUBLISHED
-from dualrec.evaluation.questions import Questions
-from dualrec.evaluation.registry import MODULES, PROMPTED
-from dualrec.settings import EvaluationSettings
-from dualrec.workspace import Workspace
+from dualrec.storage.workspace import Workspace
 
 COMPARED_BY = f"NDCG@{BEYOND}"
 
@@ -29,7 +30,8 @@ class Measured:
         answers: system to protocol to answers.
         shares: system to protocol to further metrics of its titles, float64 (n,) each.
         fits: how the weight of each fused list was chosen.
-        systems: system to what it is, what was chosen for it and what it cost, as metrics.json holds it.
+        systems: system to what it is, what was chosen for it and what it cost, as metrics.json
+            holds it.
     """
 
     answers: dict[str, dict[str, Answers]]
@@ -38,15 +40,17 @@ class Measured:
     systems: dict[str, dict[str, Any]]
 
 
-def measured(workspace: Workspace, question: Questions, found: Measured, folder: str) -> dict[str, Any]:
+def measured(
+    workspace: Workspace, question: Questions, found: Measured, folder: str
+) -> dict[str, Any]:
     """Every protocol's results as metrics.json holds them; writes the lists beside them.
 
     Args:
         folder: where the lists go, one Parquet file a protocol.
     """
     settings, data = question.settings.evaluation, question.data
-    facts = item_facts(data.catalogue, workspace.description(data.histories)["users"]["train"])
-    item_ids = data.catalogue.column("item_id").to_numpy()
+    facts = item_facts(data.catalog, workspace.description(data.histories)["users"]["train"])
+    item_ids = data.catalog.column("item_id").to_numpy()
     results = {}
     workspace.filesystem.create_dir(folder, recursive=True)
     for protocol, cases in question.asked.items():
@@ -78,10 +82,16 @@ def measured(workspace: Workspace, question: Questions, found: Measured, folder:
 def _figures(
     values: UserMetrics, answers: Answers, cases: Cases, items: int, settings: EvaluationSettings
 ) -> dict[str, dict[str, float | None]]:
-    bounds = intervals(np.stack(list(values.values()), axis=1), settings.bootstrap_samples, settings.seed)
+    bounds = intervals(
+        np.stack(list(values.values()), axis=1), settings.bootstrap_samples, settings.seed
+    )
     figures = {name: as_interval(row) for name, row in zip(values, bounds, strict=True)}
     if cases.candidates is None:
-        figures[f"coverage@{BEYOND}"] = {"value": coverage(answers.lists, items), "low": None, "high": None}
+        figures[f"coverage@{BEYOND}"] = {
+            "value": coverage(answers.lists, items),
+            "low": None,
+            "high": None,
+        }
     return figures
 
 

@@ -1,7 +1,9 @@
-"""Metrics of many lists at once, a value a user. Knows arrays of item numbers and genres; not systems or tables.
+"""Metrics of many lists at once, a value a user. Knows arrays of item numbers and genres; not
+systems or tables.
 
-Lists hold item numbers from 1, best first. 0 stands for no item, -1 for a title that is in no catalogue: neither hits, and
-each takes its place. A metric that does not apply to a user is NaN there and left out of the mean.
+Lists hold item numbers from 1, best first. 0 stands for no item, -1 for a title that is in no
+catalog: neither hits, and each takes its place. A metric that does not apply to a user is NaN there
+and left out of the mean.
 """
 
 from collections.abc import Sequence
@@ -30,10 +32,10 @@ class ItemFacts:
     popularity: np.ndarray
 
 
-def item_facts(catalogue: pa.Table, training_users: int) -> ItemFacts:
-    """Facts of a catalogue (schema CATALOGUE, ordered by item_id)."""
-    popularity = catalogue.column("popularity").to_numpy().astype(np.float64) / max(training_users, 1)
-    return ItemFacts(genre_matrix(catalogue), np.concatenate([[0.0], popularity]))
+def item_facts(catalog: pa.Table, training_users: int) -> ItemFacts:
+    """Facts of a catalog (schema CATALOG, ordered by item_id)."""
+    popularity = catalog.column("popularity").to_numpy().astype(np.float64) / max(training_users, 1)
+    return ItemFacts(genre_matrix(catalog), np.concatenate([[0.0], popularity]))
 
 
 def user_metrics(
@@ -41,12 +43,14 @@ def user_metrics(
 ) -> dict[str, np.ndarray]:
     """Every metric of every user: name to float64 (n,).
 
-    HR@k is 1 where any of the first k is true. NDCG@k is the standard one over the ideal list (Järvelin and Kekäläinen
-    2002), MRR@k the reciprocal rank of the first true item among the first k. `genre Jaccard` compares the first item
-    with the next movie, as published; the best of the five does so with the closest of the first five.
-    `novelty` is the mean of -log2 of the share of users who watched an item (Vargas and Castells 2011), `popularity
-    lift` the list's mean popularity over the history's, less 1 (Abdollahpouri et al. 2019), `diversity` the mean genre
-    distance of two items of the list (Ziegler et al. 2005).
+    HR@k is 1 where any of the first k is true. NDCG@k is the standard one over the ideal list
+    (Järvelin and Kekäläinen
+    2002), MRR@k the reciprocal rank of the first true item among the first k. `genre Jaccard`
+    compares the first item with the next movie, as published; the best of the five does so with the
+    closest of the first five.
+    `novelty` is the mean of -log2 of the share of users who watched an item (Vargas and Castells
+    2011), `popularity lift` the list's mean popularity over the history's, less 1 (Abdollahpouri et
+    al. 2019), `diversity` the mean genre distance of two items of the list (Ziegler et al. 2005).
 
     Args:
         lists: int32 (n, LENGTH).
@@ -64,7 +68,7 @@ def user_metrics(
 
 
 def coverage(lists: np.ndarray, items: int) -> float:
-    """The share of the catalogue that stands in anyone's first places."""
+    """The share of the catalog that stands in anyone's first places."""
     return len(np.setdiff1d(lists[:, :BEYOND], [0, -1])) / items
 
 
@@ -81,7 +85,9 @@ def _overlap(shared: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarr
 def _hits(lists: np.ndarray, truth: Sequence[np.ndarray]) -> np.ndarray:
     """Which places hold a true item, bool (n, length)."""
     span = max(int(lists.max(initial=0)), max(int(numbers.max()) for numbers in truth)) + 1
-    keys = np.repeat(np.arange(len(truth)), [len(numbers) for numbers in truth]) * span + np.concatenate(list(truth))
+    keys = np.repeat(
+        np.arange(len(truth)), [len(numbers) for numbers in truth]
+    ) * span + np.concatenate(list(truth))
     places = np.arange(len(lists))[:, None] * span + np.maximum(lists, 0)
     return np.isin(places, keys) & (lists > 0)
 
@@ -98,19 +104,26 @@ def _accuracy(hits: np.ndarray, truths: np.ndarray) -> dict[str, np.ndarray]:
     return metrics
 
 
-def _beyond_accuracy(lists: np.ndarray, visible: Sequence[np.ndarray], facts: ItemFacts) -> dict[str, np.ndarray]:
+def _beyond_accuracy(
+    lists: np.ndarray, visible: Sequence[np.ndarray], facts: ItemFacts
+) -> dict[str, np.ndarray]:
     present = lists > 0
     numbers = np.maximum(lists, 0)
     popularity = facts.popularity[numbers]
-    rarest = 1 / (1 / facts.popularity[facts.popularity > 0].min(initial=1.0) + 1)  # for what nobody has watched
+    rarest = 1 / (
+        1 / facts.popularity[facts.popularity > 0].min(initial=1.0) + 1
+    )  # for what nobody has watched
     one, other = np.triu_indices(lists.shape[1], 1)
     genres = facts.genres[numbers] * present[..., None]
     pairs = _overlap(
-        (genres @ genres.transpose(0, 2, 1))[:, one, other], *(genres.sum(-1)[:, side] for side in (one, other))
+        (genres @ genres.transpose(0, 2, 1))[:, one, other],
+        *(genres.sum(-1)[:, side] for side in (one, other)),
     )
     return {
         f"novelty@{BEYOND}": _mean(-np.log2(np.maximum(popularity, rarest)), present),
-        f"popularity lift@{BEYOND}": _mean(popularity, present) / _mean_of_each(facts.popularity, visible) - 1,
+        f"popularity lift@{BEYOND}": _mean(popularity, present)
+        / _mean_of_each(facts.popularity, visible)
+        - 1,
         f"diversity@{BEYOND}": _mean(1 - pairs, present[:, one] & present[:, other]),
     }
 
@@ -119,7 +132,9 @@ def _mean_of_each(values: np.ndarray, numbers: Sequence[np.ndarray]) -> np.ndarr
     """The mean of the values of each one's item numbers, float64 (n,); NaN where there are none."""
     sizes = np.array([len(one) for one in numbers])
     owners = np.repeat(np.arange(len(numbers)), sizes)
-    sums = np.bincount(owners, values[np.concatenate([*numbers, np.zeros(0, np.int64)])], len(numbers))
+    sums = np.bincount(
+        owners, values[np.concatenate([*numbers, np.zeros(0, np.int64)])], len(numbers)
+    )
     return np.divide(sums, sizes, out=np.full(len(numbers), np.nan), where=sizes > 0)
 
 

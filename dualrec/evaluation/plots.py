@@ -1,12 +1,13 @@
-"""The plots of the report, each a figure with its caption and its content in words. Takes parts of metrics.json."""
+"""The plots of the report, each a figure with its caption and its content in words. Takes parts of
+metrics.json."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dualrec.evaluation.inline_svg import INK, KIND_COLOURS, inline_svg
-from dualrec.evaluation.kinds import Systems, by_kind, kind_of
 from dualrec.evaluation.label_places import label_places
+from dualrec.evaluation.system_kinds import Systems, by_kind, kind_of
 from dualrec.evaluation.tables import written
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ class Bar:
 
 
 def learning_curves(systems: Systems) -> list[Plot]:
-    """A small figure for each system that was trained in epochs: its own curve before those of the others."""
+    """A small figure for each system that was trained in epochs: its own curve before those of the
+    others."""
     from matplotlib.ticker import MaxNLocator
 
     found = {name: _curve(one.get("epochs", ())) for name, one in systems.items()}
@@ -54,7 +56,9 @@ def learning_curves(systems: Systems) -> list[Plot]:
     for place, (name, (epochs, values)) in enumerate(curves.items()):
         best = max(range(len(values)), key=values.__getitem__)
         caption = f"best {values[best]:.3f} in epoch {epochs[best]} of {epochs[-1]}"
-        description = f"{METRIC} of validation users from {values[0]:.3f} in epoch {epochs[0]}; {caption}."
+        description = (
+            f"{METRIC} of validation users from {values[0]:.3f} in epoch {epochs[0]}; {caption}."
+        )
 
         def draw(figure: "Figure", name: str = name, best: int = best) -> None:
             axes = figure.subplots()
@@ -62,7 +66,13 @@ def learning_curves(systems: Systems) -> list[Plot]:
                 if other != name:
                     axes.plot(*curve, color=KIND_COLOURS["guess"], linewidth=0.6, alpha=0.5)
             axes.plot(*curves[name], color=KIND_COLOURS["ours"], linewidth=2)
-            axes.plot([curves[name][0][best]], [curves[name][1][best]], "o", color=KIND_COLOURS["ours"], markersize=5)
+            axes.plot(
+                [curves[name][0][best]],
+                [curves[name][1][best]],
+                "o",
+                color=KIND_COLOURS["ours"],
+                markersize=5,
+            )
             axes.set_ylim(0, highest * 1.08 or 1)
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
             axes.yaxis.set_major_locator(MaxNLocator(4))
@@ -73,7 +83,8 @@ def learning_curves(systems: Systems) -> list[Plot]:
 
 
 def cost_plot(result: Mapping[str, Any], systems: Systems, key: str, words: str) -> Plot | None:
-    """Accuracy over a cost of `systems`, in seconds on a logarithmic axis; None where nothing was timed."""
+    """Accuracy over a cost of `systems`, in seconds on a logarithmic axis; None where nothing was
+    timed."""
     names = [name for name in result["models"] if kind_of(name, systems) in COMPARED]
     values = {name: _figure(result["models"][name].get(METRIC)) for name in names}
     points = {
@@ -87,7 +98,9 @@ def cost_plot(result: Mapping[str, Any], systems: Systems, key: str, words: str)
     caption = f"Further up is more accurate, further left is cheaper. Lines are 95 % intervals of {METRIC}."
     if missing:
         caption += f" Not drawn, since no time was measured: {', '.join(missing)}."
-    described = "; ".join(f"{name} {bar.value:.3f} at {cost:.2g} s" for name, (cost, bar) in points.items())
+    described = "; ".join(
+        f"{name} {bar.value:.3f} at {cost:.2g} s" for name, (cost, bar) in points.items()
+    )
 
     def draw(figure: "Figure") -> None:
         axes = figure.subplots()
@@ -102,14 +115,21 @@ def cost_plot(result: Mapping[str, Any], systems: Systems, key: str, words: str)
         axes.grid(axis="y", alpha=0.5)
         axes.set_xlabel(f"{words} (logarithmic)")
         axes.set_ylabel(METRIC)
-        _name_points(figure, axes, {name: (cost, bar.value) for name, (cost, bar) in points.items()})
+        _name_points(
+            figure, axes, {name: (cost, bar.value) for name, (cost, bar) in points.items()}
+        )
 
     title = f"{METRIC} against {words}"
     return Plot(title, caption, inline_svg(draw, SQUARE, f"cost-{key}", title, described + "."))
 
 
 def metric_plot(
-    result: Mapping[str, Any], systems: Systems, metric: str, title: str, caption: str, form: str = ".3f"
+    result: Mapping[str, Any],
+    systems: Systems,
+    metric: str,
+    title: str,
+    caption: str,
+    form: str = ".3f",
 ) -> Plot | None:
     """A bar a system with its interval; None where the metric was not measured.
 
@@ -123,7 +143,8 @@ def metric_plot(
 
 
 def ablation_plot(protocol: str, result: Mapping[str, Any], systems: Systems) -> Plot | None:
-    """What each ablation changes against the system that it was made from; None where there is none."""
+    """What each ablation changes against the system that it was made from; None where there is
+    none."""
     bars = []
     for name, model in result["models"].items():
         ablated = _figure(model.get(METRIC))
@@ -146,7 +167,9 @@ def whole_of(ablation: str) -> str:
     return ablation.partition(", ")[0]
 
 
-def _bar_plot(bars: Sequence[Bar], systems: Systems, key: str, title: str, caption: str, axis: str, form: str) -> Plot:
+def _bar_plot(
+    bars: Sequence[Bar], systems: Systems, key: str, title: str, caption: str, axis: str, form: str
+) -> Plot:
     by_name = {bar.name: bar for bar in bars}
     ordered = [by_name[name] for _, names in by_kind(by_name, systems) for name in names]
 
@@ -192,7 +215,9 @@ def _name_points(figure: "Figure", axes: "Axes", points: Mapping[str, tuple[floa
     sizes = [(LETTER * len(name), 10.0) for name in points]
     frame = axes.get_window_extent().extents
     places = label_places([(x, y) for x, y in at], sizes, tuple(map(float, frame)))  # type: ignore[arg-type]
-    for (name, point), (left, bottom), (x, y), (width, height) in zip(points.items(), places, at, sizes, strict=True):
+    for (name, point), (left, bottom), (x, y), (width, height) in zip(
+        points.items(), places, at, sizes, strict=True
+    ):
         far = max(left - x, x - left - width, bottom - y, y - bottom - height) > 10
         axes.annotate(
             name,
@@ -202,7 +227,9 @@ def _name_points(figure: "Figure", axes: "Axes", points: Mapping[str, tuple[floa
             ha="center",
             va="center",
             fontsize=8.5,
-            arrowprops={"arrowstyle": "-", "linewidth": 0.6, "color": INK, "alpha": 0.5} if far else None,
+            arrowprops={"arrowstyle": "-", "linewidth": 0.6, "color": INK, "alpha": 0.5}
+            if far
+            else None,
         )
 
 

@@ -1,4 +1,5 @@
-"""Figures that others published, for rows of their own. They were measured otherwise; each says how."""
+"""Figures that others published, for rows of their own. They were measured otherwise; each says
+how."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,5 @@
-"""The report for the terminal and as Markdown, tables only. Knows metrics.json only; the page is html_report.py's."""
+"""The report for the terminal and as Markdown, tables only. Knows metrics.json only; the page is
+html_report.py's."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,8 +7,8 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table as TerminalTable
 
-from dualrec.evaluation.kinds import Systems
 from dualrec.evaluation.result_tables import accuracy_table, answers_table, beyond_table
+from dualrec.evaluation.system_kinds import Systems
 from dualrec.evaluation.system_tables import chosen_table, cost_table, steps_table, validation_table
 from dualrec.evaluation.tables import Table, as_markdown, written
 from dualrec.evaluation.weak_baselines import weak_baselines
@@ -18,12 +19,16 @@ COLUMNS = ("HR@1", "HR@5", "HR@10", "NDCG@5", "NDCG@10")  # what a page of Markd
 
 def terminal_table(protocol: str, result: Mapping[str, Any]) -> TerminalTable:
     """Means over their 95 % intervals, a row a system."""
-    table = TerminalTable(title=f"{escape(protocol)}, {result['users']} users", title_justify="left", show_lines=True)
+    table = TerminalTable(
+        title=f"{escape(protocol)}, {result['users']} users", title_justify="left", show_lines=True
+    )
     table.add_column("system", min_width=14)
     for column in TERMINAL_COLUMNS:
         table.add_column(column, justify="right", no_wrap=True)
     for name, metrics in result["models"].items():
-        table.add_row(escape(name), *(_terminal_cell(metrics.get(column)) for column in TERMINAL_COLUMNS))
+        table.add_row(
+            escape(name), *(_terminal_cell(metrics.get(column)) for column in TERMINAL_COLUMNS)
+        )
     for name, row in result["published"].items():
         values = (written(row["values"].get(column)) for column in TERMINAL_COLUMNS)
         table.add_row(f"[dim]{escape(name)}[/dim]", *values)
@@ -33,12 +38,23 @@ def terminal_table(protocol: str, result: Mapping[str, Any]) -> TerminalTable:
 def markdown_report(metrics: Mapping[str, Any]) -> str:
     """Every table but the trials, under its caption, with how the published rows were measured."""
     systems: Systems = metrics.get("systems", {})
-    parts = [f"# {metrics['dataset']}", *(f"**Warning:** {sentence}" for sentence in weak_baselines(metrics))]
+    parts = [
+        f"# {metrics['dataset']}",
+        *(f"**Warning:** {sentence}" for sentence in weak_baselines(metrics)),
+    ]
     for protocol, result in metrics["protocols"].items():
         parts += _section(accuracy_table(protocol, result, systems, COLUMNS))
-        for table in (beyond_table(protocol, result, systems), answers_table(protocol, result, systems)):
+        for table in (
+            beyond_table(protocol, result, systems),
+            answers_table(protocol, result, systems),
+        ):
             parts += _section(table)
-    for table in (validation_table(metrics), chosen_table(systems), cost_table(systems), steps_table(metrics)):
+    for table in (
+        validation_table(metrics),
+        chosen_table(systems),
+        cost_table(systems),
+        steps_table(metrics),
+    ):
         parts += _section(table)
     commands = metrics.get("commands", [])
     if commands:
@@ -47,7 +63,11 @@ def markdown_report(metrics: Mapping[str, Any]) -> str:
 
 
 def _section(table: Table | None) -> list[str]:
-    return [] if table is None else [f"## {table.title}", table.caption, as_markdown(table), *table.notes]
+    return (
+        []
+        if table is None
+        else [f"## {table.title}", table.caption, as_markdown(table), *table.notes]
+    )
 
 
 def _terminal_cell(metric: Mapping[str, float | None] | None) -> str:

@@ -1,4 +1,5 @@
-"""The tables of one protocol: accuracy, what a list is beyond it, and what the language model wrote.
+"""The tables of one protocol: accuracy, what a list is beyond it, and what the language model
+wrote.
 
 Takes a protocol's part of metrics.json, and `systems` for the kinds of its rows.
 """
@@ -6,7 +7,7 @@ Takes a protocol's part of metrics.json, and `systems` for the kinds of its rows
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dualrec.evaluation.kinds import Systems, by_kind, kind_of
+from dualrec.evaluation.system_kinds import Systems, by_kind, kind_of
 from dualrec.evaluation.tables import Cell, Group, Row, Table, interval_cell, written
 
 Result = Mapping[str, Any]
@@ -18,10 +19,16 @@ SIGNIFICANT = 0.05
 
 # What each metric means, and how it is written.
 BEYOND = {
-    "genre Jaccard": ("shared genres over all genres of the first item and the next movie, as the paper has it", ".3f"),
+    "genre Jaccard": (
+        "shared genres over all genres of the first item and the next movie, as the paper has it",
+        ".3f",
+    ),
     "genre Jaccard, best of 5": ("the same for the closest of the first five", ".3f"),
-    "coverage@10": ("the share of the catalogue that is in anyone's first ten", ".1%"),
-    "novelty@10": ("how rare the first ten are: the mean of −log2 of the share of users who watched an item", ".2f"),
+    "coverage@10": ("the share of the catalog that is in anyone's first ten", ".1%"),
+    "novelty@10": (
+        "how rare the first ten are: the mean of −log2 of the share of users who watched an item",
+        ".2f",
+    ),
     "popularity lift@10": (
         "how much more popular the first ten are than the user's own history: 0 is as popular, +1 twice as much",
         "+.2f",
@@ -29,15 +36,21 @@ BEYOND = {
     "diversity@10": ("the mean genre distance of two of the first ten, from 0 to 1", ".3f"),
 }
 ANSWERS = {
-    "titles resolved": ("the share of written titles that are in the catalogue", ".1%"),
+    "titles resolved": ("the share of written titles that are in the catalog", ".1%"),
     "titles repeated": ("those that the same answer had already", ".1%"),
     "titles already watched": ("those in the user's history", ".1%"),
-    "answers well formed": ("the share of answers with as many titles as asked for, each with its year", ".1%"),
+    "answers well formed": (
+        "the share of answers with as many titles as asked for, each with its year",
+        ".1%",
+    ),
 }
 
 
-def accuracy_table(protocol: str, result: Result, systems: Systems, metrics: Sequence[str] = ACCURACY) -> Table:
-    """Accuracy with intervals, the paired differences where metrics.json has them, and what others published."""
+def accuracy_table(
+    protocol: str, result: Result, systems: Systems, metrics: Sequence[str] = ACCURACY
+) -> Table:
+    """Accuracy with intervals, the paired differences where metrics.json has them, and what others
+    published."""
     models, against = result["models"], result.get("against", {})
     columns = [name for name in metrics if any(name in model for model in models.values())]
     best = {name: _highest(name, models, systems) for name in columns}
@@ -46,7 +59,8 @@ def accuracy_table(protocol: str, result: Result, systems: Systems, metrics: Seq
         rows = []
         for system in names:
             cells = [
-                _accuracy_cell(models[system], name, None if kind.key == "leak" else best[name]) for name in columns
+                _accuracy_cell(models[system], name, None if kind.key == "leak" else best[name])
+                for name in columns
             ]
             rows.append(Row(system, (*cells, *_compared(system, against, kind.key != "leak"))))
         groups.append(Group(tuple(rows), kind.title, kind.key))
@@ -78,16 +92,33 @@ def answers_table(protocol: str, result: Result, systems: Systems) -> Table | No
 
 
 def _plain_table(
-    title: str, caption: str, metrics: Mapping[str, tuple[str, str]], result: Result, systems: Systems
+    title: str,
+    caption: str,
+    metrics: Mapping[str, tuple[str, str]],
+    result: Result,
+    systems: Systems,
 ) -> Table | None:
-    columns = [name for name in metrics if any(_value(model, name) is not None for model in result["models"].values())]
-    having = [name for name, model in result["models"].items() if any(_value(model, c) is not None for c in columns)]
+    columns = [
+        name
+        for name in metrics
+        if any(_value(model, name) is not None for model in result["models"].values())
+    ]
+    having = [
+        name
+        for name, model in result["models"].items()
+        if any(_value(model, c) is not None for c in columns)
+    ]
     if not having:
         return None
     groups = (
         Group(
             tuple(
-                Row(name, tuple(interval_cell(result["models"][name].get(c), metrics[c][1]) for c in columns))
+                Row(
+                    name,
+                    tuple(
+                        interval_cell(result["models"][name].get(c), metrics[c][1]) for c in columns
+                    ),
+                )
                 for name in names
             ),
             kind.title,
@@ -100,7 +131,9 @@ def _plain_table(
 
 def _meanings(metrics: Mapping[str, tuple[str, str]], result: Result) -> str:
     measured = {name for model in result["models"].values() for name in model}
-    text = "; ".join(f"{name}: {meaning}" for name, (meaning, _) in metrics.items() if name in measured)
+    text = "; ".join(
+        f"{name}: {meaning}" for name, (meaning, _) in metrics.items() if name in measured
+    )
     return text[:1].upper() + text[1:] + "."
 
 
@@ -111,7 +144,9 @@ def _accuracy_caption(result: Result, columns: Sequence[str]) -> str:
         "hit counts for less the lower it stands (1 / log2(place + 1), over the most that could be had).",
     ]
     if any(name.startswith("MRR") for name in columns):
-        parts.append("MRR@k: the mean of 1 / place of the first hit, 0 beyond k. At 1 the three are the same.")
+        parts.append(
+            "MRR@k: the mean of 1 / place of the first hit, 0 beyond k. At 1 the three are the same."
+        )
     parts.append(
         "Higher is better. Each mean stands with its bootstrap 95 % interval over users; the best of a column is"
     )
@@ -164,11 +199,15 @@ def _published(published: Mapping[str, Any], columns: Sequence[str], empty: int)
         Row(name, (*(Cell(written(row["values"].get(c))) for c in columns), *[Cell()] * empty))
         for name, row in published.items()
     )
-    return Group(tuple(rows), "Published by others, who measured otherwise: see below the table", "published")
+    return Group(
+        tuple(rows), "Published by others, who measured otherwise: see below the table", "published"
+    )
 
 
 def _highest(metric: str, models: Mapping[str, Any], systems: Systems) -> float | None:
-    values = [_value(model, metric) for name, model in models.items() if kind_of(name, systems) != "leak"]
+    values = [
+        _value(model, metric) for name, model in models.items() if kind_of(name, systems) != "leak"
+    ]
     return max((value for value in values if value), default=None)
 
 

@@ -1,26 +1,29 @@
-"""The answers of every system that scores the catalogue: the baselines and the sequence model, each in Ray tasks."""
+"""The answers of every system that scores the catalog: the baselines and the sequence model, each
+in Ray tasks."""
 
 from typing import Any
 
 import numpy as np
 import ray
 
+from dualrec.baselines.baseline import Histories, Items, Scorer
+from dualrec.baselines.registry import baseline, chosen_systems
+from dualrec.config.settings import SequenceSettings, Settings, overridden
 from dualrec.data.prepare import Prepared
 from dualrec.evaluation.answers import Answers, answers_of
-from dualrec.evaluation.baseline import Histories, Items, Scorer
 from dualrec.evaluation.fitting import baseline_name, fitted_state, items_of
 from dualrec.evaluation.protocols import Cases
-from dualrec.evaluation.registry import baseline, chosen_systems
-from dualrec.sequence.artefact import WEIGHTS, sequence_name
-from dualrec.settings import SequenceSettings, Settings, overridden
-from dualrec.workspace import Workspace
+from dualrec.sequence.artifact import WEIGHTS, sequence_name
+from dualrec.storage.workspace import Workspace
 
 SEQUENCE = "sequence model alone"
 
 Asked = dict[str, Cases]  # by protocol
 
 
-def scored(workspace: Workspace, data: Prepared, settings: Settings, asked: Asked) -> dict[str, dict[str, Answers]]:
+def scored(
+    workspace: Workspace, data: Prepared, settings: Settings, asked: Asked
+) -> dict[str, dict[str, Answers]]:
     """Every scoring system's answers by protocol: system to protocol to answers.
 
     Raises:
@@ -31,10 +34,10 @@ def scored(workspace: Workspace, data: Prepared, settings: Settings, asked: Aske
     resources = settings.baselines.resources
     tasks = {}
     for name in chosen_systems(settings.baselines.systems):
-        artefact = baseline_name(name, data, settings)
-        workspace.require(artefact, "fit-baselines")
-        parameters = workspace.description(artefact)["parameters"]
-        state = ray.put(fitted_state(workspace, artefact))
+        artifact = baseline_name(name, data, settings)
+        workspace.require(artifact, "fit-baselines")
+        parameters = workspace.description(artifact)["parameters"]
+        state = ray.put(fitted_state(workspace, artifact))
         task = _of_baseline.options(num_cpus=resources.cpus)
         tasks[name] = task.remote(name, parameters, state, items, cases, resources.threads)
     for name, own in sequence_models(settings).items():
@@ -45,9 +48,15 @@ def scored(workspace: Workspace, data: Prepared, settings: Settings, asked: Aske
 
 
 def sequence_models(settings: Settings) -> dict[str, Settings]:
-    """The settings of every sequence model of a table by the name of its row: the one in force, and other presets."""
-    presets = [one for one in settings.evaluation.sequence_presets if one != settings.sequence.preset]
-    others = {f"{SEQUENCE}, {one} network": overridden(settings, [f"sequence.preset={one}"]) for one in presets}
+    """The settings of every sequence model of a table by the name of its row: the one in force, and
+    other presets."""
+    presets = [
+        one for one in settings.evaluation.sequence_presets if one != settings.sequence.preset
+    ]
+    others = {
+        f"{SEQUENCE}, {one} network": overridden(settings, [f"sequence.preset={one}"])
+        for one in presets
+    }
     return {SEQUENCE: settings} | others
 
 
@@ -63,7 +72,12 @@ def sequence_scorer(predictor: Any, item_ids: np.ndarray) -> Scorer:
 
 @ray.remote
 def _of_baseline(
-    name: str, parameters: dict[str, Any], state: dict[str, np.ndarray], items: Items, asked: Asked, threads: int
+    name: str,
+    parameters: dict[str, Any],
+    state: dict[str, np.ndarray],
+    items: Items,
+    asked: Asked,
+    threads: int,
 ) -> dict[str, Answers]:
     import torch
 

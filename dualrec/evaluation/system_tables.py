@@ -1,11 +1,11 @@
-"""The tables of the systems themselves: what they cost, how they were set, what was tried. Takes `systems` and the steps'
-seconds of metrics.json, and what was chosen on validation users.
+"""The tables of the systems themselves: what they cost, how they were set, what was tried. Takes
+`systems` and the steps' seconds of metrics.json, and what was chosen on validation users.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from dualrec.evaluation.kinds import Systems, by_kind
+from dualrec.evaluation.system_kinds import Systems, by_kind
 from dualrec.evaluation.tables import Cell, Group, Row, Table, written
 
 
@@ -74,7 +74,10 @@ def _trials(name: str, system: Mapping[str, Any]) -> Table:
             str(place),
             (
                 Cell(_parameters(trial["parameters"])),
-                Cell(written(trial["ndcg_at_10"], ".4f"), best=trial["parameters"] == system.get("parameters")),
+                Cell(
+                    written(trial["ndcg_at_10"], ".4f"),
+                    best=trial["parameters"] == system.get("parameters"),
+                ),
                 Cell(seconds(trial.get("seconds"))),
             ),
         )
@@ -95,7 +98,9 @@ def validation_table(metrics: Mapping[str, Any]) -> Table | None:
     fits = metrics.get("validation") or {}
     if not fits:
         return None
-    weights = sorted({weight for fit in fits.values() for weight in fit["fused_ndcg_at_10"]}, key=float)
+    weights = sorted(
+        {weight for fit in fits.values() for weight in fit["fused_ndcg_at_10"]}, key=float
+    )
     rows = [
         Row(
             variant,
@@ -103,7 +108,10 @@ def validation_table(metrics: Mapping[str, Any]) -> Table | None:
                 Cell(f"{fit['users']:,}"),
                 Cell(written(fit["language_ndcg_at_10"], ".4f")),
                 *(
-                    Cell(written(fit["fused_ndcg_at_10"].get(weight), ".4f"), best=float(weight) == fit["weight"])
+                    Cell(
+                        written(fit["fused_ndcg_at_10"].get(weight), ".4f"),
+                        best=float(weight) == fit["weight"],
+                    )
                     for weight in weights
                 ),
             ),
@@ -146,12 +154,18 @@ def seconds(value: float | None) -> str:
     if value < 60:
         return f"{value:.2g} s" if value < 1 else f"{value:.1f} s"
     whole = round(value)
-    return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
+    return (
+        f"{whole // 60} min {whole % 60} s"
+        if whole < 3600
+        else f"{whole // 3600} h {whole % 3600 // 60} min"
+    )
 
 
 def _groups(rows: Mapping[str, Row], systems: Systems) -> tuple[Group, ...]:
     kinds = by_kind(rows, systems)
-    return tuple(Group(tuple(rows[name] for name in names), kind.title, kind.key) for kind, names in kinds)
+    return tuple(
+        Group(tuple(rows[name] for name in names), kind.title, kind.key) for kind, names in kinds
+    )
 
 
 def _milliseconds(value: float | None) -> str:

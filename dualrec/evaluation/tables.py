@@ -1,4 +1,5 @@
-"""A table of the report before it is HTML or Markdown, and how figures are written. Knows figures; not what they measure."""
+"""A table of the report before it is HTML or Markdown, and how figures are written. Knows figures;
+not what they measure."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -73,18 +74,25 @@ def interval_cell(figure: Interval | None, form: str = ".3f", best: bool = False
         return Cell()
     low, high = figure.get("low"), figure.get("high")
     between = " to " if "+" in form else "–"
-    under = "" if low is None or high is None else f"{written(low, form)}{between}{written(high, form)}"
+    under = (
+        "" if low is None or high is None else f"{written(low, form)}{between}{written(high, form)}"
+    )
     return Cell(written(figure["value"], form), under, best)
 
 
 def as_markdown(table: Table) -> str:
-    """The rows as a Markdown table: headings of groups in italics, the best of a column bold, intervals in brackets."""
+    """The rows as a Markdown table: headings of groups in italics, the best of a column bold,
+    intervals in brackets."""
     lines = [_line(_escaped(column) for column in table.columns)]
-    lines.append(_line("---" if _is_words(table, place) else "---:" for place in range(len(table.columns))))
+    lines.append(
+        _line("---" if _is_words(table, place) else "---:" for place in range(len(table.columns)))
+    )
     for group in table.groups:
         if group.title:
             lines.append(_line((f"*{_escaped(group.title)}*", *[""] * (len(table.columns) - 1))))
-        lines += [_line((_escaped(row.name), *map(_markdown_cell, row.cells))) for row in group.rows]
+        lines += [
+            _line((_escaped(row.name), *map(_markdown_cell, row.cells))) for row in group.rows
+        ]
     return "\n".join(lines)
 
 

@@ -1,4 +1,5 @@
-"""How good the titles are that a language model wrote: whether they exist, are new, and are as many as asked for."""
+"""How good the titles are that a language model wrote: whether they exist, are new, and are as many
+as asked for."""
 
 from typing import Any
 

@@ -1,16 +1,18 @@
-"""Baselines that a reader should not trust: those not clearly above guessing. Takes metrics.json; gives sentences."""
+"""Baselines that a reader should not trust: those not clearly above guessing. Takes metrics.json;
+gives sentences."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from dualrec.evaluation.kinds import kind_of
+from dualrec.evaluation.system_kinds import kind_of
 
 PROTOCOL = "next_item"
 METRIC = "NDCG@10"
 
 
 def weak_baselines(metrics: Mapping[str, Any]) -> list[str]:
-    """A sentence for every trained baseline whose interval is not wholly above those of Random and MostPop."""
+    """A sentence for every trained baseline whose interval is not wholly above those of Random and
+    MostPop."""
     models = metrics["protocols"].get(PROTOCOL, {}).get("models", {})
     systems = metrics.get("systems", {})
     guesses = [name for name in models if kind_of(name, systems) == "guess"]

@@ -1,7 +1,8 @@
-"""Which examples make a step, and as what tensors: batches of like lengths. Knows arrays; no model, no Ray.
+"""Which examples make a step, and as what tensors: batches of like lengths. Knows arrays; no model,
+no Ray.
 
-Examples of 100 tokens padded to 512 waste four fifths of the arithmetic. So rows of like length share a step, and a
-step's rows are padded to the longest among them only.
+Examples of 100 tokens padded to 512 waste four fifths of the arithmetic. So rows of like length
+share a step, and a step's rows are padded to the longest among them only.
 """
 
 from collections.abc import Iterable
@@ -14,7 +15,9 @@ import pyarrow.compute as pc
 from dualrec.language.encode import ENCODED
 
 IGNORED = -100  # what a label is where no loss is wanted
-_WINDOW = 50  # steps' worth of rows that are sorted together: enough to be alike, few enough to be mixed
+_WINDOW = (
+    50  # steps' worth of rows that are sorted together: enough to be alike, few enough to be mixed
+)
 
 
 @dataclass(frozen=True)
@@ -75,10 +78,11 @@ def shard_of(tables: Iterable[pa.Table]) -> Shard:
 
 
 def epoch_steps(lengths: np.ndarray, rows_a_step: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """Every row once, in steps of `rows_a_step` rows of like length, in an order that changes with the epoch.
+    """Every row once, in steps of `rows_a_step` rows of like length, in an order that changes with
+    the epoch.
 
-    The order of the steps is the same for all shards of equal size, so that workers who wait for each other work on
-    rows of about the same length.
+    The order of the steps is the same for all shards of equal size, so that workers who wait for
+    each other work on rows of about the same length.
 
     Args:
         lengths: int64 (n,), tokens of each row.
@@ -103,17 +107,23 @@ def parts(rows: np.ndarray, count: int) -> list[np.ndarray]:
     return np.array_split(rows, count)
 
 
-def validation_batches(lengths: np.ndarray, rows_a_batch: int, rank: int, workers: int) -> list[np.ndarray]:
-    """A worker's rows of every batch, shortest first. Equally many batches for every worker; some may be empty."""
+def validation_batches(
+    lengths: np.ndarray, rows_a_batch: int, rank: int, workers: int
+) -> list[np.ndarray]:
+    """A worker's rows of every batch, shortest first. Equally many batches for every worker; some
+    may be empty."""
     order = np.argsort(lengths, kind="stable")
     together = rows_a_batch * workers
-    return [order[start : start + together][rank::workers] for start in range(0, len(order), together)]
+    return [
+        order[start : start + together][rank::workers] for start in range(0, len(order), together)
+    ]
 
 
 def collate(shard: Shard, rows: np.ndarray, whole: bool = False, pad_to: int = 0) -> Batch:
     """Tensors for some rows.
 
-    No rows give a batch of one example without labels: a worker with nothing to do must still take part in a step.
+    No rows give a batch of one example without labels: a worker with nothing to do must still take
+        part in a step.
 
     Args:
         whole: a label at every place, not in the answer only.

@@ -2,22 +2,28 @@
 
 from typing import Any
 
+from dualrec.cluster.model_card import ModelCard
+from dualrec.config.settings import Settings
 from dualrec.data.prepare import Prepared
-from dualrec.language.artefact import ADAPTER, CURVES, MERGED, METRICS, TENSORBOARD
-from dualrec.model_card import ModelCard
-from dualrec.settings import Settings
+from dualrec.language.artifact import ADAPTER, CURVES, MERGED, METRICS, TENSORBOARD
 
 
-def language_card(artefact: str, data: Prepared, settings: Settings, metrics: dict[str, Any]) -> str:
+def language_card(
+    artifact: str, data: Prepared, settings: Settings, metrics: dict[str, Any]
+) -> str:
     """The card, as Markdown.
 
     Args:
-        metrics: as the artefact's metrics.json holds them.
+        metrics: as the artifact's metrics.json holds them.
     """
     best, budget, language = metrics["best"], metrics["budget"], settings.language
-    task = "the letter of one of the movies that it is shown" if language.mode == "rank" else "titles of movies"
+    task = (
+        "the letter of one of the movies that it is shown"
+        if language.mode == "rank"
+        else "titles of movies"
+    )
     return ModelCard(
-        artefact,
+        artifact,
         f"{language.model}, fine-tuned by LoRA to answer a prompt of the movies that somebody watched, and of what a "
         f"sequence model expects next, with {task} (DUALRec's second stage, Li and Grasman 2025).",
         {
@@ -38,7 +44,9 @@ def language_card(artefact: str, data: Prepared, settings: Settings, metrics: di
             "finetune": settings.finetune.model_dump(mode="json"),
             "language": language.model_dump(mode="json", exclude={"endpoint", "engine"}),
         },
-        ("As the second stage of dualrec, with the prompts that it was trained with: `language.tuned`.",),
+        (
+            "As the second stage of dualrec, with the prompts that it was trained with: `language.tuned`.",
+        ),
         (
             "It is no assistant: fine-tuned on one form of prompt, it may answer all else badly. The licence and the limits "
             "of its base model hold for it too.",

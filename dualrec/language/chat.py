@@ -1,7 +1,9 @@
-"""One chat completion over HTTP, tried again where that may help. Knows an endpoint and its key; no Ray, no users.
+"""One chat completion over HTTP, tried again where that may help. Knows an endpoint and its key; no
+Ray, no users.
 
-Whatever happens to a request, its row gets an answer or an error. Only what no further row can survive is raised: a key
-that is refused, an account without credit, a model or an address that is not there.
+Whatever happens to a request, its row gets an answer or an error. Only what no further row can
+survive is raised: a key that is refused, an account without credit, a model or an address that is
+not there.
 """
 
 import asyncio
@@ -14,9 +16,9 @@ from typing import Any, TypedDict
 
 import aiohttp
 
+from dualrec.config.settings import EndpointSettings
 from dualrec.errors import EndpointError
-from dualrec.keys import without_key
-from dualrec.settings import EndpointSettings
+from dualrec.storage.redaction import without_key
 
 MOST_BYTES = 1 << 20  # of an answer: what is longer is no list of titles
 HOPELESS = {
@@ -27,7 +29,8 @@ HOPELESS = {
 
 
 class Answer(TypedDict):
-    """What becomes of a request. Without an error, `generated_text` is the answer; -1: the endpoint did not say."""
+    """What becomes of a request. Without an error, `generated_text` is the answer; -1: the endpoint
+    did not say."""
 
     generated_text: str
     prompt_tokens: int
@@ -60,7 +63,9 @@ class ChatSession:
                 **({"Authorization": f"Bearer {self._key}"} if self._key else {}),
             },
             timeout=aiohttp.ClientTimeout(total=self.settings.timeout_s),
-            connector=aiohttp.TCPConnector(limit=0),  # how many are under way is the caller's business
+            connector=aiohttp.TCPConnector(
+                limit=0
+            ),  # how many are under way is the caller's business
             trust_env=True,
         )
         return self
@@ -88,8 +93,13 @@ class ChatSession:
             try:
                 status, text, asked_to_wait_s = await self._post(url, body)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                problem = without_key(str(error), self._key, "key") or f"no answer in {self.settings.timeout_s:g} s"
-                continue  # it may have been answered, and paid for, without reaching us: its tokens stay set aside
+                problem = (
+                    without_key(str(error), self._key, "key")
+                    or f"no answer in {self.settings.timeout_s:g} s"
+                )
+                # it may have been answered, and paid for, without reaching us: its tokens stay set
+                # aside
+                continue
             if status == 200:
                 answer = read_answer(
                     without_key(text, self._key, "key")
@@ -113,7 +123,8 @@ class ChatSession:
             return response.status, content.decode(errors="replace"), wait_s
 
     def _wait_s(self, attempt: int, asked_s: float) -> float:
-        """Twice as long each time and never in step with other requests, but at least what the endpoint asked for."""
+        """Twice as long each time and never in step with other requests, but at least what the
+        endpoint asked for."""
         own = self.settings.backoff_s * 2 ** (attempt - 1) * random.uniform(0.5, 1.0)
         return min(max(own, asked_s), self.settings.longest_wait_s)
 
@@ -123,7 +134,8 @@ class ChatSession:
 
 
 def asked_wait_s(retry_after: str, now: datetime) -> float:
-    """Seconds that a Retry-After header asks for: a number of them or a date (RFC 9110, 10.2.3); 0.0 for any other."""
+    """Seconds that a Retry-After header asks for: a number of them or a date (RFC 9110, 10.2.3);
+    0.0 for any other."""
     if retry_after.isdecimal():
         return float(retry_after)
     try:
@@ -157,7 +169,13 @@ def read_answer(text: str) -> Answer:
 
 def failed(error: str) -> Answer:
     """The answer of a request that got none."""
-    return {"generated_text": "", "prompt_tokens": -1, "generated_tokens": -1, "finish_reason": "error", "error": error}
+    return {
+        "generated_text": "",
+        "prompt_tokens": -1,
+        "generated_tokens": -1,
+        "finish_reason": "error",
+        "error": error,
+    }
 
 
 def _used(answer: Answer, set_aside: int) -> int:

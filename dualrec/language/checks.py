@@ -1,7 +1,8 @@
-"""What can be known of the models before Ray is started: their settings, folders and tokenizers. Loads no weights.
+"""What can be known of the models before Ray is started: their settings, folders and tokenizers.
+Loads no weights.
 
-The driver looks at models that are on its machine. Those that only a node can have are looked at there, before anything
-else is done.
+The driver looks at models that are on its machine. Those that only a node can have are looked at
+there, before anything else is done.
 """
 
 from collections.abc import Iterable
@@ -12,18 +13,26 @@ import ray
 
 from dualrec.assets.here import folder_here
 from dualrec.assets.nodes import ModelPlace
-from dualrec.data.catalogue import titles_of
+from dualrec.config.settings import FinetuneSettings, LanguageSettings, Settings
+from dualrec.data.catalog import titles_of
 from dualrec.data.prepare import Prepared
 from dualrec.errors import AssetError, SettingsError
 from dualrec.language.endpoint import check_reachable, key_of
-from dualrec.language.models import LanguageModel, check_decoding, check_ranking, check_tuned, language_model
+from dualrec.language.models import (
+    LanguageModel,
+    check_decoding,
+    check_ranking,
+    check_tuned,
+    language_model,
+)
 from dualrec.language.serving import served_model
 from dualrec.language.titles import filed_title
-from dualrec.sequence.artefact import sequence_name
-from dualrec.settings import FinetuneSettings, LanguageSettings, Settings
-from dualrec.workspace import Workspace
+from dualrec.sequence.artifact import sequence_name
+from dualrec.storage.workspace import Workspace
 
-NO_TITLES = {0: ""}  # a catalogue that is not known yet: prompts are at least as long as with one empty title
+NO_TITLES = {
+    0: ""
+}  # a catalog that is not known yet: prompts are at least as long as with one empty title
 
 
 def model_to_tune(settings: Settings) -> tuple[LanguageModel, ModelPlace]:
@@ -56,7 +65,8 @@ def check_tuning(settings: Settings, titles: dict[int, str]) -> bool:
         Whether the model is on this machine.
 
     Raises:
-        SettingsError, AssetError, InputError: as check_tunable says; or there is no such model, it is served at an
+        SettingsError, AssetError, InputError: as check_tunable says; or there is no such model, it
+            is served at an
             endpoint, or it cannot rank items.
     """
     preset, place = model_to_tune(settings)
@@ -67,12 +77,17 @@ def check_tuning(settings: Settings, titles: dict[int, str]) -> bool:
     return folder is not None
 
 
-def check_tunable(folder: Path, preset: LanguageModel, settings: Settings, titles: dict[int, str]) -> None:
-    """Find out in seconds what would fail after minutes: files, layers to adapt, end token, chat template, labels, room.
+def check_tunable(
+    folder: Path, preset: LanguageModel, settings: Settings, titles: dict[int, str]
+) -> None:
+    """Find out in seconds what would fail after minutes: files, layers to adapt, end token, chat
+    template, labels, room.
 
     Raises:
-        AssetError: the folder lacks weights or a tokenizer, or the tokenizer an end token or a chat template.
-        SettingsError: a target names no layer, or items are to be ranked and the tokenizer has no label for each.
+        AssetError: the folder lacks weights or a tokenizer, or the tokenizer an end token or a chat
+            template.
+        SettingsError: a target names no layer, or items are to be ranked and the tokenizer has no
+            label for each.
         InputError: the longest answer leaves no room for a prompt.
     """
     from dualrec.language.encode import ExampleEncoder
@@ -86,8 +101,12 @@ def check_tunable(folder: Path, preset: LanguageModel, settings: Settings, title
 def check_folder(folder: Path) -> None:
     """Raise an AssetError where a model's folder lacks weights or a tokenizer."""
     if not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
-        raise AssetError(f"{folder} holds no weights (*.safetensors): name a whole model in language.model")
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+        raise AssetError(
+            f"{folder} holds no weights (*.safetensors): name a whole model in language.model"
+        )
+    if not any(
+        (folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")
+    ):
         raise AssetError(
             f"{folder} holds no tokenizer (tokenizer.json): put the model's own there, or name a whole model in "
             "language.model"
@@ -95,18 +114,20 @@ def check_folder(folder: Path) -> None:
 
 
 def check_serving_settings(settings: Settings, titles: dict[int, str]) -> list[ModelPlace]:
-    """Check what scoring needs, whatever is in the workspace: decoding, ranking, the endpoint's key, and the models.
+    """Check what scoring needs, whatever is in the workspace: decoding, ranking, the endpoint's
+    key, and the models.
 
     A base model that is merged into a fine-tuned one is not looked for.
 
     Args:
-        titles: the published title of each item id; NO_TITLES where there is no catalogue yet.
+        titles: the published title of each item id; NO_TITLES where there is no catalog yet.
 
     Returns:
         The models that are not on this machine.
 
     Raises:
-        SettingsError: the language model cannot be held to a shortlist, cannot rank items, or cannot be fine-tuned; or
+        SettingsError: the language model cannot be held to a shortlist, cannot rank items, or
+            cannot be fine-tuned; or
             as check_prompts says.
         EndpointError: the environment holds no key for the endpoint.
         AssetError: there is no such language model or sentence encoder, or as check_prompts says.
@@ -131,12 +152,13 @@ def check_serving(workspace: Workspace, data: Prepared, settings: Settings) -> l
         The models that are not on this machine.
 
     Raises:
-        WorkspaceError: the sequence model has not been trained, or the language model not fine-tuned as it should be.
+        WorkspaceError: the sequence model has not been trained, or the language model not
+            fine-tuned as it should be.
         EndpointError: nobody answers at the endpoint, or as check_serving_settings says.
         SettingsError, AssetError: as check_serving_settings says.
     """
     workspace.require(sequence_name(data, settings), "train-sequence")
-    titles = titles_of(data.catalogue)
+    titles = titles_of(data.catalog)
     elsewhere = check_serving_settings(settings, titles)
     model = served_model(workspace, data, settings)
     if model.place is None:
@@ -162,12 +184,15 @@ def _check_place(
     return []
 
 
-def check_prompts(folder: Path, preset: LanguageModel, settings: LanguageSettings, titles: dict[int, str]) -> None:
+def check_prompts(
+    folder: Path, preset: LanguageModel, settings: LanguageSettings, titles: dict[int, str]
+) -> None:
     """Make the prompt of a user without a history, with suggestions of ordinary length.
 
     Raises:
         AssetError: the tokenizer has no chat template, or one that makes no prompt.
-        SettingsError: the prompt does not fit, or items are to be ranked and the tokenizer has no label for each.
+        SettingsError: the prompt does not fit, or items are to be ranked and the tokenizer has no
+            label for each.
     """
     from dualrec.language.labels import label_tokens
     from dualrec.language.tokens import PromptBuilder, check_chat_template
@@ -179,7 +204,10 @@ def check_prompts(folder: Path, preset: LanguageModel, settings: LanguageSetting
         label_tokens(prompts.tokenizer, settings.rank_candidates)
     by_length = sorted(titles, key=lambda item: len(filed_title(titles[item])))
     suggested = by_length[len(by_length) // 2 :][:1] * (settings.rank_candidates if ranks else 1)
-    user = {"item_ids": pa.array([[]], pa.list_(pa.int64())), "sequence_item_ids": pa.array([suggested])}
+    user = {
+        "item_ids": pa.array([[]], pa.list_(pa.int64())),
+        "sequence_item_ids": pa.array([suggested]),
+    }
     try:
         prompts(pa.table(user))
     except ValueError as error:

@@ -1,16 +1,17 @@
-"""From examples to token ids: the prompt by the code that serves it, then the answer. Knows a tokenizer; not Ray."""
+"""From examples to token ids: the prompt by the code that serves it, then the answer. Knows a
+tokenizer; not Ray."""
 
 import heapq
 
 import pyarrow as pa
 
+from dualrec.config.settings import FinetuneSettings, LanguageSettings
 from dualrec.errors import AssetError, InputError
 from dualrec.language.examples import most_expected, soonest_candidate
 from dualrec.language.labels import label_tokens
 from dualrec.language.models import LanguageModel
 from dualrec.language.titles import filed_title
 from dualrec.language.tokens import PromptBuilder, check_chat_template
-from dualrec.settings import FinetuneSettings, LanguageSettings
 
 ENCODED = pa.schema(
     [
@@ -25,9 +26,10 @@ ENCODED = pa.schema(
 class ExampleEncoder:
     """Turns examples with hints into token ids.
 
-    The answer is its movies' titles as they are filed, one a line, and the tokenizer's end token; which movies, and
-    in which order, `examples.most_expected` says, and as published the next ones in order. Where items are ranked, it
-    is the label of `examples.soonest_candidate` and nothing else.
+    The answer is its movies' titles as they are filed, one a line, and the tokenizer's end token;
+    which movies, and in which order, `examples.most_expected` says, and as published the next ones
+    in order. Where items are ranked, it is the label of `examples.soonest_candidate` and nothing
+    else.
 
     Args:
         folder: a Hugging Face folder with a tokenizer.
@@ -50,10 +52,14 @@ class ExampleEncoder:
         self.prompts = PromptBuilder(folder, preset, language, titles)
         tokenizer = self.prompts.tokenizer
         if tokenizer.eos_token_id is None:
-            raise AssetError(f"{folder}: its tokenizer has no end token, so an answer could never end")
+            raise AssetError(
+                f"{folder}: its tokenizer has no end token, so an answer could never end"
+            )
         check_chat_template(tokenizer, folder)
         self.titles, self.as_published = self.prompts.titles, finetune.examples == "published"
-        self.labels = label_tokens(tokenizer, language.rank_candidates) if language.mode == "rank" else None
+        self.labels = (
+            label_tokens(tokenizer, language.rank_candidates) if language.mode == "rank" else None
+        )
         longest = 1 if self.labels else self._longest_answer(language.titles)
         budget = min(language.max_prompt_tokens, finetune.max_tokens - longest)
         self.prompts.settings = language.model_copy(update={"max_prompt_tokens": budget})
@@ -64,7 +70,10 @@ class ExampleEncoder:
         prompts = self.prompts(examples).column("tokenized_prompt").to_pylist()
         names = ("next_ids", "sequence_item_ids" if self.labels else "next_probabilities")
         answer = self._label if self.labels else self._answer
-        answers = [answer(*row) for row in zip(*(examples.column(name).to_pylist() for name in names), strict=True)]
+        answers = [
+            answer(*row)
+            for row in zip(*(examples.column(name).to_pylist() for name in names), strict=True)
+        ]
         return pa.table(
             [
                 examples.column("user_id"),
@@ -77,13 +86,19 @@ class ExampleEncoder:
 
     def _answer(self, next_ids: list[int], probabilities: list[float]) -> list[int]:
         titles = self.prompts.settings.titles
-        movies = next_ids[:titles] if self.as_published else most_expected(next_ids, probabilities, titles)
+        movies = (
+            next_ids[:titles]
+            if self.as_published
+            else most_expected(next_ids, probabilities, titles)
+        )
         text = "\n".join(self._title(item) for item in movies)
         return [*self._tokens(text), self.prompts.tokenizer.eos_token_id]
 
     def _label(self, next_ids: list[int], candidates: list[int]) -> list[int]:
         place = soonest_candidate(next_ids, candidates)
-        assert self.labels and place is not None, "an example without an answer among its candidates"
+        assert self.labels and place is not None, (
+            "an example without an answer among its candidates"
+        )
         return [self.labels[place]]
 
     def _longest_answer(self, titles: int) -> int:
@@ -101,9 +116,17 @@ class ExampleEncoder:
     def _check_room(self, budget: int, longest: int, finetune: FinetuneSettings) -> None:
         nothing = pa.array([[]], pa.list_(pa.int64()))
         try:
-            self.prompts(pa.table({"item_ids": nothing, "sequence_item_ids": pa.array([self._long_suggestions()])}))
+            self.prompts(
+                pa.table(
+                    {"item_ids": nothing, "sequence_item_ids": pa.array([self._long_suggestions()])}
+                )
+            )
         except ValueError as error:
-            fewer = "rank fewer language.rank_candidates" if self.labels else "ask for fewer language.titles"
+            fewer = (
+                "rank fewer language.rank_candidates"
+                if self.labels
+                else "ask for fewer language.titles"
+            )
             raise InputError(
                 f"a prompt without any movie does not fit: {error}. The longest answer takes {longest} tokens of "
                 f"finetune.max_tokens ({finetune.max_tokens}), which leaves {budget}: raise finetune.max_tokens and "
@@ -111,9 +134,11 @@ class ExampleEncoder:
             ) from error
 
     def _long_suggestions(self) -> list[int]:
-        """The longest title for a hint; as many candidates as are ranked, each longer than nine in ten titles.
+        """The longest title for a hint; as many candidates as are ranked, each longer than nine in
+        ten titles.
 
-        Candidates are never all among the longest: room for that would be room that no prompt takes.
+        Candidates are never all among the longest: room for that would be room that no prompt
+            takes.
         """
         longest_first = sorted(self.titles, key=lambda item: -len(self._title(item)))
         if not self.labels:

@@ -1,10 +1,12 @@
-"""Generation by an OpenAI-compatible endpoint under Ray Data. Takes requests with messages; gives what generate gives.
+"""Generation by an OpenAI-compatible endpoint under Ray Data. Takes requests with messages; gives
+what generate gives.
 
-Ray's HTTP processor carries the rows. As Ray 2.60 has it, it sends a batch's requests one after another, paces only how
-fast it builds them, does not try 500 again, stops the whole job at the first row that keeps failing or answers no JSON,
-passes a refused key's message on as an answer, and shows its headers, a key among them, to Ray's export of operators.
-So it is given a session of ours (ChatSession), which sends at once, paces, tries again, caps, and makes of every failure
-an error of its own row; the key lies in that session alone, and comes from the environment of the job.
+Ray's HTTP processor carries the rows. As Ray 2.60 has it, it sends a batch's requests one after
+another, paces only how fast it builds them, does not try 500 again, stops the whole job at the
+first row that keeps failing or answers no JSON, passes a refused key's message on as an answer, and
+shows its headers, a key among them, to Ray's export of operators. So it is given a session of ours
+(ChatSession), which sends at once, paces, tries again, caps, and makes of every failure an error of
+its own row; the key lies in that session alone, and comes from the environment of the job.
 """
 
 import asyncio
@@ -19,13 +21,13 @@ import ray.data
 from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from dualrec.assets.reach import why_unreachable
+from dualrec.assets.connectivity import why_unreachable
+from dualrec.cluster.replicas import engine_replicas
+from dualrec.cluster.session import cluster_gpus
+from dualrec.config.settings import EndpointSettings, LanguageSettings
 from dualrec.errors import EndpointError
 from dualrec.language.models import LanguageModel
-from dualrec.replicas import engine_replicas
-from dualrec.schemas import PROMPTED, TRACES
-from dualrec.session import cluster_gpus
-from dualrec.settings import EndpointSettings, LanguageSettings
+from dualrec.storage.schemas import PROMPTED, TRACES
 
 _ANSWER = ("generated_text", "prompt_tokens", "generated_tokens", "finish_reason", "error")
 
@@ -33,22 +35,26 @@ _ANSWER = ("generated_text", "prompt_tokens", "generated_tokens", "finish_reason
 def generate_at_endpoint(
     requests: ray.data.Dataset, preset: LanguageModel, settings: LanguageSettings
 ) -> ray.data.Dataset:
-    """Append generated_text, prompt_tokens, generated_tokens, finish_reason and error to requests of MessagesBuilder.
+    """Append generated_text, prompt_tokens, generated_tokens, finish_reason and error to requests
+    of MessagesBuilder.
 
-    Rows come back in any order. The spending cap and the rate hold for all rows of this call together.
+    Rows come back in any order. The spending cap and the rate hold for all rows of this call
+    together.
 
     Raises:
-        EndpointError: the environment holds no key, or the endpoint cannot be reached; or, while the rows run, it
+        EndpointError: the environment holds no key, or the endpoint cannot be reached; or, while
+            the rows run, it
             refuses the key.
     """
     from ray.data.llm import HttpRequestProcessorConfig, build_processor
 
-    from dualrec.language.meter import Meter
+    from dualrec.language.rate_limit import Meter
 
     endpoint, engine = settings.endpoint, settings.engine
     key = key_of(endpoint)
     check_reachable(endpoint)
-    # Beside the driver, with which the job ends anyway: elsewhere, every sender would fail with the node of the meter.
+    # Beside the driver, with which the job ends anyway: elsewhere, every sender would fail with the
+    # node of the meter.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     meter = (
         ray.remote(Meter)
@@ -72,7 +78,10 @@ def generate_at_endpoint(
     processor = build_processor(
         config,
         preprocess=lambda row: {"payload": {**options, "messages": row.pop("messages")}},
-        postprocess=lambda row: {**{name: row[name] for name in PROMPTED.names}, **row["http_response"]},
+        postprocess=lambda row: {
+            **{name: row[name] for name in PROMPTED.names},
+            **row["http_response"],
+        },
         preprocess_map_kwargs={"num_cpus": 0.1},
         postprocess_map_kwargs={"num_cpus": 0.1},
     )
@@ -100,7 +109,8 @@ def key_of(endpoint: EndpointSettings) -> str:
 
 
 def check_reachable(endpoint: EndpointSettings) -> None:
-    """Find out in seconds that nobody is there, before every row tries for itself. Any HTTP status is an answer.
+    """Find out in seconds that nobody is there, before every row tries for itself. Any HTTP status
+    is an answer.
 
     Raises:
         EndpointError: nobody answers.
@@ -115,9 +125,12 @@ def check_reachable(endpoint: EndpointSettings) -> None:
 
 
 class _SessionFactory:
-    """Makes the session of each batch. Not a dataclass: Ray writes those out field by field, and one holds the key."""
+    """Makes the session of each batch. Not a dataclass: Ray writes those out field by field, and
+    one holds the key."""
 
-    def __init__(self, endpoint: EndpointSettings, key: str, meter: ActorHandle, max_new_tokens: int) -> None:
+    def __init__(
+        self, endpoint: EndpointSettings, key: str, meter: ActorHandle, max_new_tokens: int
+    ) -> None:
         self._arguments = (endpoint, key, meter, max_new_tokens)
 
     def __call__(self) -> "_Session":
@@ -127,7 +140,9 @@ class _SessionFactory:
 class _Session:
     """A ChatSession in the form of the aiohttp.ClientSession that Ray's HTTP stage works with."""
 
-    def __init__(self, endpoint: EndpointSettings, key: str, meter: ActorHandle, max_new_tokens: int) -> None:
+    def __init__(
+        self, endpoint: EndpointSettings, key: str, meter: ActorHandle, max_new_tokens: int
+    ) -> None:
         from dualrec.language.chat import ChatSession
 
         self._chat = ChatSession(endpoint, key, meter.admit.remote, meter.settle.remote)

@@ -1,4 +1,5 @@
-"""The vLLM actor of Ray Data, with the model brought to the node that the actor runs on. Loaded on that node."""
+"""The vLLM actor of Ray Data, with the model brought to the node that the actor runs on. Loaded on
+that node."""
 
 import time
 from collections.abc import AsyncIterator
@@ -17,7 +18,8 @@ class Engine(vLLMEngineStageUDF):
 
     Args:
         served: the model, and the adapter where one goes over it.
-        counter: a RowCounter that is told when the model is there, and of answers as they are written, since a batch is
+        counter: a RowCounter that is told when the model is there, and of answers as they are
+            written, since a batch is
             handed on as a whole.
         options: of Ray Data's actor.
 
@@ -25,7 +27,9 @@ class Engine(vLLMEngineStageUDF):
         AssetError: the model cannot be had on this node.
     """
 
-    def __init__(self, served: ServedModel, counter: ActorHandle | None, model: str, **options: Any) -> None:
+    def __init__(
+        self, served: ServedModel, counter: ActorHandle | None, model: str, **options: Any
+    ) -> None:
         assert served.place is not None, f"{model} is served at an endpoint"
         if served.adapter:
             served.adapter[0].folder()

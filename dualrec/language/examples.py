@@ -1,14 +1,16 @@
-"""What the language model learns from: a history up to a cut, and the movies after it. Knows tables; no model.
+"""What the language model learns from: a history up to a cut, and the movies after it. Knows
+tables; no model.
 
-Training examples come from training users alone, whom no protocol ever holds out. Validation users give one example
-each, from the part of their history that no protocol holds out. Test users give none.
+Training examples come from training users alone, whom no protocol ever holds out. Validation users
+give one example each, from the part of their history that no protocol holds out. Test users give
+none.
 """
 
 import numpy as np
 import pyarrow as pa
 
+from dualrec.data.requests import HELD_OUT
 from dualrec.data.splits import hashed
-from dualrec.requests import HELD_OUT
 
 EXAMPLES = pa.schema(
     [
@@ -19,7 +21,10 @@ EXAMPLES = pa.schema(
         ),  # a seeded hash of user and cut: sorting by it shuffles, and its first rows are a sample
         ("fold", pa.int8()),  # which half of the users this one is in
         ("item_ids", pa.list_(pa.int64())),  # the history before the cut, oldest first
-        ("next_ids", pa.list_(pa.int64())),  # the movies after the cut, in order, of which the answer is made
+        (
+            "next_ids",
+            pa.list_(pa.int64()),
+        ),  # the movies after the cut, in order, of which the answer is made
     ]
 )
 
@@ -28,15 +33,19 @@ LAST = max(HELD_OUT.values())  # movies at the end of a history that some protoc
 AHEAD = HELD_OUT["last_five"]  # movies after a cut of which the most expected make the answer
 
 
-def several_cuts(histories: pa.Table, titles: int, ahead: int, per_user: int, seed: int) -> pa.Table:
-    """Up to `per_user` examples of each history, cut at different places with at least `titles` movies after each.
+def several_cuts(
+    histories: pa.Table, titles: int, ahead: int, per_user: int, seed: int
+) -> pa.Table:
+    """Up to `per_user` examples of each history, cut at different places with at least `titles`
+    movies after each.
 
-    The places are drawn for each user by seed and id, so that they stay when other users come and go. A history that is
-    too short for a movie before the cut and all titles after it gives none.
+    The places are drawn for each user by seed and id, so that they stay when other users come and
+    go. A history that is too short for a movie before the cut and all titles after it gives none.
 
     Args:
         histories: schema HISTORIES, training users only.
-        ahead: how many of the movies after the cut the answer is chosen from; fewer where the history ends.
+        ahead: how many of the movies after the cut the answer is chosen from; fewer where the
+            history ends.
 
     Returns:
         Schema EXAMPLES.
@@ -52,7 +61,8 @@ def several_cuts(histories: pa.Table, titles: int, ahead: int, per_user: int, se
 
 
 def published_cuts(histories: pa.Table, titles: int, seed: int) -> pa.Table:
-    """One example of each history, as published: the first `titles` of the last five movies, in order, are the answer.
+    """One example of each history, as published: the first `titles` of the last five movies, in
+    order, are the answer.
 
     What is earlier makes the prompt, of which the prompt shows the most recent movies.
     """
@@ -66,10 +76,12 @@ def published_cuts(histories: pa.Table, titles: int, seed: int) -> pa.Table:
 
 
 def validation_cuts(histories: pa.Table, titles: int, ahead: int, seed: int) -> pa.Table:
-    """One example of each validation user: the answer is of the last movies before those that a protocol holds out.
+    """One example of each validation user: the answer is of the last movies before those that a
+    protocol holds out.
 
     Args:
-        ahead: how many movies the answer is chosen from; at least `titles` where a history is short.
+        ahead: how many movies the answer is chosen from; at least `titles` where a history is
+            short.
     """
     _assert_only(histories, "validation")
     rows = [
@@ -81,31 +93,37 @@ def validation_cuts(histories: pa.Table, titles: int, ahead: int, seed: int) -> 
 
 
 def most_expected(next_ids: list[int], probabilities: list[float], titles: int) -> list[int]:
-    """The movies of an answer: of the next ones, those that the sequence model expects most, best first.
+    """The movies of an answer: of the next ones, those that the sequence model expects most, best
+    first.
 
-    A list is judged by the movies that a user watches soon, in whatever order, and a model that must name a few does
-    best with those that can be foreseen. The hint stands first wherever it comes true, so the model also learns how far
-    to trust it.
+    A list is judged by the movies that a user watches soon, in whatever order, and a model that
+    must name a few does best with those that can be foreseen. The hint stands first wherever it
+    comes true, so the model also learns how far to trust it.
     """
     order = sorted(range(len(next_ids)), key=lambda place: -probabilities[place])
     return [next_ids[place] for place in order[:titles]]
 
 
 def soonest_candidate(next_ids: list[int], candidates: list[int]) -> int | None:
-    """The place of the candidate that the user watches first after the cut, or None where none of them is watched."""
+    """The place of the candidate that the user watches first after the cut, or None where none of
+    them is watched."""
     return next((candidates.index(item) for item in next_ids if item in candidates), None)
 
 
 def with_an_answer(examples: pa.Table) -> pa.Table:
-    """The examples whose sequence_item_ids hold one of their next_ids: the rest have nothing that could be ranked first."""
+    """The examples whose sequence_item_ids hold one of their next_ids: the rest have nothing that
+    could be ranked first."""
     columns = (examples.column(name).to_pylist() for name in ("next_ids", "sequence_item_ids"))
     answered = [not set(after).isdisjoint(shown) for after, shown in zip(*columns, strict=True)]
     return examples.filter(pa.array(answered, pa.bool_()))
 
 
 def fold_of(user_ids: np.ndarray, seed: int) -> np.ndarray:
-    """The half of the training users that each is in, 0 or 1, int8 (n,): by a seeded hash that no split shares."""
-    return (hashed(user_ids, seed + 1_000_003) >> np.uint64(32)).astype(np.int64).astype(np.int8) % FOLDS
+    """The half of the training users that each is in, 0 or 1, int8 (n,): by a seeded hash that no
+    split shares."""
+    return (hashed(user_ids, seed + 1_000_003) >> np.uint64(32)).astype(np.int64).astype(
+        np.int8
+    ) % FOLDS
 
 
 def of_fold(histories: pa.Table, fold: int, seed: int) -> pa.Table:
@@ -125,7 +143,10 @@ def _examples(rows: list[tuple[int, list[int], int, int]], seed: int) -> pa.Tabl
             pa.array(order),
             pa.array(fold_of(users, seed)),
             pa.array([item_ids[:cut] for _, item_ids, cut, _ in rows], pa.list_(pa.int64())),
-            pa.array([item_ids[cut : cut + ahead] for _, item_ids, cut, ahead in rows], pa.list_(pa.int64())),
+            pa.array(
+                [item_ids[cut : cut + ahead] for _, item_ids, cut, ahead in rows],
+                pa.list_(pa.int64()),
+            ),
         ],
         schema=EXAMPLES,
     )
@@ -137,4 +158,6 @@ def _histories(histories: pa.Table) -> list[tuple[int, list[int]]]:
 
 
 def _assert_only(histories: pa.Table, split: str) -> None:
-    assert set(histories.column("split").to_pylist()) <= {split}, f"examples were asked of users outside {split}"
+    assert set(histories.column("split").to_pylist()) <= {split}, (
+        f"examples were asked of users outside {split}"
+    )

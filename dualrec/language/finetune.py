@@ -17,23 +17,41 @@ import ray.data
 from ray.data import ActorPoolStrategy
 
 from dualrec.assets.nodes import ModelPlace
-from dualrec.data.catalogue import titles_of
+from dualrec.cluster.model_card import CARD
+from dualrec.cluster.session import largest_node_gib, ray_session
+from dualrec.cluster.summary import Summary
+from dualrec.cluster.tracking import check_tracking, track, write_tensorboard
+from dualrec.config.settings import Settings
+from dualrec.data.catalog import titles_of
 from dualrec.data.prepare import Prepared, prepared
-from dualrec.language.artefact import ADAPTER, CURVES, MERGED, METRICS, TENSORBOARD, fold_settings, language_name
+from dualrec.language.artifact import (
+    ADAPTER,
+    CURVES,
+    MERGED,
+    METRICS,
+    TENSORBOARD,
+    fold_settings,
+    language_name,
+)
 from dualrec.language.card import language_card
 from dualrec.language.checks import check_tunable, check_tuning, model_to_tune, targets_of
-from dualrec.language.example_counts import check_example_counts, check_training_count, check_validation_count
-from dualrec.language.examples import AHEAD, published_cuts, several_cuts, validation_cuts, with_an_answer
+from dualrec.language.example_counts import (
+    check_example_counts,
+    check_training_count,
+    check_validation_count,
+)
+from dualrec.language.examples import (
+    AHEAD,
+    published_cuts,
+    several_cuts,
+    validation_cuts,
+    with_an_answer,
+)
 from dualrec.language.folds import Hints, fold_models
 from dualrec.language.models import LanguageModel, check_room_on_cpus
 from dualrec.language.train import best_epoch, fit_adapter
-from dualrec.model_card import CARD
-from dualrec.sequence.artefact import WEIGHTS, sequence_name
-from dualrec.session import largest_node_gib, ray_session
-from dualrec.settings import Settings
-from dualrec.summary import Summary
-from dualrec.tracking import check_tracking, track, write_tensorboard
-from dualrec.workspace import Workspace
+from dualrec.sequence.artifact import WEIGHTS, sequence_name
+from dualrec.storage.workspace import Workspace
 
 _BATCH = 256  # examples that an actor turns into tokens at a time
 
@@ -44,10 +62,14 @@ def finetune_language(settings: Settings, force: bool = False) -> Summary:
     """Fine-tune the language model on the training users, unless it is there.
 
     Raises:
-        WorkspaceError: there are no histories or no sequence model, or the workspace cannot be written.
-        AssetError: the language model cannot be had, or lacks weights, a tokenizer or a chat template.
-        SettingsError: its target modules match no layer, it is served at an endpoint, it fits on no node, or it cannot
-            rank as many items as it should; or an MLflow server is set, and MLflow is not installed.
+        WorkspaceError: there are no histories or no sequence model, or the workspace cannot be
+            written.
+        AssetError: the language model cannot be had, or lacks weights, a tokenizer or a chat
+            template.
+        SettingsError: its target modules match no layer, it is served at an endpoint, it fits on no
+            node, or it cannot
+            rank as many items as it should; or an MLflow server is set, and MLflow is not
+            installed.
         InputError: there are too few examples, or a prompt cannot fit its limit.
         DualrecError: more workers died than `finetune.resources.max_failures`.
     """
@@ -58,7 +80,7 @@ def finetune_language(settings: Settings, force: bool = False) -> Summary:
     state = "already there"
     if not workspace.has(name) or force:
         workspace.require(sequence_name(data, settings), "train-sequence")
-        titles = titles_of(data.catalogue)
+        titles = titles_of(data.catalog)
         checked = check_tuning(settings, titles)
         check_example_counts(workspace, data, settings)
         preset, place = model_to_tune(settings)
@@ -67,14 +89,21 @@ def finetune_language(settings: Settings, force: bool = False) -> Summary:
                 check_room_on_cpus(settings.language.model, largest_node_gib())
             ray.get(_check.remote(place, None if checked else (preset, settings, titles)))
             _finetune(workspace, data, settings, preset, place)
-        used = {"finetune": settings.finetune.model_dump(mode="json"), "language": {"model": settings.language.model}}
+        used = {
+            "finetune": settings.finetune.model_dump(mode="json"),
+            "language": {"model": settings.language.model},
+        }
         track(settings.tracking, name, used, json.loads(workspace.read_bytes(f"{name}/{METRICS}")))
         state = "written"
     return _summary(workspace, name, state)
 
 
 def encoded_examples(
-    workspace: Workspace, data: Prepared, settings: Settings, preset: LanguageModel, place: ModelPlace
+    workspace: Workspace,
+    data: Prepared,
+    settings: Settings,
+    preset: LanguageModel,
+    place: ModelPlace,
 ) -> tuple[ray.data.Dataset, ray.data.Dataset]:
     """Training and validation examples (schema ENCODED), in memory.
 
@@ -83,7 +112,9 @@ def encoded_examples(
     """
     language, tuning = settings.language, settings.finetune
     cut = {"titles": language.titles, "seed": tuning.seed}
-    trained_on_all = _hinted_by([workspace.read_bytes(f"{sequence_name(data, settings)}/{WEIGHTS}")], settings)
+    trained_on_all = _hinted_by(
+        [workspace.read_bytes(f"{sequence_name(data, settings)}/{WEIGHTS}")], settings
+    )
     published = tuning.examples == "published"
     ahead = language.titles if published else max(AHEAD, language.titles)
     cut_training = (
@@ -91,14 +122,23 @@ def encoded_examples(
         if published
         else partial(several_cuts, ahead=ahead, per_user=tuning.examples_per_user, **cut)
     )
-    # Validation comes first: its hints need no further model, and without an example of it training is in vain.
+    # Validation comes first: its hints need no further model, and without an example of it training
+    # is in vain.
     cut_validation = partial(validation_cuts, ahead=ahead, **cut)
     validation = _chosen(workspace, data, settings, "validation", cut_validation, trained_on_all)
     out_of_fold = (
-        trained_on_all if published else _hinted_by(fold_models(workspace, data, settings), fold_settings(settings))
+        trained_on_all
+        if published
+        else _hinted_by(fold_models(workspace, data, settings), fold_settings(settings))
     )
     training = _chosen(workspace, data, settings, "train", cut_training, out_of_fold)
-    encode = partial(_encoded, settings=settings, preset=preset, place=place, titles=ray.put(titles_of(data.catalogue)))
+    encode = partial(
+        _encoded,
+        settings=settings,
+        preset=preset,
+        place=place,
+        titles=ray.put(titles_of(data.catalog)),
+    )
     return encode(training).materialize(), encode(validation).materialize()
 
 
@@ -110,13 +150,20 @@ def _chosen(
     cuts: Callable[[pa.Table], pa.Table],
     hinted: Callable[[ray.data.Dataset], ray.data.Dataset],
 ) -> ray.data.Dataset:
-    """The examples of a split with their hints, as many as the settings want; where items are ranked, in memory.
+    """The examples of a split with their hints, as many as the settings want; where items are
+    ranked, in memory.
 
     Raises:
         InputError: items are ranked, and candidates answer too few.
     """
-    most = settings.finetune.max_examples if split == "train" else settings.finetune.validation_examples
-    examples = data.read_histories(workspace, split).map_batches(cuts, batch_format="pyarrow", batch_size=None)
+    most = (
+        settings.finetune.max_examples
+        if split == "train"
+        else settings.finetune.validation_examples
+    )
+    examples = data.read_histories(workspace, split).map_batches(
+        cuts, batch_format="pyarrow", batch_size=None
+    )
     if settings.language.mode != "rank":
         return hinted(_sample(examples, most))
     chosen = _sample(_with_an_answer(hinted(examples), split, settings), most).materialize()
@@ -129,16 +176,27 @@ def _sample(examples: ray.data.Dataset, most: int) -> ray.data.Dataset:
     return examples.sort("order").limit(most) if most else examples
 
 
-def _hinted_by(weights: list[bytes], settings: Settings) -> Callable[[ray.data.Dataset], ray.data.Dataset]:
+def _hinted_by(
+    weights: list[bytes], settings: Settings
+) -> Callable[[ray.data.Dataset], ray.data.Dataset]:
     """Return what adds the hints of sequence models, trained with these settings, to examples."""
     count = settings.language.rank_candidates if settings.language.mode == "rank" else 1
-    return partial(_through, actor=Hints, cpus=0.2, weights=ray.put(weights), settings=settings.sequence, count=count)
+    return partial(
+        _through,
+        actor=Hints,
+        cpus=0.2,
+        weights=ray.put(weights),
+        settings=settings.sequence,
+        count=count,
+    )
 
 
 def _with_an_answer(examples: ray.data.Dataset, split: str, settings: Settings) -> ray.data.Dataset:
     """The hinted examples that can be answered by one of their candidates. Says how many cannot."""
     examples = examples.materialize()
-    kept = examples.map_batches(with_an_answer, batch_format="pyarrow", batch_size=None).materialize()
+    kept = examples.map_batches(
+        with_an_answer, batch_format="pyarrow", batch_size=None
+    ).materialize()
     total = examples.count()
     logger.info(
         f"{total - kept.count()} of {total} {split} examples are left out: none of the movies after their cuts is "
@@ -154,11 +212,18 @@ def _encoded(
     preset: LanguageModel,
     place: ModelPlace,
 ) -> ray.data.Dataset:
-    arguments = {"place": place, "preset": preset, "language": settings.language, "finetune": settings.finetune}
+    arguments = {
+        "place": place,
+        "preset": preset,
+        "language": settings.language,
+        "finetune": settings.finetune,
+    }
     return _through(examples, _EncodeActor, 0.1, titles=titles, **arguments)
 
 
-def _through(examples: ray.data.Dataset, actor: type, cpus: float, **arguments: Any) -> ray.data.Dataset:
+def _through(
+    examples: ray.data.Dataset, actor: type, cpus: float, **arguments: Any
+) -> ray.data.Dataset:
     return examples.map_batches(
         actor,
         fn_constructor_kwargs=arguments,
@@ -172,7 +237,9 @@ def _through(examples: ray.data.Dataset, actor: type, cpus: float, **arguments: 
 class _EncodeActor:
     """Loads the tokenizer where the actor runs, not in the driver."""
 
-    def __init__(self, place: ModelPlace, titles: "ray.ObjectRef[dict[int, str]]", **arguments: Any) -> None:
+    def __init__(
+        self, place: ModelPlace, titles: "ray.ObjectRef[dict[int, str]]", **arguments: Any
+    ) -> None:
         from dualrec.language.encode import ExampleEncoder
 
         self.encode = ExampleEncoder(str(place.folder()), titles=ray.get(titles), **arguments)
@@ -182,16 +249,25 @@ class _EncodeActor:
 
 
 @ray.remote
-def _check(place: ModelPlace, unchecked: tuple[LanguageModel, Settings, dict[int, str]] | None) -> None:
-    """Find out that a node can have the model, and what is `unchecked` since the driver's machine has it not."""
+def _check(
+    place: ModelPlace, unchecked: tuple[LanguageModel, Settings, dict[int, str]] | None
+) -> None:
+    """Find out that a node can have the model, and what is `unchecked` since the driver's machine
+    has it not."""
     folder = place.folder()
     if unchecked is not None:
         check_tunable(folder, *unchecked)
 
 
 @ray.remote
-def _finish(base: ModelPlace, checkpoint: Any, target: str, filesystem: pafs.FileSystem, extra: dict[str, Any]) -> None:
-    """Merge the best adapter, draw the curves, and write everything to the artefact's folder."""
+def _finish(
+    base: ModelPlace,
+    checkpoint: Any,
+    target: str,
+    filesystem: pafs.FileSystem,
+    extra: dict[str, Any],
+) -> None:
+    """Merge the best adapter, draw the curves, and write everything to the artifact's folder."""
     from dualrec.language.curves import draw_curves
     from dualrec.language.merge import merge
 
@@ -204,13 +280,19 @@ def _finish(base: ModelPlace, checkpoint: Any, target: str, filesystem: pafs.Fil
         write_tensorboard(history, local / TENSORBOARD)
         budget = {**extra, **_totals(history["epochs"])}
         (local / METRICS).write_text(
-            json.dumps({"best": best_epoch(history["epochs"]), "budget": budget, **history}, indent=2)
+            json.dumps(
+                {"best": best_epoch(history["epochs"]), "budget": budget, **history}, indent=2
+            )
         )
         pafs.copy_files(name, target, destination_filesystem=filesystem)
 
 
 def _finetune(
-    workspace: Workspace, data: Prepared, settings: Settings, preset: LanguageModel, place: ModelPlace
+    workspace: Workspace,
+    data: Prepared,
+    settings: Settings,
+    preset: LanguageModel,
+    place: ModelPlace,
 ) -> None:
     started = time.perf_counter()
     training, validation = encoded_examples(workspace, data, settings, preset, place)
@@ -246,7 +328,9 @@ def _finetune(
 
 
 def _totals(epochs: list[dict[str, float]]) -> dict[str, float]:
-    return {name: sum(epoch[name] for epoch in epochs) for name in ("examples", "tokens", "seconds")}
+    return {
+        name: sum(epoch[name] for epoch in epochs) for name in ("examples", "tokens", "seconds")
+    }
 
 
 def _summary(workspace: Workspace, name: str, state: str) -> Summary:

@@ -1,8 +1,10 @@
-"""Two sequence models, each trained on one half of the training users, that give the other half's hints.
+"""Two sequence models, each trained on one half of the training users, that give the other half's
+hints.
 
-A hint from a model that has seen its own answer would teach the language model a trust that it does not deserve at
-night. Each is one network, since the first choice is all that is asked of it. The two are kept in the workspace, so
-that another fine-tuning with the same sequence settings finds them.
+A hint from a model that has seen its own answer would teach the language model a trust that it does
+not deserve at night. Each is one network, since the first choice is all that is asked of it. The
+two are kept in the workspace, so that another fine-tuning with the same sequence settings finds
+them.
 """
 
 import logging
@@ -13,23 +15,24 @@ import pyarrow as pa
 import ray
 import ray.data
 
+from dualrec.cluster.training import keep_files
+from dualrec.config.settings import SequenceSettings, Settings
 from dualrec.data.prepare import Prepared
-from dualrec.language.artefact import fold_settings, fold_version
+from dualrec.language.artifact import fold_settings, fold_version
 from dualrec.language.examples import FOLDS, of_fold
-from dualrec.sequence.artefact import WEIGHTS
+from dualrec.sequence.artifact import WEIGHTS
 from dualrec.sequence.features import item_features
 from dualrec.sequence.train import fit_sequence_model
-from dualrec.settings import SequenceSettings, Settings
-from dualrec.training import keep_files
-from dualrec.workspace import Workspace
+from dualrec.storage.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
 
 def fold_models(workspace: Workspace, data: Prepared, settings: Settings) -> list[bytes]:
-    """The weights of the model for each fold, trained on the users of the other; trained now unless they are there.
+    """The weights of the model for each fold, trained on the users of the other; trained now unless
+    they are there.
 
-    They are to be read with the settings that `artefact.fold_settings` gives.
+    They are to be read with the settings that `artifact.fold_settings` gives.
 
     Raises:
         DualrecError: training failed.
@@ -46,15 +49,19 @@ def fold_models(workspace: Workspace, data: Prepared, settings: Settings) -> lis
     return [workspace.read_bytes(f"{name}/{_file(fold)}") for fold in range(FOLDS)]
 
 
-def _train_without(workspace: Workspace, data: Prepared, settings: Settings, fold: int, folder: str) -> None:
+def _train_without(
+    workspace: Workspace, data: Prepared, settings: Settings, fold: int, folder: str
+) -> None:
     training = data.read_histories(workspace, "train").map_batches(
-        partial(_others, fold=fold, seed=settings.finetune.seed), batch_format="pyarrow", batch_size=None
+        partial(_others, fold=fold, seed=settings.finetune.seed),
+        batch_format="pyarrow",
+        batch_size=None,
     )
     running = f"{folder}/running-{fold}"
     checkpoint = fit_sequence_model(
         training,
         data.read_histories(workspace, "validation"),
-        item_features(data.catalogue, settings.sequence),
+        item_features(data.catalog, settings.sequence),
         settings.sequence,
         running,
         workspace.filesystem,
@@ -64,7 +71,9 @@ def _train_without(workspace: Workspace, data: Prepared, settings: Settings, fol
 
 
 def _others(histories: pa.Table, fold: int, seed: int) -> pa.Table:
-    return pa.concat_tables(of_fold(histories, other, seed) for other in range(FOLDS) if other != fold)
+    return pa.concat_tables(
+        of_fold(histories, other, seed) for other in range(FOLDS) if other != fold
+    )
 
 
 def _file(fold: int) -> str:
@@ -72,7 +81,8 @@ def _file(fold: int) -> str:
 
 
 class Hints:
-    """Adds to examples what the sequence model expects at the cut, from the prefix alone. A Ray actor's.
+    """Adds to examples what the sequence model expects at the cut, from the prefix alone. A Ray
+    actor's.
 
     Args:
         weights: of the model for each fold; one for all folds where no fold matters.
@@ -81,7 +91,11 @@ class Hints:
     """
 
     def __init__(
-        self, weights: "ray.ObjectRef[list[bytes]]", settings: SequenceSettings, count: int = 1, **options: Any
+        self,
+        weights: "ray.ObjectRef[list[bytes]]",
+        settings: SequenceSettings,
+        count: int = 1,
+        **options: Any,
     ) -> None:
         from dualrec.sequence.predict import SequencePredictor
 
@@ -91,8 +105,8 @@ class Hints:
     def __call__(self, examples: pa.Table) -> pa.Table:
         """Append sequence_item_ids list<int64> and next_probabilities list<float32>.
 
-        The first are the best `count` items that the user had not watched, fewer where nearly everything is watched;
-        the second says how likely each of next_ids was to come.
+        The first are the best `count` items that the user had not watched, fewer where nearly
+        everything is watched; the second says how likely each of next_ids was to come.
         """
         import numpy as np
 
@@ -112,6 +126,6 @@ class Hints:
             of_next = model.probabilities_of(probabilities, [following[row] for row in rows])
             for row, hint, values in zip(rows, items, of_next, strict=True):
                 hints[row], expected[row] = hint, values
-        return examples.append_column("sequence_item_ids", pa.array(hints, pa.list_(pa.int64()))).append_column(
-            "next_probabilities", pa.array(expected, pa.list_(pa.float32()))
-        )
+        return examples.append_column(
+            "sequence_item_ids", pa.array(hints, pa.list_(pa.int64()))
+        ).append_column("next_probabilities", pa.array(expected, pa.list_(pa.float32())))

@@ -1,4 +1,5 @@
-"""The letters under which candidates are shown and ranked: one token each. Knows a tokenizer and tables; no Ray."""
+"""The letters under which candidates are shown and ranked: one token each. Knows a tokenizer and
+tables; no Ray."""
 
 import string
 from typing import Any
@@ -13,12 +14,17 @@ LABELS = string.ascii_uppercase
 def label_tokens(tokenizer: Any, count: int) -> list[int]:
     """The token id of each of the first `count` labels, as the first token of an answer.
 
-    Answers are turned into tokens on their own, as in fine-tuning: SentencePiece tokenizers begin them with a space.
+    Answers are turned into tokens on their own, as in fine-tuning: SentencePiece tokenizers begin
+    them with a space.
 
     Raises:
-        SettingsError: a label is not exactly one token, or not one of its own, so that its likelihood is no token's.
+        SettingsError: a label is not exactly one token, or not one of its own, so that its
+            likelihood is no token's.
     """
-    tokens = {label: list(tokenizer(label, add_special_tokens=False)["input_ids"]) for label in LABELS[:count]}
+    tokens = {
+        label: list(tokenizer(label, add_special_tokens=False)["input_ids"])
+        for label in LABELS[:count]
+    }
     taken: set[int] = {tokenizer.unk_token_id}
     for place, (label, ids) in enumerate(tokens.items()):
         if len(ids) != 1 or ids[0] in taken:
@@ -32,9 +38,11 @@ def label_tokens(tokenizer: Any, count: int) -> list[int]:
 
 
 class LabelLimits:
-    """Adds `max_tokens int32` and `label_tokens list<int32>` to requests that carry the sequence model's choices.
+    """Adds `max_tokens int32` and `label_tokens list<int32>` to requests that carry the sequence
+    model's choices.
 
-    The answer is one token: the label of one of the candidates. Without candidates there are no labels.
+    The answer is one token: the label of one of the candidates. Without candidates there are no
+        labels.
 
     Args:
         tokenizer: the language model's.
@@ -46,7 +54,10 @@ class LabelLimits:
 
     def __call__(self, requests: pa.Table) -> pa.Table:
         """Append the columns to a batch."""
-        labels = [self.labels[: len(choices)] for choices in requests.column("sequence_item_ids").to_pylist()]
-        return requests.append_column("max_tokens", pa.array([1] * len(requests), pa.int32())).append_column(
-            "label_tokens", pa.array(labels, pa.list_(pa.int32()))
-        )
+        labels = [
+            self.labels[: len(choices)]
+            for choices in requests.column("sequence_item_ids").to_pylist()
+        ]
+        return requests.append_column(
+            "max_tokens", pa.array([1] * len(requests), pa.int32())
+        ).append_column("label_tokens", pa.array(labels, pa.list_(pa.int32())))

@@ -1,4 +1,5 @@
-"""The language model with a LoRA adapter, and the loss that trains it. Knows tensors and folders; not users or Ray."""
+"""The language model with a LoRA adapter, and the loss that trains it. Knows tensors and folders;
+not users or Ray."""
 
 import os
 from pathlib import Path
@@ -14,9 +15,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 from dualrec.assets.trust import NO_CODE, NO_CODE_NO_PICKLE, loading
+from dualrec.config.settings import FinetuneSettings
 from dualrec.errors import SettingsError
 from dualrec.language.batches import IGNORED
-from dualrec.settings import FinetuneSettings
 
 WEIGHTS = "adapter_model.safetensors"  # as PEFT names it
 
@@ -31,7 +32,9 @@ def adapted_model(folder: str, targets: tuple[str, ...], settings: FinetuneSetti
     os.environ["HF_HUB_OFFLINE"] = "1"  # everything is in the folder; never ask a hub about it
     disable_progress_bar()
     with loading(folder):
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, settings.dtype), **NO_CODE_NO_PICKLE)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=getattr(torch, settings.dtype), **NO_CODE_NO_PICKLE
+        )
     check_targets(model, targets, folder)
     model.config.use_cache = False
     if settings.gradient_checkpointing:
@@ -58,12 +61,21 @@ def check_model(folder: str, targets: tuple[str, ...]) -> None:
     """
     with torch.device("meta"), loading(folder):
         config = AutoConfig.from_pretrained(folder, **NO_CODE)
-        check_targets(AutoModelForCausalLM.from_config(config, trust_remote_code=False), targets, folder)
+        check_targets(
+            AutoModelForCausalLM.from_config(config, trust_remote_code=False), targets, folder
+        )
 
 
 def check_targets(model: nn.Module, targets: tuple[str, ...], folder: str) -> None:
-    """Raise a SettingsError that names the targets which match no linear layer, and the layers that there are."""
-    layers = sorted({name.rpartition(".")[2] for name, part in model.named_modules() if isinstance(part, nn.Linear)})
+    """Raise a SettingsError that names the targets which match no linear layer, and the layers that
+    there are."""
+    layers = sorted(
+        {
+            name.rpartition(".")[2]
+            for name, part in model.named_modules()
+            if isinstance(part, nn.Linear)
+        }
+    )
     missing = [target for target in targets if target not in layers]
     if missing or not targets:
         raise SettingsError(
@@ -76,12 +88,14 @@ def check_targets(model: nn.Module, targets: tuple[str, ...], folder: str) -> No
 class SummedLoss(nn.Module):
     """A causal language model that gives the summed cross-entropy over the labels of a batch.
 
-    Two savings change the result by rounding only. The output layer computes its logits only where there is a label:
-    with a vocabulary of 50,000 it is much of a small model's arithmetic, and an answer is a sixth of an example. And
-    what all rows begin with, the instruction, goes through the model once for all of them.
+    Two savings change the result by rounding only. The output layer computes its logits only where
+    there is a label: with a vocabulary of 50,000 it is much of a small model's arithmetic, and an
+    answer is a sixth of an example. And what all rows begin with, the instruction, goes through the
+    model once for all of them.
 
     Args:
-        shares_prefix: whether to do the second. Not under ZeRO stage 3, which expects each layer once a pass, and not
+        shares_prefix: whether to do the second. Not under ZeRO stage 3, which expects each layer
+            once a pass, and not
             with gradient checkpointing, which keeps no cache.
     """
 
@@ -95,7 +109,8 @@ class SummedLoss(nn.Module):
     def forward(self, input_ids: Tensor, labels: Tensor) -> Tensor:
         """The sum of the negative log-likelihoods, float32.
 
-        Rows are padded at the end, where a causal model sees no padding from a real place: no mask is needed.
+        Rows are padded at the end, where a causal model sees no padding from a real place: no mask
+            is needed.
 
         Args:
             input_ids, labels: int64 (rows, longest), as `batches.Batch` has them.
@@ -114,7 +129,9 @@ class SummedLoss(nn.Module):
             cache = self.model(input_ids=input_ids[:1, :prefix], use_cache=True).past_key_values
             cache.batch_repeat_interleave(len(input_ids))
         self._wanted = kept[:, prefix:]
-        rest = self.model(input_ids=input_ids[:, prefix:], past_key_values=cache, use_cache=cache is not None)
+        rest = self.model(
+            input_ids=input_ids[:, prefix:], past_key_values=cache, use_cache=cache is not None
+        )
         return functional.cross_entropy(rest.logits.float(), labels[kept], reduction="sum")
 
     def _select(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
@@ -135,7 +152,8 @@ def save_adapter(model: PeftModel, weights: dict[str, Tensor], folder: Path) -> 
         weights: the trained tensors, whole, by their names in `model`.
 
     Raises:
-        AssertionError: a tensor is empty or not finite, or the adapter is as it was before training.
+        AssertionError: a tensor is empty or not finite, or the adapter is as it was before
+            training.
     """
     state = get_peft_model_state_dict(model, state_dict=weights, save_embedding_layers=False)
     check_adapter(state)
@@ -148,10 +166,13 @@ def save_adapter(model: PeftModel, weights: dict[str, Tensor], folder: Path) -> 
 
 
 def check_adapter(state: dict[str, Any]) -> None:
-    """Assert that an adapter holds something: stage 3 has been seen to save empty ones without an error."""
+    """Assert that an adapter holds something: stage 3 has been seen to save empty ones without an
+    error."""
     assert state, "the adapter holds no tensor"
     for name, tensor in state.items():
         assert tensor.numel() > 0, f"{name} is empty"
-        assert bool(torch.isfinite(tensor).all()), f"{name} is not finite: lower finetune.learning_rate"
+        assert bool(torch.isfinite(tensor).all()), (
+            f"{name} is not finite: lower finetune.learning_rate"
+        )
     changed = [bool(tensor.any()) for name, tensor in state.items() if "lora_B" in name]
     assert changed and all(changed), "B of the adapter is zero: nothing was learned"

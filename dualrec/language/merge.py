@@ -1,4 +1,5 @@
-"""Base model and adapter in one, as a folder that vLLM and transformers load. Knows folders; not the workspace."""
+"""Base model and adapter in one, as a folder that vLLM and transformers load. Knows folders; not
+the workspace."""
 
 import shutil
 from pathlib import Path
@@ -15,8 +16,8 @@ _TOKENIZER = (
 def merge(base: Path, adapter: Path, target: Path) -> None:
     """Add an adapter to its base model and write the whole to `target`, in safetensors.
 
-    The sum is made in float32 and kept in the base model's own type. The tokenizer and its chat template are copied
-    as they are, so that prompts stay the same to the token.
+    The sum is made in float32 and kept in the base model's own type. The tokenizer and its chat
+    template are copied as they are, so that prompts stay the same to the token.
     """
     import torch
     from peft import PeftModel

@@ -1,17 +1,21 @@
-"""Builds each request's chat messages for an endpoint, where no tokenizer is at hand. Knows no Ray and no HTTP."""
+"""Builds each request's chat messages for an endpoint, where no tokenizer is at hand. Knows no Ray
+and no HTTP."""
 
 import pyarrow as pa
 
-from dualrec.language.marks import unmarked_titles
+from dualrec.config.settings import LanguageSettings
 from dualrec.language.prompts import Messages, prompt_text, user_prompt
-from dualrec.settings import LanguageSettings
+from dualrec.language.special_tokens import unmarked_titles
 
-CHARACTERS_A_TOKEN = 3.0  # English prose has about four, titles and names fewer: this rather counts too many tokens
+CHARACTERS_A_TOKEN = (
+    3.0  # English prose has about four, titles and names fewer: this rather counts too many tokens
+)
 TOKENS_A_MESSAGE = 8  # the marks that a chat template puts around each
 
 
 class MessagesBuilder:
-    """Adds `prompt string` and `messages list<struct<role, content>>` to requests with the sequence model's choices.
+    """Adds `prompt string` and `messages list<struct<role, content>>` to requests with the sequence
+    model's choices.
 
     Args:
         titles: the published title of each item id.
@@ -23,7 +27,9 @@ class MessagesBuilder:
     def __call__(self, requests: pa.Table) -> pa.Table:
         """Append the messages of a batch."""
         columns = (requests.column(name).to_pylist() for name in ("item_ids", "sequence_item_ids"))
-        messages = [self._messages(item_ids, choices) for item_ids, choices in zip(*columns, strict=True)]
+        messages = [
+            self._messages(item_ids, choices) for item_ids, choices in zip(*columns, strict=True)
+        ]
         prompts = [prompt_text(one) for one in messages]
         kind = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
         requests = requests.append_column("prompt", pa.array(prompts, pa.string()))

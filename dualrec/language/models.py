@@ -1,11 +1,12 @@
-"""The language models that go by a name: where they come from and how they are served. Knows no prompt and no Ray."""
+"""The language models that go by a name: where they come from and how they are served. Knows no
+prompt and no Ray."""
 
 from dataclasses import dataclass, field
 
 from dualrec.assets.nodes import AdapterPlace, ModelPlace
+from dualrec.config.settings import Settings
+from dualrec.data.requests import Decoding
 from dualrec.errors import SettingsError
-from dualrec.requests import Decoding
-from dualrec.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -15,10 +16,12 @@ class LanguageModel:
     Attributes:
         stop: strings at which an answer ends, beside the model's own end token.
         chat_options: what the chat template is given, such as a switch for thinking.
-        target_modules: the layers that fine-tuning adapts; by default the attention projections, as published.
+        target_modules: the layers that fine-tuning adapts; by default the attention projections, as
+            published.
         thinks: a reasoning model; the prompt closes its thinking off, so that it answers at once.
         weights_gib: memory that its weights take in bfloat16; 0.0 where it is not known.
-        endpoint: the model's name at an OpenAI-compatible endpoint; None: its weights are served here.
+        endpoint: the model's name at an OpenAI-compatible endpoint; None: its weights are served
+            here.
     """
 
     stop: tuple[str, ...] = ("\n\n",)
@@ -56,14 +59,16 @@ class ServedModel:
 
 
 def language_model(settings: Settings) -> tuple[LanguageModel, ModelPlace | None]:
-    """The preset of the settings' model and its place, None behind an endpoint. Any other model's folder is served as it is."""
+    """The preset of the settings' model and its place, None behind an endpoint. Any other model's
+    folder is served as it is."""
     name = settings.language.model
     preset = PRESETS.get(name, LanguageModel())
     return preset, None if preset.endpoint else ModelPlace.named(name, settings)
 
 
 def check_room_on_cpus(name: str, node_gib: float) -> None:
-    """Find out before a model is loaded, for minutes or until a node dies, that its weights cannot fit.
+    """Find out before a model is loaded, for minutes or until a node dies, that its weights cannot
+    fit.
 
     Args:
         node_gib: memory of the largest node.
@@ -83,17 +88,26 @@ def check_room_on_cpus(name: str, node_gib: float) -> None:
 def check_decoding(settings: Settings) -> None:
     """Raise a SettingsError where the model's answers cannot be held to what they should be."""
     if settings.language.decoding not in decodings_of(settings.language.model):
-        raise SettingsError(f"{settings.language.model} is served at an endpoint: set language.decoding=free")
+        raise SettingsError(
+            f"{settings.language.model} is served at an endpoint: set language.decoding=free"
+        )
 
 
 def check_tuned(settings: Settings) -> None:
-    """Raise a SettingsError where a model at an endpoint, which knows nothing of our fine-tuning, should be fine-tuned."""
-    if settings.language.tuned is not None and PRESETS.get(settings.language.model, LanguageModel()).endpoint:
-        raise SettingsError(f"{settings.language.model} is served at an endpoint as it is: set language.tuned=null")
+    """Raise a SettingsError where a model at an endpoint, which knows nothing of our fine-tuning,
+    should be fine-tuned."""
+    if (
+        settings.language.tuned is not None
+        and PRESETS.get(settings.language.model, LanguageModel()).endpoint
+    ):
+        raise SettingsError(
+            f"{settings.language.model} is served at an endpoint as it is: set language.tuned=null"
+        )
 
 
 def check_ranking(settings: Settings) -> None:
-    """Refuse to rank items where there are no likelihoods of labels, or fewer items than are to be ranked.
+    """Refuse to rank items where there are no likelihoods of labels, or fewer items than are to be
+    ranked.
 
     Raises:
         SettingsError: as it says.
@@ -114,5 +128,6 @@ def check_ranking(settings: Settings) -> None:
 
 
 def decodings_of(name: str) -> tuple[Decoding, ...]:
-    """What a model's answers can be held to: an endpoint knows no grammar of ours, so it writes freely."""
+    """What a model's answers can be held to: an endpoint knows no grammar of ours, so it writes
+    freely."""
     return ("free",) if PRESETS.get(name, LanguageModel()).endpoint else ("free", "shortlist")

@@ -1,23 +1,28 @@
-"""The prompt of each request. Knows strings and a tokenizer's length; not models, users' items or Ray.
+"""The prompt of each request. Knows strings and a tokenizer's length; not models, users' items or
+Ray.
 
-The fixed instruction comes first and the user's part last, so that an engine's prefix cache serves every user.
-Titles from a catalogue are data: line breaks and control characters are taken out, so they cannot change the structure.
+The fixed instruction comes first and the user's part last, so that an engine's prefix cache serves
+every user.
+Titles from a catalog are data: line breaks and control characters are taken out, so they cannot
+change the structure.
 """
 
 from collections.abc import Callable
 from functools import partial
 
+from dualrec.config.settings import LanguageSettings
 from dualrec.language.labels import LABELS
 from dualrec.language.titles import filed_title, one_line
-from dualrec.settings import LanguageSettings
 
 Messages = list[dict[str, str]]
 
 LONG = 60  # characters; nine in ten titles of MovieLens are shorter
 
 
-def titles_prompt(watched: list[str], hint: str | None, titles: int, newest_first: bool = False) -> Messages:
-    """Ask for titles with years only: genres come from the catalogue, which saves most of the output.
+def titles_prompt(
+    watched: list[str], hint: str | None, titles: int, newest_first: bool = False
+) -> Messages:
+    """Ask for titles with years only: genres come from the catalog, which saves most of the output.
 
     Args:
         watched: recent titles, in the order in which they are shown; may be empty.
@@ -35,14 +40,25 @@ def titles_prompt(watched: list[str], hint: str | None, titles: int, newest_firs
 
 
 def paper_prompt(watched: list[str], hint: str | None, titles: int) -> Messages:
-    """The prompt of the published code, with its spelling of the parts (Li and Grasman 2025); less what has no hint."""
-    given, suggestion = (" and LSTM recommendation", f"\nLSTM Suggests: {hint}") if hint else ("", "")
+    """The prompt of the published code, with its spelling of the parts (Li and Grasman 2025); less
+    what has no hint."""
+    given, suggestion = (
+        (" and LSTM recommendation", f"\nLSTM Suggests: {hint}") if hint else ("", "")
+    )
     instruction = f"Given the user's watched movies{given}, generate {titles} more movies the user will likely enjoy."
-    return [{"role": "user", "content": f"{instruction}\nWatched: {', '.join(watched)}{suggestion}\n###"}]
+    return [
+        {
+            "role": "user",
+            "content": f"{instruction}\nWatched: {', '.join(watched)}{suggestion}\n###",
+        }
+    ]
 
 
-def rank_prompt(watched: list[str], candidates: list[str], hinted: bool, newest_first: bool = False) -> Messages:
-    """Ask for the label of the movie to watch next: how likely each label is as the next token ranks the candidates.
+def rank_prompt(
+    watched: list[str], candidates: list[str], hinted: bool, newest_first: bool = False
+) -> Messages:
+    """Ask for the label of the movie to watch next: how likely each label is as the next token
+    ranks the candidates.
 
     Args:
         watched: as above.
@@ -62,7 +78,8 @@ def fitting_prompt(
     tokens_of: Callable[[Messages], list[int]],
     budget: int,
 ) -> tuple[Messages, list[int]]:
-    """The prompt with as many of the most recent movies as the token budget allows, and its token ids.
+    """The prompt with as many of the most recent movies as the token budget allows, and its token
+    ids.
 
     Args:
         write: makes the prompt of the movies that it shows.
@@ -76,7 +93,9 @@ def fitting_prompt(
         tokens = tokens_of(messages)
         if len(tokens) <= budget:
             return messages, tokens
-    raise ValueError(f"the prompt takes {len(tokens)} tokens without any movie; language.max_prompt_tokens is {budget}")
+    raise ValueError(
+        f"the prompt takes {len(tokens)} tokens without any movie; language.max_prompt_tokens is {budget}"
+    )
 
 
 def user_prompt(
@@ -90,7 +109,8 @@ def user_prompt(
 
     Args:
         item_ids: the history, oldest first.
-        choices: the sequence model's best items, best first; the first is the hint, the first ones are the candidates.
+        choices: the sequence model's best items, best first; the first is the hint, the first ones
+            are the candidates.
         titles: the published title of each item id.
 
     Raises:
@@ -104,7 +124,8 @@ def user_prompt(
     except ValueError:
         if max(map(len, suggested), default=0) <= LONG:
             raise
-    # One catalogue entry as long as a plot must not end a night; a title that long is cut where it does not fit.
+    # One catalog entry as long as a plot must not end a night; a title that long is cut where it
+    # does not fit.
     write = partial(_prompt, suggested=[title[:LONG] for title in suggested], settings=settings)
     return fitting_prompt(write, recent, tokens_of, settings.max_prompt_tokens)
 
@@ -115,7 +136,8 @@ def prompt_text(messages: Messages) -> str:
 
 
 def _prompt(watched: list[str], suggested: list[str], settings: LanguageSettings) -> Messages:
-    """What the settings ask for, of titles that are oldest first and suggestions that are best first."""
+    """What the settings ask for, of titles that are oldest first and suggestions that are best
+    first."""
     newest_first = settings.history_order == "newest_first"
     shown = watched[::-1] if newest_first else watched
     if settings.mode == "rank":

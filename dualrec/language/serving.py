@@ -1,13 +1,14 @@
-"""Which weights are served: a model as it comes, or what fine-tuning made of it. Knows artefacts; no engine and no Ray."""
+"""Which weights are served: a model as it comes, or what fine-tuning made of it. Knows artifacts;
+no engine and no Ray."""
 
 import json
 
 from dualrec.assets.nodes import AdapterPlace, ModelPlace
+from dualrec.config.settings import Settings
 from dualrec.data.prepare import Prepared
-from dualrec.language.artefact import ADAPTER, MERGED, tuned_name
+from dualrec.language.artifact import ADAPTER, MERGED, tuned_name
 from dualrec.language.models import ServedModel, check_tuned, language_model
-from dualrec.settings import Settings
-from dualrec.workspace import Workspace
+from dualrec.storage.workspace import Workspace
 
 
 def served_model(workspace: Workspace, data: Prepared, settings: Settings) -> ServedModel:
@@ -25,9 +26,13 @@ def served_model(workspace: Workspace, data: Prepared, settings: Settings) -> Se
     preset, place = language_model(settings)
     assert place is not None, "an endpoint serves no model of ours"
     if settings.language.serve == "merged":
-        return ServedModel(preset, ModelPlace.named(_source(workspace, f"{name}/{MERGED}"), settings))
+        return ServedModel(
+            preset, ModelPlace.named(_source(workspace, f"{name}/{MERGED}"), settings)
+        )
     rank = json.loads(workspace.read_bytes(f"{name}/{ADAPTER}/adapter_config.json"))["r"]
-    adapter = AdapterPlace(_source(workspace, f"{name}/{ADAPTER}"), settings.cache, settings.network)
+    adapter = AdapterPlace(
+        _source(workspace, f"{name}/{ADAPTER}"), settings.cache, settings.network
+    )
     return ServedModel(preset, place, (adapter, int(rank)))
 
 

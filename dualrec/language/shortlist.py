@@ -1,8 +1,8 @@
 """The titles that a language model may write for one user, and the grammar that holds it to them.
 
-Free decoding lets a small model write well-formed titles of movies that do not exist. A shortlist is the sequence
-model's best unwatched items and the unwatched items whose titles are closest to the history's. Knows ids, titles and
-vectors; no model and no Ray.
+Free decoding lets a small model write well-formed titles of movies that do not exist. A shortlist
+is the sequence model's best unwatched items and the unwatched items whose titles are closest to the
+history's. Knows ids, titles and vectors; no model and no Ray.
 """
 
 import json
@@ -10,8 +10,8 @@ import json
 import numpy as np
 import pyarrow as pa
 
+from dualrec.config.settings import ShortlistSettings
 from dualrec.language.titles import TitleIndex, filed_title
-from dualrec.settings import ShortlistSettings
 
 _BITS = 10  # of the 64 that a rule of llguidance can carry, for each title already written
 MOST_ITEMS, MOST_TITLES = 2**_BITS - 1, 64 // _BITS + 1
@@ -27,17 +27,21 @@ class Shortlister:
     """Chooses each user's shortlist.
 
     Args:
-        catalogue: schema CATALOGUE.
-        embeddings: float32 (N, d), unit vectors in the order of the catalogue.
+        catalog: schema CATALOG.
+        embeddings: float32 (N, d), unit vectors in the order of the catalog.
     """
 
-    def __init__(self, catalogue: pa.Table, embeddings: np.ndarray, settings: ShortlistSettings) -> None:
-        item_ids = catalogue.column("item_id").to_pylist()
-        index = TitleIndex(catalogue, fuzzy_threshold=100)
-        titles = [filed_title(title) for title in catalogue.column("title").to_pylist()]
+    def __init__(
+        self, catalog: pa.Table, embeddings: np.ndarray, settings: ShortlistSettings
+    ) -> None:
+        item_ids = catalog.column("item_id").to_pylist()
+        index = TitleIndex(catalog, fuzzy_threshold=100)
+        titles = [filed_title(title) for title in catalog.column("title").to_pylist()]
         # Of several items with one title, only the one that the title is taken for can be written.
         self.titles = [
-            title if len(title) <= LONGEST_TITLE and index.resolve(title).item_id == item_id else None
+            title
+            if len(title) <= LONGEST_TITLE and index.resolve(title).item_id == item_id
+            else None
             for item_id, title in zip(item_ids, titles, strict=True)
         ]
         self.row_of = {item: row for row, item in enumerate(item_ids)}
@@ -51,31 +55,38 @@ class Shortlister:
             choices: the sequence model's best unwatched items, best first.
         """
         rows = [self.row_of[item] for item in choices[: self.settings.sequence_items]]
-        rows += self._neighbours([self.row_of[item] for item in watched if item in self.row_of], rows)
+        rows += self._neighbours(
+            [self.row_of[item] for item in watched if item in self.row_of], rows
+        )
         return [title for row in rows if (title := self.titles[row]) is not None]
 
     def _neighbours(self, watched: list[int], rows: list[int]) -> list[int]:
         """Rows of the unwatched items closest to the mean of the recent titles."""
         if not watched or not self.settings.neighbours:
             return []
-        closeness = self.embeddings @ self.embeddings[watched[-self.settings.history_length :]].mean(0)
+        closeness = self.embeddings @ self.embeddings[
+            watched[-self.settings.history_length :]
+        ].mean(0)
         closeness[[*watched, *rows]] = -np.inf
         best = top_places(closeness, self.settings.neighbours)
         return best[closeness[best] > -np.inf].tolist()
 
 
 def top_places(values: np.ndarray, count: int) -> np.ndarray:
-    """The places int64 (count,) of the greatest of many values, greatest first, and of equals the first; fewer of fewer."""
+    """The places int64 (count,) of the greatest of many values, greatest first, and of equals the
+    first; fewer of fewer."""
     least = np.partition(values, -count)[-count] if count < len(values) else -np.inf
     places = np.flatnonzero(values >= least)  # sorting these few alone is what makes it fast
     return places[np.argsort(-values[places], kind="stable")[:count]]
 
 
 def shortlist_grammar(titles: list[str], count: int, spaced: bool = False) -> str:
-    """A grammar, in llguidance's form of Lark, of answers with `count` different titles of the list, one a line.
+    """A grammar, in llguidance's form of Lark, of answers with `count` different titles of the
+    list, one a line.
 
-    Each rule carries the numbers of the titles before it, so that none comes twice: a plain grammar would need a rule
-    for every pair (https://github.com/guidance-ai/llguidance/blob/main/docs/parametric.md).
+    Each rule carries the numbers of the titles before it, so that none comes twice: a plain grammar
+    would need a rule for every pair
+    (https://github.com/guidance-ai/llguidance/blob/main/docs/parametric.md).
 
     Args:
         titles: at most MOST_ITEMS, all different.
@@ -84,19 +95,29 @@ def shortlist_grammar(titles: list[str], count: int, spaced: bool = False) -> st
     """
     count = min(count, len(titles))
     assert 1 <= count <= MOST_TITLES and len(titles) == len(set(titles)) <= MOST_ITEMS
-    start, carried = ("title1::0x0", "::_") if count > 1 else ("title1", "")  # a rule must use what it carries
+    start, carried = (
+        ("title1::0x0", "::_") if count > 1 else ("title1", "")
+    )  # a rule must use what it carries
     lines = [f'start: " "? {start}' if spaced else f"start: {start}"]
     for place in range(1, count + 1):
         ways = (_way(place, number, count) for number in range(1, len(titles) + 1))
         lines.append(f"title{place}{carried}: " + "\n  | ".join(ways))
-    lines += [f"T{number}: {json.dumps(title, ensure_ascii=False)}" for number, title in enumerate(titles, start=1)]
+    lines += [
+        f"T{number}: {json.dumps(title, ensure_ascii=False)}"
+        for number, title in enumerate(titles, start=1)
+    ]
     return "\n".join(lines)
 
 
 def _way(place: int, number: int, count: int) -> str:
-    """Write title `number` at `place`, unless it stands at an earlier one, and go on with the next place."""
-    after = f' "\\n" title{place + 1}::bit_or({number << _BITS * (place - 1)})' if place < count else ""
-    unused = [f"ne([{_BITS * before}:{_BITS * (before + 1)}], {number})" for before in range(place - 1)]
+    """Write title `number` at `place`, unless it stands at an earlier one, and go on with the next
+    place."""
+    after = (
+        f' "\\n" title{place + 1}::bit_or({number << _BITS * (place - 1)})' if place < count else ""
+    )
+    unused = [
+        f"ne([{_BITS * before}:{_BITS * (before + 1)}], {number})" for before in range(place - 1)
+    ]
     condition = unused[0] if unused else ""
     for another in unused[1:]:
         condition = f"and({condition}, {another})"

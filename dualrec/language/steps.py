@@ -1,4 +1,5 @@
-"""Passes over a shard: optimizer steps, and the loss without them. Knows an engine and batches; not Ray."""
+"""Passes over a shard: optimizer steps, and the loss without them. Knows an engine and batches; not
+Ray."""
 
 import logging
 import math
@@ -10,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from dualrec.config.settings import FinetuneSettings
 from dualrec.language.batches import Batch, Shard, collate, epoch_steps, parts, validation_batches
 from dualrec.language.zero import set_learning_rate
-from dualrec.settings import FinetuneSettings
 
 PROGRESS_EVERY_S = 30.0
 _CURVE_POINTS = 200  # of an epoch, at most
@@ -58,22 +59,30 @@ class Pace:
 
 
 def learning_rate(step: int, steps: int, settings: FinetuneSettings) -> float:
-    """The rate of one step, counted from 0: rises in a line over the warm-up, then falls as half a cosine to zero."""
+    """The rate of one step, counted from 0: rises in a line over the warm-up, then falls as half a
+    cosine to zero."""
     warmup = math.ceil(settings.warmup_fraction * steps)
     if step < warmup:
         return settings.learning_rate * (step + 1) / warmup
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
+    return (
+        settings.learning_rate
+        * 0.5
+        * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
+    )
 
 
 def train_epoch(engine: Any, shard: Shard, settings: FinetuneSettings, pace: Pace) -> Totals:
-    """Take one optimizer step for each group of examples; all workers must bring equally many examples.
+    """Take one optimizer step for each group of examples; all workers must bring equally many
+    examples.
 
-    The loss of a step is the mean over the labels of all workers' batches, so that the number of workers changes
-    nothing.
+    The loss of a step is the mean over the labels of all workers' batches, so that the number of
+    workers changes nothing.
     """
     engine.train()
     totals, tell = Totals(), _Teller(settings, pace)
-    plan = epoch_steps(shard.lengths, settings.batch_size // pace.workers, settings.seed, pace.epoch)
+    plan = epoch_steps(
+        shard.lengths, settings.batch_size // pace.workers, settings.seed, pace.epoch
+    )
     for number, rows in enumerate(plan):
         step = (pace.epoch - 1) * len(plan) + number
         rate = learning_rate(step, len(plan) * settings.epochs, settings)
@@ -90,13 +99,20 @@ def train_epoch(engine: Any, shard: Shard, settings: FinetuneSettings, pace: Pac
             totals.add(float(loss.detach()), batch, len(piece))
         if number % max(len(plan) // _CURVE_POINTS, 1) == 0:
             own = sum(batch.targets for batch in batches)
-            pace.curve.append({"step": step + 1, "loss": (totals.loss - before) / max(own, 1), "learning_rate": rate})
+            pace.curve.append(
+                {
+                    "step": step + 1,
+                    "loss": (totals.loss - before) / max(own, 1),
+                    "learning_rate": rate,
+                }
+            )
         tell(number + 1, len(plan), totals)
     return totals
 
 
 def evaluate_epoch(engine: Any, shard: Shard, settings: FinetuneSettings, pace: Pace) -> Totals:
-    """Sums over the answers, whatever the training loss, of a shard that every worker holds whole; each computes its share."""
+    """Sums over the answers, whatever the training loss, of a shard that every worker holds whole;
+    each computes its share."""
     engine.eval()
     totals = Totals()
     rows_a_batch = max(settings.batch_size // (pace.workers * settings.accumulation), 1)
@@ -121,7 +137,9 @@ def peak_memory_gib(device: torch.device) -> float:
 
 
 def _tensors(batch: Batch, device: torch.device) -> dict[str, torch.Tensor]:
-    return {name: torch.from_numpy(getattr(batch, name)).to(device) for name in ("input_ids", "labels")}
+    return {
+        name: torch.from_numpy(getattr(batch, name)).to(device) for name in ("input_ids", "labels")
+    }
 
 
 def _summed(values: list[float]) -> list[float]:
@@ -155,4 +173,6 @@ class _Teller:
 
 def seed_epoch(settings: FinetuneSettings, epoch: int, rank: int) -> None:
     """Seed dropout: a resumed epoch draws what it would have drawn."""
-    torch.manual_seed(int(np.random.SeedSequence([settings.seed, epoch, rank]).generate_state(1)[0]))
+    torch.manual_seed(
+        int(np.random.SeedSequence([settings.seed, epoch, rank]).generate_state(1)[0])
+    )

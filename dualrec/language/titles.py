@@ -1,7 +1,9 @@
-"""From generated text to titles, and from titles to items of the catalogue. Knows strings and tables; no model.
+"""From generated text to titles, and from titles to items of the catalog. Knows strings and tables;
+no model.
 
-MovieLens writes articles at the end ("Bug's Life, A (1998)"), adds other names in parentheses ("Seven (Se7en) (1995)")
-and repeats titles of different years, so a title's key is its words with the article in front, and its year.
+MovieLens writes articles at the end ("Bug's Life, A (1998)"), adds other names in parentheses
+("Seven (Se7en) (1995)") and repeats titles of different years, so a title's key is its words with
+the article in front, and its year.
 """
 
 import re
@@ -42,10 +44,13 @@ def written_titles(text: str, wanted: int, cut_off: bool = False) -> list[str]:
 
     Args:
         text: what the language model wrote; numbering, quotes and thinking are taken off.
-        cut_off: the answer ran into its token limit, so its last line may be half a title and is left out, unless it
+        cut_off: the answer ran into its token limit, so its last line may be half a title and is
+            left out, unless it
             ends with a year.
     """
-    lines = [line for line in _without_thinking(text).replace("<|", "\n<|").split("\n") if line.strip()]
+    lines = [
+        line for line in _without_thinking(text).replace("<|", "\n<|").split("\n") if line.strip()
+    ]
     if cut_off and lines and year_of(lines[-1]) is None:
         lines = lines[:-1]
     titles = [title for line in lines if (title := _clean(line))]
@@ -53,7 +58,8 @@ def written_titles(text: str, wanted: int, cut_off: bool = False) -> list[str]:
 
 
 def _without_thinking(text: str) -> str:
-    """What stands after the thinking, whose opening mark may be in the prompt; none of it where it never ends."""
+    """What stands after the thinking, whose opening mark may be in the prompt; none of it where it
+    never ends."""
     return text.rpartition("</think>")[2].partition("<think>")[0]
 
 
@@ -63,10 +69,11 @@ def display_title(title: str) -> str:
 
 
 def filed_title(title: str) -> str:
-    """A published title as a library files it, which is how models read and write it: "Bug's Life, A (1998)".
+    """A published title as a library files it, which is how models read and write it: "Bug's Life,
+    A (1998)".
 
-    Greedy decoding picks one token after another. With articles in front it would pick "The" for the weight of all
-    titles that begin so, and be bound to one of them.
+    Greedy decoding picks one token after another. With articles in front it would pick "The" for
+    the weight of all titles that begin so, and be bound to one of them.
     """
     return _renamed(title, _article_last)
 
@@ -79,13 +86,22 @@ def _renamed(title: str, change: Callable[[str], str]) -> str:
 
 
 def one_line(text: str) -> str:
-    """Printable characters only, single spaces, at most 200 characters: what a prompt or a grammar can hold."""
-    return " ".join("".join(character if character.isprintable() else " " for character in text).split())[:200]
+    """Printable characters only, single spaces, at most 200 characters: what a prompt or a grammar
+    can hold."""
+    return " ".join(
+        "".join(character if character.isprintable() else " " for character in text).split()
+    )[:200]
 
 
 def key_of(name: str) -> str:
-    """The words of a title without year: lower case, no accents, no punctuation, the article in front."""
-    plain = unicodedata.normalize("NFKD", _article_first(name)).encode("ascii", "ignore").decode().lower()
+    """The words of a title without year: lower case, no accents, no punctuation, the article in
+    front."""
+    plain = (
+        unicodedata.normalize("NFKD", _article_first(name))
+        .encode("ascii", "ignore")
+        .decode()
+        .lower()
+    )
     words = re.sub(r"[^a-z0-9]+", " ", plain.replace("&", " and ").replace("'", "")).strip()
     return words or name.strip().lower()
 
@@ -93,17 +109,22 @@ def key_of(name: str) -> str:
 class TitleIndex:
     """Finds the item that a written title names.
 
-    Exact key and year first; then the key alone where only one item has it and the year is absent or within one; then
-    the closest key by rapidfuzz's ratio among the items of the neighbouring years, or of all where no year is written.
+    Exact key and year first; then the key alone where only one item has it and the year is absent
+    or within one; then the closest key by rapidfuzz's ratio among the items of the neighbouring
+    years, or of all where no year is written.
     """
 
-    def __init__(self, catalogue: pa.Table, fuzzy_threshold: float) -> None:
+    def __init__(self, catalog: pa.Table, fuzzy_threshold: float) -> None:
         self.threshold = fuzzy_threshold
         self._exact: dict[tuple[str, int | None], int] = {}
         self._by_key: dict[str, set[tuple[int | None, int]]] = defaultdict(set)
         self._by_year: dict[int | None, dict[str, int]] = defaultdict(dict)
-        columns = (catalogue.column(name).to_pylist() for name in ("item_id", "title", "year", "popularity"))
-        for item_id, title, year, _ in sorted(zip(*columns, strict=True), key=lambda row: (-row[3], row[0])):
+        columns = (
+            catalog.column(name).to_pylist() for name in ("item_id", "title", "year", "popularity")
+        )
+        for item_id, title, year, _ in sorted(
+            zip(*columns, strict=True), key=lambda row: (-row[3], row[0])
+        ):
             for key in aliases(title):
                 self._exact.setdefault((key, year), item_id)
                 self._by_key[key].add((year, item_id))
@@ -128,16 +149,19 @@ class TitleIndex:
         return item_id if year is None or its_year is None or abs(its_year - year) <= 1 else None
 
     def _closest(self, key: str, year: int | None) -> int | None:
-        return self._spellings.closest(key, None if year is None else [year - 1, year, year + 1, None])
+        return self._spellings.closest(
+            key, None if year is None else [year - 1, year, year + 1, None]
+        )
 
     @cached_property
     def _spellings(self) -> Spellings:
-        """Made for the first title that is not written as the catalogue has it."""
+        """Made for the first title that is not written as the catalog has it."""
         return Spellings(self._by_year, self.threshold)
 
 
 def aliases(title: str) -> set[str]:
-    """The keys under which a published title can be found: the whole name, without its a.k.a., and each a.k.a."""
+    """The keys under which a published title can be found: the whole name, without its a.k.a., and
+    each a.k.a."""
     name = without_year(one_line(title))
     keys = {key_of(name)}
     while match := _ALIAS.search(name):

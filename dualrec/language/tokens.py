@@ -6,15 +6,16 @@ import pyarrow as pa
 from jinja2 import TemplateError
 
 from dualrec.assets.trust import NO_CODE, loading
+from dualrec.config.settings import LanguageSettings
 from dualrec.errors import AssetError
-from dualrec.language.marks import unmarked_titles
 from dualrec.language.models import LanguageModel
 from dualrec.language.prompts import Messages, prompt_text, user_prompt
-from dualrec.settings import LanguageSettings
+from dualrec.language.special_tokens import unmarked_titles
 
 
 class PromptBuilder:
-    """Adds `prompt string` and `tokenized_prompt list<int32>` to requests that carry the sequence model's choices.
+    """Adds `prompt string` and `tokenized_prompt list<int32>` to requests that carry the sequence
+    model's choices.
 
     Args:
         model_folder: a Hugging Face folder with a tokenizer.
@@ -29,7 +30,11 @@ class PromptBuilder:
     """
 
     def __init__(
-        self, model_folder: str, preset: LanguageModel, settings: LanguageSettings, titles: dict[int, str]
+        self,
+        model_folder: str,
+        preset: LanguageModel,
+        settings: LanguageSettings,
+        titles: dict[int, str],
     ) -> None:
         self.tokenizer = tokenizer_of(model_folder)
         self.settings, self.preset = settings, preset
@@ -40,7 +45,9 @@ class PromptBuilder:
         prompts, tokens = [], []
         columns = (requests.column(name).to_pylist() for name in ("item_ids", "sequence_item_ids"))
         for item_ids, choices in zip(*columns, strict=True):
-            messages, ids = user_prompt(item_ids, choices, self.titles, self.settings, self._tokens_of)
+            messages, ids = user_prompt(
+                item_ids, choices, self.titles, self.settings, self._tokens_of
+            )
             prompts.append(prompt_text(messages))
             tokens.append(ids)
         return requests.append_column("prompt", pa.array(prompts, pa.string())).append_column(
@@ -59,7 +66,8 @@ def tokenizer_of(model_folder: str) -> Any:
     """
     from transformers import AutoTokenizer
 
-    # Mistral's own tokenizer class, which stands in for it where tekken.json is there, has no chat template.
+    # Mistral's own tokenizer class, which stands in for it where tekken.json is there, has no chat
+    # template.
     with loading(model_folder):
         return AutoTokenizer.from_pretrained(model_folder, mistral_format=False, **NO_CODE)
 
@@ -77,16 +85,23 @@ def prompt_tokens(tokenizer: Any, preset: LanguageModel, messages: Messages) -> 
     """The token ids of a prompt, up to where the model's answer begins.
 
     Raises:
-        AssetError: the chat template refuses the messages, or does what transformers' sandbox does not let it do.
+        AssetError: the chat template refuses the messages, or does what transformers' sandbox does
+            not let it do.
     """
     options = {**preset.chat_options, "add_generation_prompt": True}
     try:
         if not preset.thinks:
             return list(
-                tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **options)["input_ids"]
+                tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **options)[
+                    "input_ids"
+                ]
             )
         text = tokenizer.apply_chat_template(messages, tokenize=False, **options)
-    except (TemplateError, TypeError, ArithmeticError) as error:  # what a template's own arithmetic may raise
+    except (
+        TemplateError,
+        TypeError,
+        ArithmeticError,
+    ) as error:  # what a template's own arithmetic may raise
         raise AssetError(
             f"{tokenizer.name_or_path}: its chat template makes no prompt ({error}): put another into the folder, as "
             "chat_template.jinja, or take another model"
@@ -95,7 +110,8 @@ def prompt_tokens(tokenizer: Any, preset: LanguageModel, messages: Messages) -> 
 
 
 def thinking_closed(prompt: str) -> str:
-    """The prompt with an empty think block at its end, whether or not the chat template has opened one."""
+    """The prompt with an empty think block at its end, whether or not the chat template has opened
+    one."""
     opened = prompt.rstrip()
     before = opened.removesuffix("<think>") if opened.endswith("<think>") else prompt
     return f"{before}<think>\n\n</think>\n\n"

@@ -1,8 +1,9 @@
-"""Trains the adapter under Ray Train and DeepSpeed on encoded examples. Knows datasets and a model; no users.
+"""Trains the adapter under Ray Train and DeepSpeed on encoded examples. Knows datasets and a model;
+no users.
 
-A checkpoint each epoch holds every worker's part of DeepSpeed's state, the best adapter so far and all metrics, so a
-killed worker costs the epoch it was in, and those that ended since Ray Train last looked, seconds before. It is resumed
-on as many workers as before.
+A checkpoint each epoch holds every worker's part of DeepSpeed's state, the best adapter so far and
+all metrics, so a killed worker costs the epoch it was in, and those that ended since Ray Train last
+looked, seconds before. It is resumed on as many workers as before.
 """
 
 import json
@@ -18,10 +19,10 @@ import ray.data
 from ray.train import Checkpoint, get_checkpoint, get_dataset_shard
 
 from dualrec.assets.nodes import ModelPlace
-from dualrec.language.artefact import ADAPTER, METRICS
-from dualrec.live_metrics import TrainingMetrics
-from dualrec.settings import FinetuneSettings
-from dualrec.training import begin_worker, fit, report_epoch
+from dualrec.cluster.metrics import TrainingMetrics
+from dualrec.cluster.training import begin_worker, fit, report_epoch
+from dualrec.config.settings import FinetuneSettings
+from dualrec.language.artifact import ADAPTER, METRICS
 
 STATE = "deepspeed"
 
@@ -37,7 +38,8 @@ def fit_adapter(
     storage: str,
     filesystem: pafs.FileSystem | None = None,
 ) -> Checkpoint:
-    """Train on examples (schema ENCODED); return a checkpoint with the best epoch's adapter and all metrics.
+    """Train on examples (schema ENCODED); return a checkpoint with the best epoch's adapter and all
+    metrics.
 
     Args:
         base: the base model.
@@ -63,11 +65,19 @@ def train_loop(config: dict[str, Any]) -> None:
     from dualrec.language.batches import shard_of
     from dualrec.language.lora import SummedLoss, adapted_model
     from dualrec.language.precision import precision_of
-    from dualrec.language.steps import Pace, evaluate_epoch, peak_memory_gib, seed_epoch, train_epoch
+    from dualrec.language.steps import (
+        Pace,
+        evaluate_epoch,
+        peak_memory_gib,
+        seed_epoch,
+        train_epoch,
+    )
 
     settings: FinetuneSettings = config["settings"]
     rank, workers = begin_worker(settings.resources)
-    settings = settings.model_copy(update={"dtype": precision_of(settings.dtype, settings.resources.use_gpu)})
+    settings = settings.model_copy(
+        update={"dtype": precision_of(settings.dtype, settings.resources.use_gpu)}
+    )
     torch.manual_seed(settings.seed)
     model = adapted_model(str(config["base"].folder()), config["targets"], settings)
     shares_prefix = settings.zero_stage == 2 and not settings.gradient_checkpointing
@@ -122,9 +132,15 @@ def _resume(engine: Any) -> dict[str, Any]:
 
 
 def _report(
-    config: dict[str, Any], engine: Any, model: Any, history: dict[str, Any], metrics: dict[str, float], rank: int
+    config: dict[str, Any],
+    engine: Any,
+    model: Any,
+    history: dict[str, Any],
+    metrics: dict[str, float],
+    rank: int,
 ) -> None:
-    """Save this worker's part of a checkpoint; the first worker adds the best adapter and all metrics."""
+    """Save this worker's part of a checkpoint; the first worker adds the best adapter and all
+    metrics."""
     from dualrec.language.lora import save_adapter
     from dualrec.language.zero import save_engine, trained_weights
 
@@ -144,7 +160,9 @@ def _report(
 
 
 def _environment(settings: FinetuneSettings) -> dict[str, str]:
-    device = {} if settings.resources.use_gpu else {"DS_ACCELERATOR": "cpu"}  # or DeepSpeed guesses, at times wrongly
+    device = (
+        {} if settings.resources.use_gpu else {"DS_ACCELERATOR": "cpu"}
+    )  # or DeepSpeed guesses, at times wrongly
     return {
         **device,
         "HF_HUB_OFFLINE": "1",

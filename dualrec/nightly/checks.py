@@ -1,25 +1,30 @@
-"""What a night needs, looked at before Ray is started: the salt of its traces, and the models, also those to be trained."""
+"""What a night needs, looked at before Ray is started: the salt of its traces, and the models, also
+those to be trained."""
 
 from datetime import date
 
 from dualrec.assets.nodes import ModelPlace
+from dualrec.cluster.tracking import check_tracking
+from dualrec.config.settings import Settings
+from dualrec.data.pseudonyms import salt_of
 from dualrec.language.checks import NO_TITLES, check_serving_settings, check_tuning, model_to_tune
-from dualrec.nightly.in_force import training_is_due
+from dualrec.nightly.active_models import training_is_due
 from dualrec.nightly.plan import last_plan
-from dualrec.pseudonyms import salt_of
-from dualrec.settings import Settings
-from dualrec.tracking import check_tracking
-from dualrec.workspace import Workspace
+from dualrec.storage.workspace import Workspace
 
 
-def check_night(workspace: Workspace, settings: Settings, run_date: date, force: bool) -> list[ModelPlace]:
+def check_night(
+    workspace: Workspace, settings: Settings, run_date: date, force: bool
+) -> list[ModelPlace]:
     """Check what a night needs; nobody is asked at an endpoint, since there may be nothing to ask.
 
     Returns:
-        The models that are not on this machine, where models are trained first; else none, since they may not be needed.
+        The models that are not on this machine, where models are trained first; else none, since
+        they may not be needed.
 
     Raises:
-        SettingsError: a setting does not suit the model, or the variable of the traces' salt holds none.
+        SettingsError: a setting does not suit the model, or the variable of the traces' salt holds
+            none.
         AssetError, EndpointError, InputError: a model cannot be had, served or fine-tuned.
     """
     salt_of(settings.recommend.trace_salt_env)

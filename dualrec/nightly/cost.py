@@ -1,9 +1,15 @@
-"""What a night cost: tokens, engine seconds, worker seconds by kind, and money where prices are set. Knows no Ray."""
+"""What a night cost: tokens, engine seconds, worker seconds by kind, and money where prices are
+set. Knows no Ray."""
 
 from typing import Any
 
-from dualrec.replicas import engine_replicas, prompt_replicas, rerank_replicas, sequence_replicas
-from dualrec.settings import PriceSettings, Settings
+from dualrec.cluster.replicas import (
+    engine_replicas,
+    prompt_replicas,
+    rerank_replicas,
+    sequence_replicas,
+)
+from dualrec.config.settings import PriceSettings, Settings
 
 HOUR_S = 3600.0
 
@@ -20,19 +26,25 @@ def replicas(settings: Settings, gpus: float) -> dict[str, int]:
 
 
 def cost_of(
-    spent: list[dict[str, Any]], tokens_in: int, tokens_out: int, counts: dict[str, int], prices: PriceSettings
+    spent: list[dict[str, Any]],
+    tokens_in: int,
+    tokens_out: int,
+    counts: dict[str, int],
+    prices: PriceSettings,
 ) -> dict[str, Any]:
     """Sum up a run.
 
     Args:
-        spent: of each attempt `scoring_seconds`, how long its actors were held; `engine_seconds`, how long of it requests
-            were in the engines; and `answered`, how many came out of them. What a killed attempt spent since its last
-            sign of life is missing.
+        spent: of each attempt `scoring_seconds`, how long its actors were held; `engine_seconds`,
+            how long of it requests
+            were in the engines; and `answered`, how many came out of them. What a killed attempt
+            spent since its last sign of life is missing.
         counts: `replicas`.
 
     Returns:
-        `tokens_in`, `tokens_out`, of the answers that are used; `engine_seconds` (over all replicas) and `answered`, also
-        those that were lost with a killed attempt; `worker_seconds` by kind: held, whether busy or not; `attempts`;
+        `tokens_in`, `tokens_out`, of the answers that are used; `engine_seconds` (over all
+        replicas) and `answered`, also those that were lost with a killed attempt; `worker_seconds`
+        by kind: held, whether busy or not; `attempts`;
         `money`, null where no price is set.
     """
     held = sum(one.get("scoring_seconds", 0.0) for one in spent)
@@ -58,6 +70,10 @@ def _money(
     parts = {
         "engines": worker_seconds["engine"] / HOUR_S * prices.engine_hour,
         "workers": others / HOUR_S * prices.worker_hour,
-        "tokens": (tokens_in * prices.million_tokens_in + tokens_out * prices.million_tokens_out) / 1e6,
+        "tokens": (tokens_in * prices.million_tokens_in + tokens_out * prices.million_tokens_out)
+        / 1e6,
     }
-    return {**{name: round(value, 4) for name, value in parts.items()}, "total": round(sum(parts.values()), 4)}
+    return {
+        **{name: round(value, 4) for name, value in parts.items()},
+        "total": round(sum(parts.values()), 4),
+    }

@@ -1,9 +1,10 @@
-"""What a night must hold to be published. Plain functions on what was measured; knows no files and no Ray."""
+"""What a night must hold to be published. Plain functions on what was measured; knows no files and
+no Ray."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from dualrec.settings import GateSettings
+from dualrec.config.settings import GateSettings
 
 LEAST = 20  # scored users from which on rates say something
 
@@ -14,11 +15,14 @@ class Measured:
 
     Attributes:
         users: how many it serves; `users_before`: the night before, None where there is none.
-        scored: how many of them were scored now, and on how many of those the language model failed (`errors`).
+        scored: how many of them were scored now, and on how many of those the language model failed
+            (`errors`).
         titles: how many it wrote, and how many of those were tied to an item (`resolved`).
-        overlap: of the movies in the lists of the night before, the share still in the lists of the users scored now;
+        overlap: of the movies in the lists of the night before, the share still in the lists of the
+            users scored now;
             None where none of these was served before.
-        accuracy: NDCG@10 of the lists on validation users; `accuracy_before`: under the models of the night before.
+        accuracy: NDCG@10 of the lists on validation users; `accuracy_before`: under the models of
+            the night before.
     """
 
     users: int
@@ -58,13 +62,24 @@ def judge(night: Measured, gates: GateSettings) -> list[Gate]:
     few = None if night.scored >= LEAST else f"{night.scored} scored users are too few"
     no_titles = few or (None if night.titles else "the language model wrote no titles")
     none_before = None if night.users_before else "no night before"
-    not_served = few or (None if night.overlap is not None else "none of the scored users was served before")
-    no_accuracy = None if night.accuracy is not None and night.accuracy_before else "no accuracy of two sets of models"
+    not_served = few or (
+        None if night.overlap is not None else "none of the scored users was served before"
+    )
+    no_accuracy = (
+        None
+        if night.accuracy is not None and night.accuracy_before
+        else "no accuracy of two sets of models"
+    )
     lost = _share(night.accuracy_before, night.accuracy) if no_accuracy is None else 0.0
     return [
         _least("users", night.users / (night.users_before or 1), gates.min_users, none_before),
         _most("error rate", night.errors / max(night.scored, 1), gates.max_error_rate, few),
-        _least("titles resolved", night.resolved / max(night.titles, 1), gates.min_titles_resolved, no_titles),
+        _least(
+            "titles resolved",
+            night.resolved / max(night.titles, 1),
+            gates.min_titles_resolved,
+            no_titles,
+        ),
         _least("overlap", night.overlap or 0.0, gates.min_overlap, not_served),
         _most("metric drop", lost, gates.max_metric_drop, no_accuracy),
     ]
@@ -84,7 +99,9 @@ def _most(name: str, value: float, limit: float | None, unjudged: str | None) ->
     return _gate(name, value, limit, unjudged, limit is None or value <= limit, "at most")
 
 
-def _gate(name: str, value: float, limit: float | None, unjudged: str | None, passed: bool, bound: str) -> Gate:
+def _gate(
+    name: str, value: float, limit: float | None, unjudged: str | None, passed: bool, bound: str
+) -> Gate:
     if limit is None or unjudged is not None:
         return Gate(name, None, limit, None, unjudged or "switched off")
     return Gate(name, value, limit, passed, bound)

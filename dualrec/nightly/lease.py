@@ -1,9 +1,12 @@
-"""One driver a night: whoever holds the lease works on it, and shows that it lives by a file that it keeps rewriting.
+"""One driver a night: whoever holds the lease works on it, and shows that it lives by a file that
+it keeps rewriting.
 
-Attempts at a night are numbered. A driver takes the next number by a conditional put, and the highest number holds. It
-takes it only where the holder ended, is a dead process of this machine, or did not rewrite its file while it was watched
-for the time of the lease; no clocks of two machines are compared. A driver that finds a higher number than its own was
-taken for dead: it stops, and whatever it had under way is left in folders of its own attempt, which count no more.
+Attempts at a night are numbered. A driver takes the next number by a conditional put, and the
+highest number holds. It takes it only where the holder ended, is a dead process of this machine, or
+did not rewrite its file while it was watched for the time of the lease; no clocks of two machines
+are compared. A driver that finds a higher number than its own was
+taken for dead: it stops, and whatever it had under way is left in folders of its own attempt, which
+count no more.
 """
 
 import os
@@ -23,7 +26,7 @@ from pydantic import BaseModel
 
 from dualrec.errors import LeaseError, WorkspaceError
 from dualrec.nightly.plan import night_place, numbered
-from dualrec.workspace import Workspace
+from dualrec.storage.workspace import Workspace
 
 BEATS = 5  # in the time of a lease
 LONG_DEAD_S = 600.0  # more than clocks differ: a holder silent for so long needs no watching
@@ -49,11 +52,17 @@ class Lease:
 
     Attributes:
         number: of the attempt.
-        spending: what the attempt cost so far; the caller sets it, and each beat keeps it for whoever goes on.
+        spending: what the attempt cost so far; the caller sets it, and each beat keeps it for
+            whoever goes on.
     """
 
     def __init__(self, workspace: Workspace, run_date: date, number: int, seconds: float) -> None:
-        self.workspace, self.folder, self.number, self.seconds = workspace, _folder(run_date), number, seconds
+        self.workspace, self.folder, self.number, self.seconds = (
+            workspace,
+            _folder(run_date),
+            number,
+            seconds,
+        )
         self.run_date = run_date
         self.driver = uuid.uuid4().hex
         self.spending: Callable[[], dict[str, Any]] = dict
@@ -78,9 +87,16 @@ class Lease:
         """Show that this driver lives, or that it has ended by itself."""
         self._beats += 1
         alive = Alive(
-            driver=self.driver, host=_host(), pid=os.getpid(), beats=self._beats, ended=ended, spent=self.spending()
+            driver=self.driver,
+            host=_host(),
+            pid=os.getpid(),
+            beats=self._beats,
+            ended=ended,
+            spent=self.spending(),
         )
-        self.workspace.write_bytes(_alive_name(self.folder, self.number), alive.model_dump_json().encode())
+        self.workspace.write_bytes(
+            _alive_name(self.folder, self.number), alive.model_dump_json().encode()
+        )
 
     def keep(self, on_loss: Callable[[], None]) -> None:
         """Beat until `release`; call `on_loss`, once, where another driver takes over."""
@@ -107,7 +123,8 @@ def held(workspace: Workspace, run_date: date, seconds: float) -> Iterator[Lease
     """Take the lease of a night and hold it until the block is left. Call it in the main thread.
 
     Raises:
-        LeaseError: another driver is at work on this night; or, in the midst of the block, took it over.
+        LeaseError: another driver is at work on this night; or, in the midst of the block, took it
+            over.
         WorkspaceError: the workspace cannot be read or written.
     """
     lease = _take(workspace, run_date, seconds)
@@ -118,7 +135,9 @@ def held(workspace: Workspace, run_date: date, seconds: float) -> Iterator[Lease
 
     before = signal.signal(signal.SIGUSR1, lost)
     thread = threading.Thread(
-        target=lease.keep, args=(lambda: signal.pthread_kill(_ident(main), signal.SIGUSR1),), daemon=True
+        target=lease.keep,
+        args=(lambda: signal.pthread_kill(_ident(main), signal.SIGUSR1),),
+        daemon=True,
     )
     thread.start()
     try:
@@ -134,7 +153,8 @@ def spent_before(workspace: Workspace, run_date: date, number: int) -> list[dict
     return [
         alive.spent
         for attempt in numbered(workspace, _folder(run_date))
-        if attempt.number < number and (alive := _alive(workspace, _folder(run_date), attempt.number))
+        if attempt.number < number
+        and (alive := _alive(workspace, _folder(run_date), attempt.number))
     ]
 
 
@@ -145,8 +165,12 @@ def _take(workspace: Workspace, run_date: date, seconds: float) -> Lease:
     if last:
         _wait_for_silence(workspace, run_date, last, seconds)
     lease = Lease(workspace, run_date, last + 1, seconds)
-    if not workspace.put_once(f"{folder}/{lease.number:04d}.json", f'{{"driver": "{lease.driver}"}}'.encode()):
-        raise LeaseError(f"{run_date}: another driver began on this night at this moment; this one stops")
+    if not workspace.put_once(
+        f"{folder}/{lease.number:04d}.json", f'{{"driver": "{lease.driver}"}}'.encode()
+    ):
+        raise LeaseError(
+            f"{run_date}: another driver began on this night at this moment; this one stops"
+        )
     lease.beat()
     return lease
 
@@ -159,7 +183,9 @@ def _wait_for_silence(workspace: Workspace, run_date: date, number: int, seconds
     """
     folder = _folder(run_date)
     first = _alive(workspace, folder, number)
-    if first is not None and (first.ended or _died_here(first) or _long_silent(workspace, folder, number)):
+    if first is not None and (
+        first.ended or _died_here(first) or _long_silent(workspace, folder, number)
+    ):
         return
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -207,10 +233,13 @@ def _alive_name(folder: str, number: int) -> str:
 
 
 def _host() -> str:
-    """The place in which a process id means a process: this machine, and of it the container, where one is told."""
+    """The place in which a process id means a process: this machine, and of it the container, where
+    one is told."""
     space = ""
     with suppress(OSError):
-        space = Path("/proc/sys/kernel/random/boot_id").read_text()[:8] + os.readlink("/proc/self/ns/pid")
+        space = Path("/proc/sys/kernel/random/boot_id").read_text()[:8] + os.readlink(
+            "/proc/self/ns/pid"
+        )
     return f"{socket.gethostname()}/{space}"
 
 

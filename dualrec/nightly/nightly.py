@@ -1,7 +1,9 @@
-"""The job `nightly`: prepare what is new, score it, carry the rest over, verify, judge, publish and report.
+"""The job `nightly`: prepare what is new, score it, carry the rest over, verify, judge, publish and
+report.
 
-A run is fixed by a plan before its first user is scored (plan.py), one driver works on it (lease.py), what is scored
-stays (staging.py), and one commit publishes it. Whatever kills it, the same command goes on where it stopped.
+A run is fixed by a plan before its first user is scored (plan.py), one driver works on it
+(lease.py), what is scored stays (staging.py), and one commit publishes it. Whatever kills it, the
+same command goes on where it stopped.
 """
 
 import logging
@@ -12,10 +14,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dualrec.cluster.progress import logged_progress
+from dualrec.cluster.session import cluster_gpus, ray_session
+from dualrec.cluster.summary import Summary
+from dualrec.config.settings import Settings
 from dualrec.data.prepare import Prepared, prepared_as
 from dualrec.errors import GateError
-from dualrec.language.artefact import tuned_name
+from dualrec.language.artifact import tuned_name
 from dualrec.language.checks import check_on_a_node
+from dualrec.nightly.changed_users import Users, carried_over, read_users, users_of, write_users
 from dualrec.nightly.checks import check_night
 from dualrec.nightly.cost import cost_of, replicas
 from dualrec.nightly.gates import Gate, Measured, judge
@@ -26,23 +33,27 @@ from dualrec.nightly.report import metrics_of, summary_of, write_report
 from dualrec.nightly.retention import forget
 from dualrec.nightly.scoring import NightScorer, Outcome, engine_work
 from dualrec.nightly.staging import Scored, attempt_folder, scored_folder, scored_so_far, take_over
-from dualrec.nightly.users import Users, carried_over, read_users, users_of, write_users
-from dualrec.progress import logged_progress
-from dualrec.publish.manifest import LISTS, TRACES, USERS, Manifest, Night, night_folder, read_manifest
-from dualrec.publish.publish import publish, standing_run
-from dualrec.publish.verify import Verified, verify_lists
-from dualrec.recommend import night_of
-from dualrec.sequence.artefact import sequence_name
-from dualrec.session import cluster_gpus, ray_session
-from dualrec.settings import Settings
-from dualrec.summary import Summary
-from dualrec.workspace import Workspace
+from dualrec.publishing.manifest import (
+    LISTS,
+    TRACES,
+    USERS,
+    Manifest,
+    Night,
+    night_folder,
+    read_manifest,
+)
+from dualrec.publishing.publish import publish, standing_run
+from dualrec.publishing.verify import Verified, verify_lists
+from dualrec.ranking.recommend import night_of
+from dualrec.sequence.artifact import sequence_name
+from dualrec.storage.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
 
 class Work(NamedTuple):
-    """Whom a run serves: `carried` is bool (n,), a place for each of `users`; `before` is the night before."""
+    """Whom a run serves: `carried` is bool (n,), a place for each of `users`; `before` is the night
+    before."""
 
     users: Users
     carried: np.ndarray
@@ -92,7 +103,9 @@ def nightly(settings: Settings, force: bool = False) -> Summary:
         return done
     elsewhere = check_night(workspace, settings, run_date, force)
     with held(workspace, run_date, settings.nightly.lease_seconds) as lease:
-        if not force and (done := _done(workspace, run_date)):  # by the driver that held the lease until now
+        if not force and (
+            done := _done(workspace, run_date)
+        ):  # by the driver that held the lease until now
             return done
         with ray_session(settings.cluster):
             check_on_a_node(elsewhere)
@@ -120,7 +133,9 @@ def _run(workspace: Workspace, settings: Settings, plan: Plan, lease: Lease) -> 
     lease.check()
     staged = _stage(workspace, scorer, plan, work, scored, lease.number)
     gates = judge(_measured(work, staged), settings.nightly.gates)
-    metrics = metrics_of(work.ids(carried=False), work.ids(carried=True), work.users.scored, *staged[1:])
+    metrics = metrics_of(
+        work.ids(carried=False), work.ids(carried=True), work.users.scored, *staged[1:]
+    )
     cost = _cost(workspace, settings, plan, lease, staged.outcome)
     clock.lap("staging")
     lease.check()
@@ -135,12 +150,20 @@ def _run(workspace: Workspace, settings: Settings, plan: Plan, lease: Lease) -> 
     return manifest
 
 
-def _cost(workspace: Workspace, settings: Settings, plan: Plan, lease: Lease, outcome: Outcome) -> dict[str, Any]:
+def _cost(
+    workspace: Workspace, settings: Settings, plan: Plan, lease: Lease, outcome: Outcome
+) -> dict[str, Any]:
     """What this run cost, in all its attempts."""
     spent = [*spent_before(workspace, plan.run_date, lease.number), lease.spending()]
     own = [one for one in spent if one.get("run") == plan.run_id]
     held = replicas(settings, cluster_gpus())
-    return cost_of(own, outcome.did["prompt_tokens"], outcome.did["generated_tokens"], held, settings.nightly.prices)
+    return cost_of(
+        own,
+        outcome.did["prompt_tokens"],
+        outcome.did["generated_tokens"],
+        held,
+        settings.nightly.prices,
+    )
 
 
 def _work(workspace: Workspace, plan: Plan, users: Users) -> Work:
@@ -153,7 +176,9 @@ def _work(workspace: Workspace, plan: Plan, users: Users) -> Work:
     return Work(users, carried, before)
 
 
-def _score(workspace: Workspace, scorer: NightScorer, plan: Plan, work: Work, lease: Lease) -> Scored:
+def _score(
+    workspace: Workspace, scorer: NightScorer, plan: Plan, work: Work, lease: Lease
+) -> Scored:
     """Score whom no earlier driver scored."""
     before = take_over(workspace, plan, lease.number)
     requests = scorer.missing(work.ids(carried=False), before)
@@ -167,7 +192,11 @@ def _score(workspace: Workspace, scorer: NightScorer, plan: Plan, work: Work, le
     with logged_progress(requests.count(), "requests") as counter:
 
         def spending() -> dict[str, Any]:
-            return {"run": plan.run_id, "scoring_seconds": time.monotonic() - started, **engine_work(counter)}
+            return {
+                "run": plan.run_id,
+                "scoring_seconds": time.monotonic() - started,
+                **engine_work(counter),
+            }
 
         lease.spending = spending
         try:
@@ -178,16 +207,23 @@ def _score(workspace: Workspace, scorer: NightScorer, plan: Plan, work: Work, le
     return scored_so_far(workspace, plan, lease.number)
 
 
-def _stage(workspace: Workspace, scorer: NightScorer, plan: Plan, work: Work, scored: Scored, attempt: int) -> Staged:
+def _stage(
+    workspace: Workspace, scorer: NightScorer, plan: Plan, work: Work, scored: Scored, attempt: int
+) -> Staged:
     """Write lists, traces and users of the night, each where no reader looks before the commit."""
     lists, traces, kept = (
-        night_folder(plan.run_date, f"{plan.run_id}-{attempt:04d}", table) for table in (LISTS, TRACES, USERS)
+        night_folder(plan.run_date, f"{plan.run_id}-{attempt:04d}", table)
+        for table in (LISTS, TRACES, USERS)
     )
     outcome = scorer.write_traces(scored, traces)
     scorer.write_lists(scored, outcome.weight, work.ids(carried=True), work.before, lists)
     write_users(workspace, kept, work.users, outcome.failed)
-    verified = verify_lists(workspace, lists, work.users.ids, plan.run_date, scorer.settings.ranking.length)
-    overlap = None if work.before is None else scorer.overlap(work.ids(carried=False), work.before, lists)
+    verified = verify_lists(
+        workspace, lists, work.users.ids, plan.run_date, scorer.settings.ranking.length
+    )
+    overlap = (
+        None if work.before is None else scorer.overlap(work.ids(carried=False), work.before, lists)
+    )
     return Staged(verified, outcome, overlap, scorer.accuracy())
 
 
@@ -207,7 +243,12 @@ def _measured(work: Work, staged: Staged) -> Measured:
 
 
 def _night(
-    plan: Plan, verified: Verified, data: Prepared, settings: Settings, metrics: dict[str, Any], cost: dict[str, Any]
+    plan: Plan,
+    verified: Verified,
+    data: Prepared,
+    settings: Settings,
+    metrics: dict[str, Any],
+    cost: dict[str, Any],
 ) -> Night:
     language = tuned_name(data, settings) or settings.language.model
     return Night(

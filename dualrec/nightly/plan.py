@@ -1,4 +1,5 @@
-"""What a night's run is: fixed by its first driver, so that whoever goes on with it goes on with the same work.
+"""What a night's run is: fixed by its first driver, so that whoever goes on with it goes on with
+the same work.
 
 nightly/run_date=D/
     plans/NUMBER.json       one run each; the last one counts, and --force begins another
@@ -16,7 +17,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dualrec.errors import WorkspaceError
-from dualrec.workspace import Workspace
+from dualrec.storage.workspace import Workspace
 
 NIGHTLY = "nightly"
 
@@ -38,9 +39,10 @@ class Plan(BaseModel):
     Attributes:
         number: counts the runs of this date from 1.
         run_id: its name, in the published table and everywhere.
-        settings_hash: what its lists rest on but the histories: two nights of one hash give a user with one history one list.
+        settings_hash: what its lists rest on but the histories: two nights of one hash give a user
+            with one history one list.
         data_version: that of the data which its models were trained on.
-        histories: the artefact with the histories to be served.
+        histories: the artifact with the histories to be served.
         split: whose.
         before: the night before; None where there is none.
         carries: whether users with an unchanged history keep their list of the night before.
@@ -80,7 +82,9 @@ def night_place(run_date: date) -> str:
 def numbered(workspace: Workspace, folder: str) -> list[Numbered]:
     """The files NUMBER.json of a folder, in the order of their numbers."""
     names = [workspace.name_of(info.path) for info in workspace.files(folder)]
-    found = [(match, name) for name in names if (match := _NUMBERED.fullmatch(PurePosixPath(name).name))]
+    found = [
+        (match, name) for name in names if (match := _NUMBERED.fullmatch(PurePosixPath(name).name))
+    ]
     return sorted(Numbered(int(match[1]), name) for match, name in found)
 
 
@@ -109,4 +113,6 @@ def write_plan(workspace: Workspace, plan: Plan) -> None:
     """
     name = f"{night_place(plan.run_date)}/plans/{plan.number:04d}.json"
     if not workspace.put_once(name, plan.model_dump_json(indent=2).encode()):
-        raise WorkspaceError(f"{workspace.uri}/{name} was written by another driver at this moment: run the job again")
+        raise WorkspaceError(
+            f"{workspace.uri}/{name} was written by another driver at this moment: run the job again"
+        )

@@ -1,26 +1,29 @@
-"""The plan of a run: the one that was begun, or a new one, once models and histories for it are there."""
+"""The plan of a run: the one that was begun, or a new one, once models and histories for it are
+there."""
 
 import logging
 from datetime import date
 
 from rich.console import Console
 
-from dualrec import ranking
+from dualrec.config.settings import Settings, version_of
 from dualrec.data.prepare import Prepared, prepare_for_models, prepared_as
 from dualrec.errors import SettingsError
-from dualrec.nightly.in_force import models_for
+from dualrec.nightly.active_models import models_for
 from dualrec.nightly.lease import Lease
 from dualrec.nightly.plan import Plan, Publication, last_plan, write_plan
-from dualrec.publish.manifest import last_standing
-from dualrec.publish.publish import publications
-from dualrec.scoring import scoring_version
-from dualrec.settings import Settings, version_of
-from dualrec.workspace import Workspace
+from dualrec.publishing.manifest import last_standing
+from dualrec.publishing.publish import publications
+from dualrec.ranking import lists as ranking
+from dualrec.scoring.pipeline import scoring_version
+from dualrec.storage.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
 
-def plan_of(workspace: Workspace, settings: Settings, run_date: date, force: bool, lease: Lease) -> Plan:
+def plan_of(
+    workspace: Workspace, settings: Settings, run_date: date, force: bool, lease: Lease
+) -> Plan:
     """The run to work on. Trains models first where that is due. Needs a Ray session.
 
     Args:
@@ -44,7 +47,9 @@ def plan_of(workspace: Workspace, settings: Settings, run_date: date, force: boo
         data_version=data.version,
         histories=data.histories,
         split=settings.recommend.split,
-        before=None if before is None else Publication(run_date=before.run_date, number=before.number),
+        before=None
+        if before is None
+        else Publication(run_date=before.run_date, number=before.number),
         carries=before is not None and before.settings_hash == settings_hash and not force,
         replaces=publications(workspace, run_date),
     )
@@ -59,7 +64,10 @@ def lists_version(data: Prepared, settings: Settings) -> str:
 
 
 def _check_settings(workspace: Workspace, settings: Settings, begun: Plan) -> None:
-    now = (lists_version(prepared_as(workspace, begun.data_version), settings), settings.recommend.split)
+    now = (
+        lists_version(prepared_as(workspace, begun.data_version), settings),
+        settings.recommend.split,
+    )
     if now != (begun.settings_hash, begun.split):
         raise SettingsError(
             f"{begun.run_date}: run {begun.run_id} was begun with other settings of models, prompts, ranking or users: go on "

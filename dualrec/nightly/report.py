@@ -1,6 +1,7 @@
 """What a night was: the figures for a person, and the same as a file. Knows figures only.
 
-reports/nightly/run_date=D/RUN.json holds the run, whom it served and how, its gates, its cost, and whether it stands.
+reports/nightly/run_date=D/RUN.json holds the run, whom it served and how, its gates, its cost, and
+whether it stands.
 """
 
 import json
@@ -10,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from dualrec.cluster.summary import Summary
 from dualrec.nightly.gates import Gate
 from dualrec.nightly.plan import Plan
 from dualrec.nightly.scoring import Outcome
-from dualrec.publish.manifest import LISTS, TRACES, Manifest
-from dualrec.summary import Summary
-from dualrec.workspace import Workspace
+from dualrec.publishing.manifest import LISTS, TRACES, Manifest
+from dualrec.storage.workspace import Workspace
 
 REPORTS = "reports/nightly"
 
@@ -28,12 +29,17 @@ def report_name(run_date: date, run_id: str) -> str:
 
 
 def last_report(workspace: Workspace) -> dict[str, Any] | None:
-    """The report of the last night's last run, whether it was published or not; None where there is none.
+    """The report of the last night's last run, whether it was published or not; None where there is
+    none.
 
     Raises:
         WorkspaceError: it cannot be read.
     """
-    found = [(match[1], match[2]) for file in workspace.files(REPORTS) if (match := _REPORT.search(file.path))]
+    found = [
+        (match[1], match[2])
+        for file in workspace.files(REPORTS)
+        if (match := _REPORT.search(file.path))
+    ]
     if not found:
         return None
     run_date, run_id = max(found)
@@ -126,6 +132,9 @@ def summary_of(workspace: Workspace, manifest: Manifest, state: str) -> Summary:
     }
     if cost["money"] is not None:
         lines["money"] = f"{cost['money']['total']:.4f}"
-    places = {"table": f"{workspace.uri}/{LISTS}", "traces": f"{workspace.uri}/{manifest.folder(TRACES)}"}
+    places = {
+        "table": f"{workspace.uri}/{LISTS}",
+        "traces": f"{workspace.uri}/{manifest.folder(TRACES)}",
+    }
     places["report"] = f"{workspace.uri}/{report_name(manifest.run_date, manifest.run_id)}"
     return Summary("nightly", lines, places)

@@ -1,14 +1,16 @@
-"""What the nightly job need not remember any more: scored traces of runs that are over, and histories of past nights."""
+"""What the nightly job need not remember any more: scored traces of runs that are over, and
+histories of past nights."""
 
 from datetime import UTC, datetime, timedelta
 
 from dualrec.nightly.plan import NIGHTLY
-from dualrec.publish.retention import clean_up, last_written
-from dualrec.workspace import Workspace
+from dualrec.publishing.retention import clean_up, last_written
+from dualrec.storage.workspace import Workspace
 
 
 def forget(workspace: Workspace, retention_days: int, keep: str) -> list[str]:
-    """Remove what is older than the retention time, of publishing and of the nightly job; see `clean_up`.
+    """Remove what is older than the retention time, of publishing and of the nightly job; see
+    `clean_up`.
 
     Args:
         keep: the histories that serve the present night.
@@ -29,9 +31,12 @@ def forget(workspace: Workspace, retention_days: int, keep: str) -> list[str]:
 
 
 def _histories_of_nights(workspace: Workspace, limit: datetime) -> list[str]:
-    """Histories that were prepared for models of other data, and for nothing else, before the limit."""
+    """Histories that were prepared for models of other data, and for nothing else, before the
+    limit."""
     names = [f"histories/{folder}" for folder in workspace.folders("histories")]
     described = {name: workspace.description(name) for name in names if workspace.has(name)}
     return [
-        name for name, made in described.items() if "items_of" in made and datetime.fromisoformat(made["made"]) < limit
+        name
+        for name, made in described.items()
+        if "items_of" in made and datetime.fromisoformat(made["made"]) < limit
     ]

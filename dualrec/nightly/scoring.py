@@ -1,4 +1,5 @@
-"""The Ray work of a night: score whom nobody has scored yet, then write lists, new ones and carried ones, and traces."""
+"""The Ray work of a night: score whom nobody has scored yet, then write lists, new ones and carried
+ones, and traces."""
 
 from datetime import date
 from typing import Any, NamedTuple
@@ -11,17 +12,24 @@ import ray
 import ray.data
 from ray.actor import ActorHandle
 
+from dualrec.config.settings import Settings
 from dualrec.data.prepare import Prepared
-from dualrec.fusion import PURPOSE, calibration_requests, fusion_name
-from dualrec.listing import OUTCOME_COLUMNS, fused_weight, lists_of, outcome, traces_for, with_pseudonyms
+from dualrec.data.pseudonyms import salt_of
+from dualrec.data.requests import Decoding, made_for, night_requests
 from dualrec.nightly.staging import Scored
-from dualrec.pseudonyms import salt_of
-from dualrec.publish.manifest import Manifest, published_paths
-from dualrec.requests import Decoding, made_for, night_requests
-from dualrec.schemas import RECOMMENDATIONS, TRACES
-from dualrec.scoring import Models, load_models, score
-from dualrec.settings import Settings
-from dualrec.workspace import Workspace
+from dualrec.publishing.manifest import Manifest, published_paths
+from dualrec.ranking.fusion import PURPOSE, calibration_requests, fusion_name
+from dualrec.ranking.listing import (
+    OUTCOME_COLUMNS,
+    fused_weight,
+    lists_of,
+    outcome,
+    traces_for,
+    with_pseudonyms,
+)
+from dualrec.scoring.pipeline import Models, load_models, score
+from dualrec.storage.schemas import RECOMMENDATIONS, TRACES
+from dualrec.storage.workspace import Workspace
 
 LIST_ROWS_A_FILE, TRACES_A_FILE = 500_000, 20_000  # tens of megabytes each
 SAMPLE = 20_000  # users on whom the overlap with the night before is measured
@@ -50,7 +58,12 @@ class NightScorer:
     """
 
     def __init__(
-        self, workspace: Workspace, data: Prepared, settings: Settings, histories: ray.data.Dataset, run_date: date
+        self,
+        workspace: Workspace,
+        data: Prepared,
+        settings: Settings,
+        histories: ray.data.Dataset,
+        run_date: date,
     ) -> None:
         self.workspace, self.data, self.settings = workspace, data, settings
         self.histories, self.run_date = histories, run_date
@@ -78,11 +91,14 @@ class NightScorer:
         return requests
 
     def score(self, requests: ray.data.Dataset, folder: str, counter: ActorHandle) -> None:
-        """Answer the requests; traces are written to a folder of the workspace as they come, a few in each file."""
+        """Answer the requests; traces are written to a folder of the workspace as they come, a few
+        in each file."""
         traces = score(requests, self.models, self.settings, counter)
         # A whole core is seldom free, and what waits for one is lost with the driver.
         light = {"num_cpus": 0.1}
-        traces.write_parquet(self.workspace.path(folder), filesystem=self.workspace.filesystem, ray_remote_args=light)
+        traces.write_parquet(
+            self.workspace.path(folder), filesystem=self.workspace.filesystem, ray_remote_args=light
+        )
 
     def write_traces(self, scored: Scored, folder: str) -> Outcome:
         """Write the night's traces, and sum up what the language model did for them."""
@@ -91,14 +107,22 @@ class NightScorer:
         night = traces_for(traces, "night", self.settings)
         if len(scored.of("night")):
             with_pseudonyms(night, salt_of(self.settings.recommend.trace_salt_env)).write_parquet(
-                self.workspace.path(folder), filesystem=self.workspace.filesystem, min_rows_per_file=TRACES_A_FILE
+                self.workspace.path(folder),
+                filesystem=self.workspace.filesystem,
+                min_rows_per_file=TRACES_A_FILE,
             )
         return Outcome(*_summed(traces, self.settings.language.decoding), weight)
 
     def write_lists(
-        self, scored: Scored, weight: float, carried: np.ndarray, before: Manifest | None, folder: str
+        self,
+        scored: Scored,
+        weight: float,
+        carried: np.ndarray,
+        before: Manifest | None,
+        folder: str,
     ) -> None:
-        """Write the lists of scored users, and those of the night before for the users `carried` (ids)."""
+        """Write the lists of scored users, and those of the night before for the users `carried`
+        (ids)."""
         parts = []
         if len(scored.of("night")):
             night = traces_for(self._traces(scored), "night", self.settings)
@@ -106,11 +130,15 @@ class NightScorer:
         if before is not None and len(carried):
             own = {"users": [ray.put(carried)], "run_date": self.run_date}
             parts.append(
-                self._published(before).map_batches(_carried, fn_kwargs=own, batch_format="pyarrow", batch_size=None)
+                self._published(before).map_batches(
+                    _carried, fn_kwargs=own, batch_format="pyarrow", batch_size=None
+                )
             )
         lists = parts[0].union(parts[1]) if len(parts) == 2 else parts[0]
         lists.write_parquet(
-            self.workspace.path(folder), filesystem=self.workspace.filesystem, min_rows_per_file=LIST_ROWS_A_FILE
+            self.workspace.path(folder),
+            filesystem=self.workspace.filesystem,
+            min_rows_per_file=LIST_ROWS_A_FILE,
         )
 
     def overlap(self, users: np.ndarray, before: Manifest, folder: str) -> float | None:
@@ -127,13 +155,18 @@ class NightScorer:
         if len(users) > SAMPLE:
             users = np.sort(np.random.default_rng(0).choice(users, SAMPLE, replace=False))
         files = self.workspace.parquet_files(folder)
-        earlier, now = (_pairs(dataset, users) for dataset in (self._published(before), self._read(files)))
+        earlier, now = (
+            _pairs(dataset, users) for dataset in (self._published(before), self._read(files))
+        )
         return (
-            earlier.join(now, on=["user_id", "item_id"], how="semi").height / earlier.height if earlier.height else None
+            earlier.join(now, on=["user_id", "item_id"], how="semi").height / earlier.height
+            if earlier.height
+            else None
         )
 
     def accuracy(self) -> float | None:
-        """NDCG@10 of the lists on validation users, as it was when the weight was chosen; None where none is."""
+        """NDCG@10 of the lists on validation users, as it was when the weight was chosen; None
+        where none is."""
         name = fusion_name(self.data, self.settings)
         if self.settings.ranking.preset != "fused" or not self.workspace.has(name):
             return None
@@ -142,10 +175,15 @@ class NightScorer:
 
     def _night_requests(self, users: np.ndarray) -> ray.data.Dataset:
         chosen = self.histories.map_batches(
-            _of_users, fn_kwargs={"users": [ray.put(users)]}, batch_format="pyarrow", batch_size=None
+            _of_users,
+            fn_kwargs={"users": [ray.put(users)]},
+            batch_format="pyarrow",
+            batch_size=None,
         )
         decoding = {"decoding": self.settings.language.decoding}
-        return chosen.map_batches(night_requests, fn_kwargs=decoding, batch_format="pyarrow", batch_size=None)
+        return chosen.map_batches(
+            night_requests, fn_kwargs=decoding, batch_format="pyarrow", batch_size=None
+        )
 
     def _traces(self, scored: Scored) -> ray.data.Dataset:
         if not scored.files:
@@ -160,7 +198,8 @@ class NightScorer:
 
 
 def engine_work(counter: ActorHandle) -> dict[str, float]:
-    """What engines did so far: `answered` rows, and the `engine_seconds` that it took; nothing if nobody can tell."""
+    """What engines did so far: `answered` rows, and the `engine_seconds` that it took; nothing if
+    nobody can tell."""
     try:
         answered, seconds = ray.get(counter.engine.remote(), timeout=ANSWERED_WITHIN_S)
     except (ray.exceptions.RayError, ray.exceptions.GetTimeoutError):
@@ -168,14 +207,20 @@ def engine_work(counter: ActorHandle) -> dict[str, float]:
     return {"answered": answered, "engine_seconds": seconds}
 
 
-def _of_users(table: pa.Table, users: list["ray.ObjectRef[np.ndarray]"], among: bool = True) -> pa.Table:
+def _of_users(
+    table: pa.Table, users: list["ray.ObjectRef[np.ndarray]"], among: bool = True
+) -> pa.Table:
     """The rows of some users (ids, int64), or of all others."""
-    return table.filter(pa.array(np.isin(table.column("user_id").to_numpy(), ray.get(users[0]), invert=not among)))
+    return table.filter(
+        pa.array(np.isin(table.column("user_id").to_numpy(), ray.get(users[0]), invert=not among))
+    )
 
 
 def _carried(lists: pa.Table, users: list["ray.ObjectRef[np.ndarray]"], run_date: date) -> pa.Table:
     kept = _of_users(lists, users).select(RECOMMENDATIONS.names)
-    return kept.set_column(0, RECOMMENDATIONS.field(0), pa.array([run_date] * len(kept), pa.date32()))
+    return kept.set_column(
+        0, RECOMMENDATIONS.field(0), pa.array([run_date] * len(kept), pa.date32())
+    )
 
 
 def _pairs(lists: ray.data.Dataset, users: np.ndarray) -> pl.DataFrame:
@@ -188,7 +233,8 @@ def _pairs(lists: ray.data.Dataset, users: np.ndarray) -> pl.DataFrame:
 
 
 def _summed(traces: ray.data.Dataset, decoding: Decoding) -> tuple[np.ndarray, dict[str, Any]]:
-    """The night's users with an error, and `outcome` over all of the night; its tokens with those of the calibration."""
+    """The night's users with an error, and `outcome` over all of the night; its tokens with those
+    of the calibration."""
     failed, total = [np.empty(0, np.int64)], outcome(TRACES.empty_table())
     read = traces.select_columns([*OUTCOME_COLUMNS, "purpose", "decoding"])
     for batch in read.iter_batches(batch_format="pyarrow", batch_size=None):

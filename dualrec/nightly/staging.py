@@ -2,10 +2,12 @@
 
 nightly/run_date=D/
     scored-RUN/attempt-N/*.parquet      what each driver's actors wrote: a few users a file
-    attempts/N.takes-over.json          which files of earlier drivers count, fixed when driver N began to score
+    attempts/N.takes-over.json          which files of earlier drivers count, fixed when driver N
+    began to score
 
-The files are the checkpoint: a user is finished where a whole file says so, and nothing else can disagree with that. A
-driver that was thought dead may still write into its own folder; what came after its successor's look counts no more.
+The files are the checkpoint: a user is finished where a whole file says so, and nothing else can
+disagree with that. A driver that was thought dead may still write into its own folder; what came
+after its successor's look counts no more.
 """
 
 import json
@@ -16,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dualrec.nightly.plan import Plan, night_place
-from dualrec.storage import side_by_side, told
-from dualrec.workspace import Workspace
+from dualrec.storage.filesystems import side_by_side, told
+from dualrec.storage.workspace import Workspace
 
 
 class Scored(NamedTuple):
@@ -68,7 +70,8 @@ def scored_so_far(workspace: Workspace, plan: Plan, attempt: int) -> Scored:
 
 
 def _counted(workspace: Workspace, plan: Plan, attempt: int) -> list[str]:
-    """The files up to an attempt: those of the last one that began to score this run, and those that it took over."""
+    """The files up to an attempt: those of the last one that began to score this run, and those
+    that it took over."""
     for number in range(attempt, 0, -1):
         name = _takes_over(plan, number)
         if workspace.has_file(name):
@@ -84,7 +87,8 @@ def _takes_over(plan: Plan, attempt: int) -> str:
 
 
 def _whole(workspace: Workspace, names: list[str]) -> dict[str, pa.Table]:
-    """User and purpose of the rows of each whole file; a file whose writer was killed half-way is none."""
+    """User and purpose of the rows of each whole file; a file whose writer was killed half-way is
+    none."""
 
     def read(name: str) -> pa.Table | None:
         with told(f"{workspace.uri}/{name}"):
@@ -107,4 +111,7 @@ def _scored(files: dict[str, pa.Table]) -> Scored:
         return Scored([], {})
     rows = pa.concat_tables(files.values())
     user_ids, purposes = rows.column("user_id").to_numpy(), np.asarray(rows.column("purpose"))
-    return Scored(list(files), {str(purpose): user_ids[purposes == purpose] for purpose in np.unique(purposes)})
+    return Scored(
+        list(files),
+        {str(purpose): user_ids[purposes == purpose] for purpose in np.unique(purposes)},
+    )

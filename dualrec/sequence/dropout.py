@@ -6,10 +6,11 @@ from torch.nn import functional
 
 
 class Dropout(nn.Module):
-    """Dropout (Srivastava et al. 2014) by 16 random bits an element, so its chance is exact to 1 / 65,536.
+    """Dropout (Srivastava et al. 2014) by 16 random bits an element, so its chance is exact to 1 /
+    65,536.
 
-    PyTorch's own draws a number an element on one thread of a CPU, in a tenth of a training step on two cores.
-    On other devices it is PyTorch's own.
+    PyTorch's own draws a number an element on one thread of a CPU, in a tenth of a training step on
+    two cores. On other devices it is PyTorch's own.
     """
 
     def __init__(self, chance: float) -> None:
@@ -21,6 +22,8 @@ class Dropout(nn.Module):
         if values.device.type != "cpu" or not self.training or self.chance in (0, 1):
             return functional.dropout(values, self.chance, self.training)
         count = values.numel()
-        bits = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+        bits = (
+            torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+        )
         kept = bits[:count].view(values.shape) >= int(self.chance * 2**16) - 2**15
         return values * kept.to(values.dtype).div_(1 - self.chance)

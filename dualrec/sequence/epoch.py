@@ -1,4 +1,5 @@
-"""One pass over chunks: loss, accuracy and top-5 accuracy at every position. Knows tensors and batches; not Ray."""
+"""One pass over chunks: loss, accuracy and top-5 accuracy at every position. Knows tensors and
+batches; not Ray."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -19,7 +20,9 @@ class Totals:
     correct: float = 0.0
     among_five: float = 0.0
     targets: float = 0.0
-    ranked: float = 0.0  # targets that were looked for among all items, which `correct` and `among_five` are of
+    ranked: float = (
+        0.0  # targets that were looked for among all items, which `correct` and `among_five` are of
+    )
     waited_s: float = 0.0  # for batches to come
 
     def share(self) -> "Totals":
@@ -49,7 +52,8 @@ def train_epoch(
 ) -> Totals:
     """Take one optimizer step a batch; all workers must bring equally many.
 
-    The loss is the mean over the targets of all workers' batches, so that the number of workers changes nothing.
+    The loss is the mean over the targets of all workers' batches, so that the number of workers
+    changes nothing.
 
     Args:
         summed_loss: a SummedLoss, also one that DDP wraps.
@@ -70,7 +74,9 @@ def train_epoch(
 
 
 @torch.no_grad()
-def evaluate_epoch(summed_loss: nn.Module, batches: Iterable[Batch], device: torch.device) -> Totals:
+def evaluate_epoch(
+    summed_loss: nn.Module, batches: Iterable[Batch], device: torch.device
+) -> Totals:
     """Sums over all targets of the batches, without dropout and among all items."""
     summed_loss.eval()
     waiting, sums = _Waiting(batches), torch.zeros(5, dtype=torch.float64, device=device)
@@ -106,5 +112,7 @@ def _tensors(batches: Iterable[Batch], device: torch.device) -> Iterator[tuple[T
     for batch in batches:
         longest = int(batch["size"].max())
         # Copies: Arrow's own memory is read-only, which PyTorch warns of.
-        inputs, targets = (np.array(batch[name][:, :longest], order="C") for name in ("inputs", "targets"))
+        inputs, targets = (
+            np.array(batch[name][:, :longest], order="C") for name in ("inputs", "targets")
+        )
         yield torch.from_numpy(inputs).to(device), torch.from_numpy(targets).to(device)

@@ -1,4 +1,5 @@
-"""What the sequence model knows of each item: its number, its title's words and its genres. Knows tables and arrays.
+"""What the sequence model knows of each item: its number, its title's words and its genres. Knows
+tables and arrays.
 
 Item numbers run from 1; 0 stands before the first movie of every history, and pads.
 """
@@ -10,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from dualrec.data.catalogue import numbers_among
-from dualrec.settings import SequenceSettings
+from dualrec.config.settings import SequenceSettings
+from dualrec.data.catalog import numbers_among
 
 START = 0
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
@@ -36,26 +37,33 @@ class ItemFeatures:
         return numbers_among(self.item_ids, item_ids)
 
 
-def item_features(catalogue: pa.Table, settings: SequenceSettings) -> ItemFeatures:
-    """Features of a catalogue (schema CATALOGUE, ordered by item_id).
+def item_features(catalog: pa.Table, settings: SequenceSettings) -> ItemFeatures:
+    """Features of a catalog (schema CATALOG, ordered by item_id).
 
-    Words are numbered by how many titles hold them, then by spelling; those beyond the vocabulary are left out.
+    Words are numbered by how many titles hold them, then by spelling; those beyond the vocabulary
+    are left out.
     """
-    words = [_WORD.findall(title.lower()) for title in catalogue.column("title").to_pylist()]
+    words = [_WORD.findall(title.lower()) for title in catalog.column("title").to_pylist()]
     counts = Counter(word for title in words for word in set(title))
-    ordered = sorted(counts, key=lambda word: (-counts[word], word))[: settings.title_vocabulary - 1]
+    ordered = sorted(counts, key=lambda word: (-counts[word], word))[
+        : settings.title_vocabulary - 1
+    ]
     numbers = {word: number for number, word in enumerate(ordered, start=1)}
     title_words = np.zeros((len(words) + 1, settings.title_length), np.int64)
     for row, title in enumerate(words, start=1):
         known = [numbers[word] for word in title if word in numbers][: settings.title_length]
         title_words[row, : len(known)] = known
-    return ItemFeatures(catalogue.column("item_id").to_numpy(), title_words, genre_matrix(catalogue))
+    return ItemFeatures(catalog.column("item_id").to_numpy(), title_words, genre_matrix(catalog))
 
 
-def genre_matrix(catalogue: pa.Table) -> np.ndarray:
-    """Genres of a catalogue's items, float32 (N + 1, G), 1 where the item has the genre; row 0 is of no item."""
-    lists = catalogue.column("genres").to_pylist()
-    columns = {name: column for column, name in enumerate(sorted({name for names in lists for name in names}))}
+def genre_matrix(catalog: pa.Table) -> np.ndarray:
+    """Genres of a catalog's items, float32 (N + 1, G), 1 where the item has the genre; row 0 is of
+    no item."""
+    lists = catalog.column("genres").to_pylist()
+    columns = {
+        name: column
+        for column, name in enumerate(sorted({name for names in lists for name in names}))
+    }
     matrix = np.zeros((len(lists) + 1, max(len(columns), 1)), np.float32)
     for row, names in enumerate(lists, start=1):
         matrix[row, [columns[name] for name in names]] = 1

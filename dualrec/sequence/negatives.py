@@ -1,8 +1,10 @@
-"""Cross-entropy among a sample of the items, corrected for how they were drawn. Knows tensors; not networks or Ray.
+"""Cross-entropy among a sample of the items, corrected for how they were drawn. Knows tensors; not
+networks or Ray.
 
-The sum over all items that a softmax divides by is estimated without bias from items drawn with replacement, each
-weighted by one over how often it was to be expected (Bengio and Senécal 2008): log Q is taken from its logit. A movie
-that is wanted counts itself, exactly, and not once more where it was drawn too (an accidental hit).
+The sum over all items that a softmax divides by is estimated without bias from items drawn with
+replacement, each weighted by one over how often it was to be expected (Bengio and Senécal 2008):
+log Q is taken from its logit. A movie that is wanted counts itself, exactly, and not once more
+where it was drawn too (an accidental hit).
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +24,8 @@ class Drawn:
     """The items of a batch: those that were drawn and those that are wanted.
 
     Attributes:
-        items: int64 (u,), places from 0 in the catalogue, ascending; what follows are places among these.
+        items: int64 (u,), places from 0 in the catalog, ascending; what follows are places among
+            these.
         columns: int64 (m,), the distinct items that were drawn.
         correction: float32 (m,), to be added to their logits.
         slots: int64 (u,), which of `columns` an item is; m where it was not drawn.
@@ -40,7 +43,8 @@ SampledPiece = Callable[[Tensor, Tensor, Tensor, Drawn, Tensor, Tensor], Tensor]
 
 
 def chances(counts: np.ndarray, power: float) -> np.ndarray:
-    """How likely each item is to be drawn, float64 (N,), by a power of how often it was watched; never 0."""
+    """How likely each item is to be drawn, float64 (N,), by a power of how often it was watched;
+    never 0."""
     weights = (counts + 1.0) ** power
     return np.asarray(weights / weights.sum())
 
@@ -58,15 +62,24 @@ def draw(chance: Tensor, count: int, wanted: Tensor) -> Drawn:
     slots = torch.full_like(items, len(drawn))
     slots[columns] = torch.arange(len(drawn), device=drawn.device)
     correction = (times / (count * chance[drawn])).log().float()
-    return Drawn(items, columns, correction, slots, torch.searchsorted(items, (wanted - 1).clamp(min=int(items[0]))))
+    return Drawn(
+        items,
+        columns,
+        correction,
+        slots,
+        torch.searchsorted(items, (wanted - 1).clamp(min=int(items[0]))),
+    )
 
 
-def sampled_softmax(each: Sequence[Scored], wanted: Tensor, drawn: Drawn, piece: SampledPiece) -> Tensor:
+def sampled_softmax(
+    each: Sequence[Scored], wanted: Tensor, drawn: Drawn, piece: SampledPiece
+) -> Tensor:
     """The summed loss () of all rows, the networks' mean.
 
     Args:
         each: with vectors and biases of `drawn.items` alone.
-        wanted: int64 (n, k), item numbers from 1, of which a network takes its first `ahead`; the first is there.
+        wanted: int64 (n, k), item numbers from 1, of which a network takes its first `ahead`; the
+            first is there.
         piece: `sampled_losses`, or what torch.compile made of it.
     """
     width = max(one.ahead * one.vectors.shape[1] for one in each)
@@ -75,8 +88,19 @@ def sampled_softmax(each: Sequence[Scored], wanted: Tensor, drawn: Drawn, piece:
     for one in each:
         for rows in pieces:
             _, share = place_and_share(wanted[rows, : one.ahead])
-            given = (one.queries[rows], one.vectors, one.bias, drawn, drawn.wanted[rows, : one.ahead], share)
-            losses = piece(*given) if len(pieces) == 1 else checkpoint(piece, *given, use_reentrant=False)
+            given = (
+                one.queries[rows],
+                one.vectors,
+                one.bias,
+                drawn,
+                drawn.wanted[rows, : one.ahead],
+                share,
+            )
+            losses = (
+                piece(*given)
+                if len(pieces) == 1
+                else checkpoint(piece, *given, use_reentrant=False)
+            )
             total = total + losses.sum()
     return total / len(each)
 
@@ -97,8 +121,14 @@ def sampled_losses(
     others = others + (bias[columns] + drawn.correction)
     hit = torch.zeros(len(queries), len(columns) + 1, dtype=torch.bool, device=place.device)
     hit.scatter_(1, torch.where(share > 0, drawn.slots[place], len(columns)), True)
-    again = (place.unsqueeze(2) == place.unsqueeze(1)).tril(-1).any(2)  # a movie that is wanted twice counts once
+    again = (
+        (place.unsqueeze(2) == place.unsqueeze(1)).tril(-1).any(2)
+    )  # a movie that is wanted twice counts once
     counted = torch.cat(
-        [own.masked_fill(again | (share == 0), -torch.inf), others.masked_fill(hit[:, :-1], -torch.inf)], 1
+        [
+            own.masked_fill(again | (share == 0), -torch.inf),
+            others.masked_fill(hit[:, :-1], -torch.inf),
+        ],
+        1,
     )
     return counted.logsumexp(1) - (own * share).sum(1)

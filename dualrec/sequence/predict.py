@@ -1,6 +1,7 @@
 """The sequence model's best items for each request, in a Ray actor. Knows requests; not prompts.
 
-What is computed of every item is bounded whatever the batch and the catalogue: a few histories at a time are scored.
+What is computed of every item is bounded whatever the batch and the catalog: a few histories at a
+time are scored.
 """
 
 from collections.abc import Iterator
@@ -11,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from dualrec.config.settings import SequenceSettings
 from dualrec.sequence.chunks import last_inputs
 from dualrec.sequence.ensemble import load_ensemble
 from dualrec.sequence.network import SequenceNetwork
-from dualrec.settings import SequenceSettings
 
 MOST_LOGITS = 2**24  # computed at a time, 64 MiB: 47 histories of four networks over 87,585 items
 
@@ -46,9 +47,9 @@ class SequencePredictor:
         """Append sequence_item_ids and sequence_scores to requests (schema REQUESTS)."""
         item_ids = [np.asarray(ids, np.int64) for ids in requests.column("item_ids").to_pylist()]
         best, scores = self.top_items(item_ids)
-        return requests.append_column("sequence_item_ids", pa.array(best, pa.list_(pa.int64()))).append_column(
-            "sequence_scores", pa.array(scores, pa.list_(pa.float32()))
-        )
+        return requests.append_column(
+            "sequence_item_ids", pa.array(best, pa.list_(pa.int64()))
+        ).append_column("sequence_scores", pa.array(scores, pa.list_(pa.float32())))
 
     def top_items(self, item_ids: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """The best unwatched items of each history, best first, and their probabilities.
@@ -63,17 +64,23 @@ class SequencePredictor:
         return items, scores
 
     def probabilities(self, item_ids: list[np.ndarray]) -> torch.Tensor:
-        """How likely each item is to come next in each history, float32 (n, N); 0 for what was watched."""
+        """How likely each item is to come next in each history, float32 (n, N); 0 for what was
+        watched."""
         return torch.cat(list(self.in_slices(item_ids)))
 
     @torch.no_grad()
     def in_slices(self, item_ids: list[np.ndarray]) -> Iterator[torch.Tensor]:
-        """The same for a few histories after others, in order: as many at a time as MOST_LOGITS allows."""
+        """The same for a few histories after others, in order: as many at a time as MOST_LOGITS
+        allows."""
         inputs, last = last_inputs(item_ids, self.features, self.settings.chunk_length)
-        states = self.ensemble.last_states(*(torch.from_numpy(array).to(self.device) for array in (inputs, last)))
+        states = self.ensemble.last_states(
+            *(torch.from_numpy(array).to(self.device) for array in (inputs, last))
+        )
         size = max(MOST_LOGITS // (len(self.members) * len(self.features.item_ids)), 1)
         for start in range(0, max(len(item_ids), 1), size):
-            yield self._probabilities(states[:, start : start + size], item_ids[start : start + size])
+            yield self._probabilities(
+                states[:, start : start + size], item_ids[start : start + size]
+            )
 
     def _probabilities(self, states: torch.Tensor, item_ids: list[np.ndarray]) -> torch.Tensor:
         each = zip(self.members, states, self.item_vectors, strict=True)
@@ -83,10 +90,14 @@ class SequencePredictor:
             logits[:, row, torch.from_numpy(numbers[numbers > 0] - 1).to(self.device)] = -torch.inf
         return logits.softmax(-1).mean(0)
 
-    def probabilities_of(self, probabilities: torch.Tensor, item_ids: list[np.ndarray]) -> list[np.ndarray]:
+    def probabilities_of(
+        self, probabilities: torch.Tensor, item_ids: list[np.ndarray]
+    ) -> list[np.ndarray]:
         """Those of certain items in each row: float32, as many as the row names items."""
         rows = probabilities.cpu().numpy()
-        return [row[self.features.numbers_of(ids) - 1] for row, ids in zip(rows, item_ids, strict=True)]
+        return [
+            row[self.features.numbers_of(ids) - 1] for row, ids in zip(rows, item_ids, strict=True)
+        ]
 
     def best(self, probabilities: torch.Tensor) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """The best items of each row of `probabilities`, best first, and their probabilities."""

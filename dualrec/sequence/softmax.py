@@ -1,8 +1,9 @@
 """Cross-entropy among all items, in pieces of positions. Knows tensors; not networks, users or Ray.
 
-3,200 targets among 87,585 items have 1.1 GB of logits, and a plain softmax keeps as much again for its gradient, of every
-network. Here logits live for one piece of the targets: its gradient is taken at once and only the sums are kept, so
-that nothing is computed twice (as in Hsu et al. 2024, Liger, and Wijmans et al. 2025, Cut Your Losses).
+3,200 targets among 87,585 items have 1.1 GB of logits, and a plain softmax keeps as much again for
+its gradient, of every network. Here logits live for one piece of the targets: its gradient is taken
+at once and only the sums are kept, so that nothing is computed twice (as in Hsu et al. 2024, Liger,
+and Wijmans et al. 2025, Cut Your Losses).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +18,8 @@ MOST_LOGITS = 2**24  # of one network computed at a time, 64 MiB: 191 targets am
 
 @dataclass
 class Scored:
-    """What one network scores items by: the logit of item i in row r is queries[r] @ vectors[i] + bias[i].
+    """What one network scores items by: the logit of item i in row r is queries[r] @ vectors[i] +
+    bias[i].
 
     Attributes:
         queries: float32 or bfloat16 (n, width); its type is that of the products.
@@ -39,13 +41,14 @@ def full_softmax(each: Sequence[Scored], wanted: Tensor, piece: Piece) -> tuple[
     """The summed loss of all rows, the networks' mean, and what to report.
 
     Args:
-        wanted: int64 (n, k), item numbers from 1 of the next movies, of which a network takes its first `ahead`; the
+        wanted: int64 (n, k), item numbers from 1 of the next movies, of which a network takes its
+            first `ahead`; the
             first is there, 0 stands for none.
         piece: `losses_and_probabilities`, or what torch.compile made of it.
 
     Returns:
-        loss (), which may be differentiated once, and float64 (2,): how many of the next movies had the highest mean
-        probability, and one of the five highest.
+        loss (), which may be differentiated once, and float64 (2,): how many of the next movies had
+        the highest mean probability, and one of the five highest.
     """
     tensors = [tensor for one in each for tensor in (one.queries, one.vectors, one.bias)]
     aheads = tuple(one.ahead for one in each)
@@ -72,7 +75,8 @@ def losses_and_probabilities(
 
 
 def place_and_share(wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Columns int64 (n, k) of wanted movies, and the weight float32 (n, k) of each: equal, 0 where there is none."""
+    """Columns int64 (n, k) of wanted movies, and the weight float32 (n, k) of each: equal, 0 where
+    there is none."""
     there = (wanted > 0).float()
     return (wanted - 1).clamp(min=0), there / there.sum(1, keepdim=True)
 
@@ -88,11 +92,22 @@ class _FullSoftmax(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, wanted: Tensor, aheads: tuple[int, ...], piece: Piece, learns: bool, *tensors: Tensor
+        ctx: Any,
+        wanted: Tensor,
+        aheads: tuple[int, ...],
+        piece: Piece,
+        learns: bool,
+        *tensors: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        each = [Scored(*of_one) for of_one in zip(tensors[::3], tensors[1::3], tensors[2::3], aheads, strict=True)]
+        each = [
+            Scored(*of_one)
+            for of_one in zip(tensors[::3], tensors[1::3], tensors[2::3], aheads, strict=True)
+        ]
         rounded = [one.vectors.to(one.queries.dtype) for one in each]
-        sums = [[torch.zeros_like(one) for one in tensors[start : start + 3]] for start in range(0, len(tensors), 3)]
+        sums = [
+            [torch.zeros_like(one) for one in tensors[start : start + 3]]
+            for start in range(0, len(tensors), 3)
+        ]
         losses, hits = [], torch.zeros(2, dtype=torch.float64, device=wanted.device)
         for rows in rows_at_a_time(len(wanted), len(each[0].bias)):
             total, found = 0.0, []
@@ -109,7 +124,9 @@ class _FullSoftmax(torch.autograd.Function):
                     gradients[2] += slopes.sum(0)
             losses.append(torch.stack(found).mean(0))
             hits += _hits(total, wanted[rows, :1] - 1)
-        ctx.gradients = [gradient for gradients in sums for gradient in gradients] if learns else None
+        ctx.gradients = (
+            [gradient for gradients in sums for gradient in gradients] if learns else None
+        )
         ctx.mark_non_differentiable(hits)
         return torch.cat(losses).sum(), hits
 

@@ -1,4 +1,5 @@
-"""The job `train-sequence`: histories in; models/sequence/VERSION out. Trained by Ray Train on any number of workers."""
+"""The job `train-sequence`: histories in; models/sequence/VERSION out. Trained by Ray Train on any
+number of workers."""
 
 import json
 import logging
@@ -15,22 +16,22 @@ import pyarrow.fs as pafs
 import ray.data
 from ray.train import Checkpoint, get_checkpoint, get_dataset_shard
 
+from dualrec.cluster.metrics import TrainingMetrics
+from dualrec.cluster.model_card import CARD
+from dualrec.cluster.progress import INTERVAL_S, Progress
+from dualrec.cluster.session import ray_session
+from dualrec.cluster.summary import Summary
+from dualrec.cluster.tracking import check_tracking, track, write_tensorboard
+from dualrec.cluster.training import begin_worker, fit, keep_files, report_epoch
+from dualrec.config.settings import SequenceSettings, Settings
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.data.sample import at_most
-from dualrec.live_metrics import TrainingMetrics
-from dualrec.model_card import CARD
-from dualrec.progress import INTERVAL_S, Progress
-from dualrec.sequence.artefact import METRICS, TENSORBOARD, WEIGHTS, sequence_name
+from dualrec.sequence.artifact import METRICS, TENSORBOARD, WEIGHTS, sequence_name
 from dualrec.sequence.batches import GROUPED, batches_of_like_length
 from dualrec.sequence.card import sequence_card
 from dualrec.sequence.chunks import chunk_histories, target_counts
 from dualrec.sequence.features import ItemFeatures, item_features
-from dualrec.session import ray_session
-from dualrec.settings import SequenceSettings, Settings
-from dualrec.summary import Summary
-from dualrec.tracking import check_tracking, track, write_tensorboard
-from dualrec.training import begin_worker, fit, keep_files, report_epoch
-from dualrec.workspace import Workspace
+from dualrec.storage.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,12 @@ def train_sequence(settings: Settings, force: bool = False) -> Summary:
         with ray_session(settings.cluster):
             _train(workspace, data, settings, name)
         metrics = json.loads(workspace.read_bytes(f"{name}/{METRICS}"))
-        track(settings.tracking, name, {"sequence": settings.sequence.model_dump(mode="json")}, metrics)
+        track(
+            settings.tracking,
+            name,
+            {"sequence": settings.sequence.model_dump(mode="json")},
+            metrics,
+        )
         state = "written"
     return _summary(workspace, name, state)
 
@@ -65,7 +71,8 @@ def fit_sequence_model(
     storage: str,
     filesystem: pafs.FileSystem | None = None,
 ) -> Checkpoint:
-    """Train on histories (schema HISTORIES) and return a checkpoint with the best epoch's weights and all metrics.
+    """Train on histories (schema HISTORIES) and return a checkpoint with the best epoch's weights
+    and all metrics.
 
     Args:
         storage: where checkpoints lie while it runs; a killed worker resumes from there.
@@ -80,12 +87,20 @@ def fit_sequence_model(
         for name, dataset in (("training", training), ("validation", judging))
     }
     counts = _counts(datasets["training"], len(features.item_ids)) if settings.negatives else None
-    config = {"settings": settings, "features": features, "counts": counts, "targets": datasets["training"].sum("size")}
-    return fit("train-sequence", train_loop, config, datasets, settings.resources, storage, filesystem)
+    config = {
+        "settings": settings,
+        "features": features,
+        "counts": counts,
+        "targets": datasets["training"].sum("size"),
+    }
+    return fit(
+        "train-sequence", train_loop, config, datasets, settings.resources, storage, filesystem
+    )
 
 
 def train_loop(config: dict[str, Any]) -> None:
-    """What each worker runs: epochs over its shard, a checkpoint after each, until the end or an early stop."""
+    """What each worker runs: epochs over its shard, a checkpoint after each, until the end or an
+    early stop."""
     import torch
     from ray.train.torch import get_device, prepare_model
 
@@ -98,7 +113,9 @@ def train_loop(config: dict[str, Any]) -> None:
     device = get_device()
     torch.manual_seed(settings.seed)
     network = SequenceEnsemble(config["features"], settings)
-    optimizer_of = partial(torch.optim.AdamW, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    optimizer_of = partial(
+        torch.optim.AdamW, lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
     progress, shown = _Progress.resume(network), TrainingMetrics("train-sequence")
     summed_loss = SummedLoss(network, settings, config["counts"])
     # What is known of the items never changes, so that no worker need hear of it at every step.
@@ -136,7 +153,9 @@ def train_loop(config: dict[str, Any]) -> None:
         validated = evaluate_epoch(summed_loss, held_out, device).share()
         metrics = {"epoch": epoch, **trained.means("train"), **validated.means("validation")}
         metrics |= {"seconds": seconds, "targets_per_second": trained.targets / seconds}
-        metrics["waited_for_input"] = trained.waited_s / workers / seconds  # the workers' mean share of the time
+        metrics["waited_for_input"] = (
+            trained.waited_s / workers / seconds
+        )  # the workers' mean share of the time
         progress.add(metrics, network, optimizer)
         if rank == 0:
             logger.info(_line(metrics, settings.epochs))
@@ -147,7 +166,8 @@ def train_loop(config: dict[str, Any]) -> None:
 def told_batches(
     batches: Iterable[dict[str, np.ndarray]], epoch: str, targets: int, workers: int
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Hand batches on, and log every half minute how far the epoch is: all workers are about as far as this one."""
+    """Hand batches on, and log every half minute how far the epoch is: all workers are about as far
+    as this one."""
     started = last = time.monotonic()
     done = 0
     for batch in batches:
@@ -161,14 +181,16 @@ def told_batches(
 
 
 def learning_rate(settings: SequenceSettings, epoch: int) -> float:
-    """The rate of an epoch, from 1. Under `cosine` it falls along half a wave (Loshchilov and Hutter 2017)."""
+    """The rate of an epoch, from 1. Under `cosine` it falls along half a wave (Loshchilov and
+    Hutter 2017)."""
     if settings.schedule == "constant":
         return settings.learning_rate
     return settings.learning_rate * (1 + math.cos(math.pi * (epoch - 1) / settings.epochs)) / 2
 
 
 class _Progress:
-    """What a resumed run needs: the epoch, the optimizer, the best weights so far, and the metrics of every epoch."""
+    """What a resumed run needs: the epoch, the optimizer, the best weights so far, and the metrics
+    of every epoch."""
 
     def __init__(self) -> None:
         self.history: list[dict[str, float]] = []
@@ -226,11 +248,17 @@ class _Progress:
 
 def _counts(chunks: ray.data.Dataset, items: int) -> np.ndarray:
     """How often each item is a target, int64 (items,)."""
-    counted = chunks.map_batches(partial(target_counts, items=items), batch_format="numpy", batch_size=None)
-    return np.sum([batch["counts"].sum(0) for batch in counted.iter_batches(batch_size=None)], axis=0)
+    counted = chunks.map_batches(
+        partial(target_counts, items=items), batch_format="numpy", batch_size=None
+    )
+    return np.sum(
+        [batch["counts"].sum(0) for batch in counted.iter_batches(batch_size=None)], axis=0
+    )
 
 
-def _report(config: dict[str, Any], progress: _Progress, metrics: dict[str, float], rank: int) -> None:
+def _report(
+    config: dict[str, Any], progress: _Progress, metrics: dict[str, float], rank: int
+) -> None:
     if rank != 0:
         report_epoch(config, metrics, None)
         return
@@ -250,8 +278,11 @@ def _line(metrics: dict[str, float], epochs: int) -> str:
 
 
 def _train(workspace: Workspace, data: Prepared, settings: Settings, name: str) -> None:
-    features = item_features(data.catalogue, settings.sequence)
-    description: dict[str, Any] = {"data_version": data.version, "settings": settings.sequence.model_dump(mode="json")}
+    features = item_features(data.catalog, settings.sequence)
+    description: dict[str, Any] = {
+        "data_version": data.version,
+        "settings": settings.sequence.model_dump(mode="json"),
+    }
     with workspace.writing(name, description) as folder:
         running = f"{folder}/running"
         checkpoint = fit_sequence_model(
@@ -262,7 +293,11 @@ def _train(workspace: Workspace, data: Prepared, settings: Settings, name: str) 
             running,
             workspace.filesystem,
         )
-        keep_files(checkpoint, {file: f"{folder}/{file}" for file in (WEIGHTS, METRICS)}, workspace.filesystem)
+        keep_files(
+            checkpoint,
+            {file: f"{folder}/{file}" for file in (WEIGHTS, METRICS)},
+            workspace.filesystem,
+        )
         workspace.filesystem.delete_dir(running)
         metrics = json.loads(workspace.read_bytes(workspace.name_of(f"{folder}/{METRICS}")))
         with tempfile.TemporaryDirectory() as local:

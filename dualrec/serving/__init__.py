@@ -1,1 +1,2 @@
-"""Serves published nights over HTTP: the lists as they were published, and the sequence model for everybody else."""
+"""Serves published nights over HTTP: the lists as they were published, and the sequence model for
+everybody else."""

@@ -1,4 +1,5 @@
-"""What is asked over HTTP, and what is answered: strict about every field, and what OpenAPI tells of them."""
+"""What is asked over HTTP, and what is answered: strict about every field, and what OpenAPI tells
+of them."""
 
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
@@ -13,14 +14,20 @@ INT64 = 2**63
 
 
 def _whole(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value  # 1.0 is an integer in JSON Schema
+    return (
+        int(value) if isinstance(value, float) and value.is_integer() else value
+    )  # 1.0 is an integer in JSON Schema
 
 
 Id = Annotated[int, Field(strict=True, ge=-INT64, lt=INT64), BeforeValidator(_whole)]
 Length = Annotated[int, Field(strict=True, ge=1, le=MOST_RECOMMENDATIONS), BeforeValidator(_whole)]
 UserId = Annotated[int, Path(ge=-INT64, lt=INT64, description="as in the interaction table")]
-UserAsked = Annotated[int | None, Query(ge=-INT64, lt=INT64, description="whose history and list are shown")]
-LengthAsked = Annotated[int, Query(ge=1, le=MOST_RECOMMENDATIONS, description="how many movies at most")]
+UserAsked = Annotated[
+    int | None, Query(ge=-INT64, lt=INT64, description="whose history and list are shown")
+]
+LengthAsked = Annotated[
+    int, Query(ge=1, le=MOST_RECOMMENDATIONS, description="how many movies at most")
+]
 
 
 class Question(BaseModel):
@@ -29,7 +36,8 @@ class Question(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     history: Annotated[list[Id], Field(max_length=MOST_MOVIES)] = Field(
-        description="ids of the movies that were watched, oldest first", examples=[[260, 1196, 1210]]
+        description="ids of the movies that were watched, oldest first",
+        examples=[[260, 1196, 1210]],
     )
     length: Length = 10
 
@@ -45,7 +53,9 @@ class Recommendation(BaseModel):
     """One place of a list."""
 
     rank: int
-    item_id: int | None = Field(description="null where the language model wrote a title that no catalogue has")
+    item_id: int | None = Field(
+        description="null where the language model wrote a title that no catalog has"
+    )
     title: str
     year: int | None
     genres: list[str] | None
@@ -69,7 +79,9 @@ class Answer(BaseModel):
     source: Literal["published", "sequence", "popularity"] = Field(
         description="the published list; else the sequence model's, for a history; else the most watched movies"
     )
-    unknown_movies: int = Field(description="movies of the history that this night's catalogue lacks, passed over")
+    unknown_movies: int = Field(
+        description="movies of the history that this night's catalog lacks, passed over"
+    )
     recommendations: list[Recommendation]
 
 
@@ -82,7 +94,9 @@ class Refusal(BaseModel):
 class Health(BaseModel):
     """Whether the night that stands is the one that is served."""
 
-    status: Literal["ok", "stale"] = Field(description="stale: a newer night stands and cannot be loaded")
+    status: Literal["ok", "stale"] = Field(
+        description="stale: a newer night stands and cannot be loaded"
+    )
     night: ServedNight
     looked: datetime = Field(description="when the workspace was last looked at with success")
     failure: str | None

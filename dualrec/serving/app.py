@@ -1,4 +1,5 @@
-"""The HTTP interface, as a FastAPI app over a NightWatch. Knows no Ray: how a history is scored is handed in."""
+"""The HTTP interface, as a FastAPI app over a NightWatch. Knows no Ray: how a history is scored is
+handed in."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
@@ -7,10 +8,18 @@ from typing import Any
 from fastapi import FastAPI
 
 from dualrec import __version__
-from dualrec.serving.answers import Answer, Health, LengthAsked, Question, Refusal, ServedNight, UserId
+from dualrec.serving.answers import (
+    Answer,
+    Health,
+    LengthAsked,
+    Question,
+    Refusal,
+    ServedNight,
+    UserId,
+)
 from dualrec.serving.limits import MOST_BYTES, BodyLimit
 from dualrec.serving.night import Movie, Night
-from dualrec.serving.pages import add_pages
+from dualrec.serving.page_routes import add_pages
 from dualrec.serving.watch import NightWatch
 
 Scorer = Callable[[Night, list[int]], Awaitable[list[Movie]]]
@@ -44,7 +53,9 @@ def create_app(watch: NightWatch, score: Scorer, answered: Heard = lambda source
             return _answer(night, "published", published[:length])
         return await _scored(night, night.history_of(user_id), length)
 
-    @app.post("/recommendations", summary="A list for a history, scored at once", responses=REFUSALS)
+    @app.post(
+        "/recommendations", summary="A list for a history, scored at once", responses=REFUSALS
+    )
     async def of_history(question: Question) -> Answer:
         return await _scored(watch.night, question.history, question.length)
 

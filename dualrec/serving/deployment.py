@@ -1,4 +1,5 @@
-"""The app as a Ray Serve deployment: histories are scored in batches, and a new night is looked for all the while."""
+"""The app as a Ray Serve deployment: histories are scored in batches, and a new night is looked for
+all the while."""
 
 import asyncio
 import itertools
@@ -9,11 +10,11 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.metrics import Counter, Gauge
 
+from dualrec.config.settings import ServingSettings, Settings, StoreSettings, load_settings
 from dualrec.serving.app import create_app
 from dualrec.serving.night import Movie, Night
 from dualrec.serving.watch import NightWatch
-from dualrec.settings import ServingSettings, Settings, StoreSettings, load_settings
-from dualrec.workspace import Workspace
+from dualrec.storage.workspace import Workspace
 
 MOST_HISTORIES = 32  # scored together; they wait for one another at most BATCH_WAIT_S
 BATCH_WAIT_S = 0.002
@@ -33,18 +34,25 @@ class Recommendations:
     def __init__(self, workspace: str, store: StoreSettings, poll_seconds: float) -> None:
         self.watch = NightWatch(Workspace(workspace, store))
         self.answers = Counter(
-            "dualrec_serving_answers", description="Lists that were served, by source.", tag_keys=("source",)
+            "dualrec_serving_answers",
+            description="Lists that were served, by source.",
+            tag_keys=("source",),
         )
         self.night = Gauge(
-            "dualrec_serving_night_seconds", description="Midnight of the night served, since 1970, UTC."
+            "dualrec_serving_night_seconds",
+            description="Midnight of the night served, since 1970, UTC.",
         )
-        self.stale = Gauge("dualrec_serving_stale", description="1 while a newer night cannot be loaded.")
+        self.stale = Gauge(
+            "dualrec_serving_stale", description="1 while a newer night cannot be loaded."
+        )
         self._tell()
         self.polling = asyncio.get_event_loop().create_task(self._poll(poll_seconds))
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """The app of this replica."""
-        return create_app(self.watch, self.score, lambda source: self.answers.inc(tags={"source": source}))
+        return create_app(
+            self.watch, self.score, lambda source: self.answers.inc(tags={"source": source})
+        )
 
     async def score(self, night: Night, history: list[int]) -> list[Movie]:
         """What a night's sequence model expects after a history of known items."""
@@ -68,7 +76,8 @@ class Recommendations:
 
 
 def _each_by_its_night(asked: list[tuple[Night, list[int]]]) -> list[list[Movie]]:
-    """Neighbours of one night are scored together; a batch holds two only in the moment between them."""
+    """Neighbours of one night are scored together; a batch holds two only in the moment between
+    them."""
     answers: list[list[Movie]] = []
     for _, group in itertools.groupby(asked, key=lambda one: id(one[0])):
         members = list(group)
@@ -85,10 +94,13 @@ def application(settings: Settings) -> Application:
         max_ongoing_requests=AT_A_TIME,
         max_queued_requests=own.queue,
     )
-    bound: Application = deployment.bind(Workspace.of(settings).uri, settings.network.store, own.poll_seconds)
+    bound: Application = deployment.bind(
+        Workspace.of(settings).uri, settings.network.store, own.poll_seconds
+    )
     return bound
 
 
 def build(arguments: dict[str, Any]) -> Application:
-    """What `serve deploy` and `serve run` call, with `config` (a YAML file) and `set` (a list of KEY=VALUE)."""
+    """What `serve deploy` and `serve run` call, with `config` (a YAML file) and `set` (a list of
+    KEY=VALUE)."""
     return application(load_settings(arguments.get("config"), arguments.get("set")))

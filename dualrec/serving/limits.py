@@ -25,10 +25,14 @@ class BodyLimit:
             body += message.get("body", b"")
             more = message.get("more_body", False)
         if len(body) > MOST_BYTES:
-            refusal = JSONResponse({"detail": f"the body is larger than {MOST_BYTES} bytes"}, status_code=413)
+            refusal = JSONResponse(
+                {"detail": f"the body is larger than {MOST_BYTES} bytes"}, status_code=413
+            )
             await refusal(scope, receive, send)
             return
-        await self.app(scope, _once({"type": "http.request", "body": body, "more_body": False}, receive), send)
+        await self.app(
+            scope, _once({"type": "http.request", "body": body, "more_body": False}, receive), send
+        )
 
 
 def _once(first: Message, then: Receive) -> Receive:

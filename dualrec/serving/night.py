@@ -1,6 +1,8 @@
-"""One published night in memory, with the sequence model and the catalogue that made it. Never changed once it is loaded.
+"""One published night in memory, with the sequence model and the catalog that made it. Never
+changed once it is loaded.
 
-Everything an answer is made of comes from one such object, so no answer mixes two nights. Knows no HTTP and no Ray.
+Everything an answer is made of comes from one such object, so no answer mixes two nights. Knows no
+HTTP and no Ray.
 """
 
 from dataclasses import dataclass
@@ -12,16 +14,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
-from dualrec.data.catalogue import numbers_among
+from dualrec.config.settings import SequenceSettings
+from dualrec.data.catalog import numbers_among
 from dualrec.data.prepare import prepared_as
 from dualrec.errors import PublishError
-from dualrec.publish.manifest import Manifest, numbers, published_paths, read_manifest
-from dualrec.schemas import RECOMMENDATIONS, conform
-from dualrec.sequence.artefact import WEIGHTS
+from dualrec.publishing.manifest import Manifest, numbers, published_paths, read_manifest
+from dualrec.sequence.artifact import WEIGHTS
 from dualrec.sequence.predict import SequencePredictor
-from dualrec.settings import SequenceSettings
-from dualrec.storage import told
-from dualrec.workspace import Workspace
+from dualrec.storage.filesystems import told
+from dualrec.storage.schemas import RECOMMENDATIONS, conform
+from dualrec.storage.workspace import Workspace
 
 MOST_RECOMMENDATIONS = 100  # of an answer
 
@@ -53,7 +55,9 @@ class Rows:
     @staticmethod
     def by_user(table: pa.Table, *then_by: str) -> "Rows":
         """Sort a table that has a column user_id."""
-        table = table.sort_by([(name, "ascending") for name in ("user_id", *then_by)]).combine_chunks()
+        table = table.sort_by(
+            [(name, "ascending") for name in ("user_id", *then_by)]
+        ).combine_chunks()
         users, starts = np.unique(table.column("user_id").to_numpy(), return_index=True)
         return Rows(table, users, np.append(starts, len(table)))
 
@@ -72,24 +76,32 @@ class Night:
     Args:
         lists: schema RECOMMENDATIONS without run_date.
         unlisted: user_id and item_ids of the users with a history and without a list.
-        catalogue: schema CATALOGUE, ordered by item_id.
+        catalog: schema CATALOG, ordered by item_id.
         predictor: the sequence model of that night.
     """
 
     def __init__(
-        self, publication: Publication, lists: Rows, unlisted: Rows, catalogue: pa.Table, predictor: SequencePredictor
+        self,
+        publication: Publication,
+        lists: Rows,
+        unlisted: Rows,
+        catalog: pa.Table,
+        predictor: SequencePredictor,
     ) -> None:
-        self.publication, self.catalogue, self.predictor = publication, catalogue, predictor
+        self.publication, self.catalog, self.predictor = publication, catalog, predictor
         self._lists, self._unlisted = lists, unlisted
-        self._item_ids = catalogue.column("item_id").to_numpy()
-        self._by_popularity = np.argsort(-catalogue.column("popularity").to_numpy(), kind="stable")
+        self._item_ids = catalog.column("item_id").to_numpy()
+        self._by_popularity = np.argsort(-catalog.column("popularity").to_numpy(), kind="stable")
 
     def published(self, user_id: int) -> list[Movie] | None:
         """A user's list as it was published, best first; None where the night has none."""
         rows = self._lists.of(user_id)
         if rows is None:
             return None
-        return [{**row, "because": self.movies(row["because"] or [])} for row in rows.drop(["user_id"]).to_pylist()]
+        return [
+            {**row, "because": self.movies(row["because"] or [])}
+            for row in rows.drop(["user_id"]).to_pylist()
+        ]
 
     def history_of(self, user_id: int) -> list[int]:
         """What a user without a list has watched, oldest first; empty for a stranger."""
@@ -97,34 +109,44 @@ class Night:
         return [] if rows is None else list(rows.column("item_ids")[0].as_py())
 
     def known(self, item_ids: list[int]) -> list[int]:
-        """Those of some items that the catalogue has, in their order."""
+        """Those of some items that the catalog has, in their order."""
         found = numbers_among(self._item_ids, np.asarray(item_ids, np.int64))
         return [item for item, number in zip(item_ids, found.tolist(), strict=True) if number > 0]
 
     def movies(self, item_ids: list[int]) -> list[Movie]:
-        """Id and title of those items that the catalogue has."""
-        return [{"item_id": row["item_id"], "title": row["title"]} for row in self._rows(self.known(item_ids))]
+        """Id and title of those items that the catalog has."""
+        return [
+            {"item_id": row["item_id"], "title": row["title"]}
+            for row in self._rows(self.known(item_ids))
+        ]
 
-    def by_sequence(self, histories: list[list[int]], length: int = MOST_RECOMMENDATIONS) -> list[list[Movie]]:
-        """What the sequence model expects next after each of some histories of known items, best first."""
+    def by_sequence(
+        self, histories: list[list[int]], length: int = MOST_RECOMMENDATIONS
+    ) -> list[list[Movie]]:
+        """What the sequence model expects next after each of some histories of known items, best
+        first."""
         items, scores = self.predictor.top_items([np.asarray(ids, np.int64) for ids in histories])
         return [
-            self._ranked(best[:length].tolist(), likely.tolist(), "sequence", self.movies(history[-1:]))
+            self._ranked(
+                best[:length].tolist(), likely.tolist(), "sequence", self.movies(history[-1:])
+            )
             for best, likely, history in zip(items, scores, histories, strict=True)
         ]
 
     def by_popularity(self, length: int) -> list[Movie]:
         """The movies that most training users watched; the score is how many did."""
-        rows = self.catalogue.take(self._by_popularity[:length])
+        rows = self.catalog.take(self._by_popularity[:length])
         counts = [float(count) for count in rows.column("popularity").to_pylist()]
         return self._ranked(rows.column("item_id").to_pylist(), counts, "popularity", [])
 
     def _rows(self, item_ids: list[int]) -> list[dict[str, Any]]:
         places = numbers_among(self._item_ids, np.asarray(item_ids, np.int64)) - 1
-        columns = self.catalogue.select(["item_id", "title", "year", "genres"])
+        columns = self.catalog.select(["item_id", "title", "year", "genres"])
         return list(columns.take(places).to_pylist())
 
-    def _ranked(self, item_ids: list[int], scores: list[float], source: str, because: list[Movie]) -> list[Movie]:
+    def _ranked(
+        self, item_ids: list[int], scores: list[float], source: str, because: list[Movie]
+    ) -> list[Movie]:
         rows = self._rows(item_ids)
         return [
             {"rank": rank, **row, "score": score, "source": source, "because": because}
@@ -139,7 +161,7 @@ def newest_publication(workspace: Workspace) -> tuple[date, int] | None:
 
 
 def load_night(workspace: Workspace, run_date: date, number: int) -> Night:
-    """Read a published night, its catalogue and its sequence model.
+    """Read a published night, its catalog and its sequence model.
 
     Raises:
         WorkspaceError: a file or a model is not there, or cannot be read.
@@ -151,26 +173,32 @@ def load_night(workspace: Workspace, run_date: date, number: int) -> Night:
     name = manifest.models["sequence"]
     trained_with = SequenceSettings.model_validate(workspace.description(name)["settings"])
     predictor = SequencePredictor(
-        workspace.read_bytes(f"{name}/{WEIGHTS}"), trained_with.model_copy(update={"top_k": MOST_RECOMMENDATIONS})
+        workspace.read_bytes(f"{name}/{WEIGHTS}"),
+        trained_with.model_copy(update={"top_k": MOST_RECOMMENDATIONS}),
     )
     unlisted = _unlisted(workspace, manifest.models["histories"], lists.users)
     publication = Publication(run_date, number, manifest.run_id)
-    return Night(publication, lists, Rows.by_user(unlisted), data.catalogue, predictor)
+    return Night(publication, lists, Rows.by_user(unlisted), data.catalog, predictor)
 
 
 def _lists(workspace: Workspace, manifest: Manifest) -> pa.Table:
     columns = [name for name in RECOMMENDATIONS.names if name != "run_date"]
     what = f"{workspace.uri}: the night of {manifest.run_date}"
     with told(what):
-        files = pads.dataset(published_paths(workspace, manifest), filesystem=workspace.filesystem, format="parquet")
+        files = pads.dataset(
+            published_paths(workspace, manifest), filesystem=workspace.filesystem, format="parquet"
+        )
         table = files.to_table(columns=columns)
     if len(table) != manifest.rows:
-        raise PublishError(f"{what} has {len(table)} rows, and its manifest says {manifest.rows}: restore its files")
+        raise PublishError(
+            f"{what} has {len(table)} rows, and its manifest says {manifest.rows}: restore its files"
+        )
     return conform(table, pa.schema([RECOMMENDATIONS.field(name) for name in columns]), what)
 
 
 def _unlisted(workspace: Workspace, histories: str, listed: np.ndarray) -> pa.Table:
-    """user_id and item_ids of those users of some histories who have no list, read a batch at a time."""
+    """user_id and item_ids of those users of some histories who have no list, read a batch at a
+    time."""
     schema = pa.schema([("user_id", pa.int64()), ("item_ids", pa.list_(pa.int64()))])
     listed_ids, found = pa.array(listed), [schema.empty_table()]
     with told(f"{workspace.uri}/{histories}"):

@@ -1,12 +1,13 @@
-"""What `dualrec serve` does: starts Ray Serve here, or on the cluster of the settings, and serves until it is stopped."""
+"""What `dualrec serve` does: starts Ray Serve here, or on the cluster of the settings, and serves
+until it is stopped."""
 
 from rich.console import Console
 
+from dualrec.cluster.session import ray_session
+from dualrec.config.settings import Settings
 from dualrec.errors import PublishError, WorkspaceError
 from dualrec.serving.night import newest_publication
-from dualrec.session import ray_session
-from dualrec.settings import Settings
-from dualrec.workspace import Workspace
+from dualrec.storage.workspace import Workspace
 
 
 def serve_nights(settings: Settings, console: Console) -> None:
@@ -14,7 +15,8 @@ def serve_nights(settings: Settings, console: Console) -> None:
 
     Raises:
         PublishError: nothing was published yet.
-        WorkspaceError: the workspace cannot be read, or the night cannot be served; the replicas' log says why.
+        WorkspaceError: the workspace cannot be read, or the night cannot be served; the replicas'
+            log says why.
     """
     workspace = Workspace.of(settings)
     standing = newest_publication(workspace)
@@ -26,14 +28,17 @@ def serve_nights(settings: Settings, console: Console) -> None:
 
         from dualrec.serving.deployment import application
 
-        serve.start(http_options=HTTPOptions(host=settings.serving.host, port=settings.serving.port))
+        serve.start(
+            http_options=HTTPOptions(host=settings.serving.host, port=settings.serving.port)
+        )
         try:
             serve.run(application(settings), name="dualrec", route_prefix="/")
         except RuntimeError as error:
             raise WorkspaceError(f"the night of {standing[0]} cannot be served: {error}") from error
         address = f"http://{settings.serving.host}:{settings.serving.port}"
         console.print(
-            f"serving the night of {standing[0]}, number {standing[1]}: {address}/docs; Ctrl-C ends it", soft_wrap=True
+            f"serving the night of {standing[0]}, number {standing[1]}: {address}/docs; Ctrl-C ends it",
+            soft_wrap=True,
         )
         _until_interrupted()
         serve.shutdown()

@@ -8,14 +8,17 @@ from scipy.special import ndtri
 from dualrec.errors import InputError
 
 MINIMUM = 20  # ML-32M: "All selected users had rated at least 20 movies"
-SPREAD = 1.35  # of the logarithm of the ratings above the minimum: the log-normal nearest to the quartiles and the 99th percentile of ML-32M
-MOST_OF_CATALOGUE = 0.6  # the heaviest user of ML-1M rated 62 % of its movies
+# of the logarithm of the ratings above the minimum: the log-normal nearest to the quartiles and the
+# 99th percentile of ML-32M
+SPREAD = 1.35
+MOST_OF_CATALOG = 0.6  # the heaviest user of ML-1M rated 62 % of its movies
 CHUNK_RATINGS = 250_000  # made at a time: some 100 MB of arrays
 
 
 @dataclass(frozen=True)
 class Shape:
-    """The size of a data set: so many ratings of so many movies by so many users, one of them of a given size if set."""
+    """The size of a data set: so many ratings of so many movies by so many users, one of them of a
+    given size if set."""
 
     ratings: int
     users: int
@@ -24,11 +27,14 @@ class Shape:
 
 
 def check_shape(shape: Shape) -> None:
-    """Raise an InputError unless every user can have its 20 ratings, no movie twice but for the heaviest user."""
+    """Raise an InputError unless every user can have its 20 ratings, no movie twice but for the
+    heaviest user."""
     if min(shape.ratings, shape.users, shape.movies) < 1:
         raise InputError(f"--ratings, --users and --movies should be 1 or more, found {shape}")
     if shape.movies < MINIMUM:
-        raise InputError(f"--movies {shape.movies}: a user rates {MINIMUM} movies at least; give that many or more")
+        raise InputError(
+            f"--movies {shape.movies}: a user rates {MINIMUM} movies at least; give that many or more"
+        )
     if shape.heaviest is not None and shape.heaviest < MINIMUM:
         raise InputError(f"--heaviest {shape.heaviest}: a user has {MINIMUM} ratings at least")
     ratings, users = _of_the_others(shape)
@@ -47,7 +53,8 @@ def check_shape(shape: Shape) -> None:
 def make_counts(shape: Shape, random: np.random.Generator) -> np.ndarray:
     """The number of ratings of each user, int64 (users,), whose sum is `shape.ratings`.
 
-    The quantiles of a log-normal distribution in random order, so that the tail is the same for every seed.
+    The quantiles of a log-normal distribution in random order, so that the tail is the same for
+    every seed.
 
     Raises:
         InputError: no such numbers exist.
@@ -62,9 +69,11 @@ def make_counts(shape: Shape, random: np.random.Generator) -> np.ndarray:
 
 
 def cut_chunks(counts: np.ndarray) -> list[tuple[int, int]]:
-    """Ranges of users, (first, after the last), of about CHUNK_RATINGS ratings each; fewer where all are few.
+    """Ranges of users, (first, after the last), of about CHUNK_RATINGS ratings each; fewer where
+    all are few.
 
-    They depend on nothing but the numbers of ratings, since each range has a random generator of its own.
+    They depend on nothing but the numbers of ratings, since each range has a random generator of
+    its own.
     """
     size = np.clip(counts.sum() // 64, 5_000, CHUNK_RATINGS)
     starts = np.flatnonzero(np.diff((np.cumsum(counts) - counts) // size, prepend=-1))
@@ -81,18 +90,21 @@ def _ceiling(shape: Shape) -> int:
     """The most ratings of a user whose number is not given."""
     ratings, users = _of_the_others(shape)
     dense = -(-2 * ratings // max(users, 1))
-    ceiling = min(max(round(MOST_OF_CATALOGUE * shape.movies), dense, MINIMUM), shape.movies)
+    ceiling = min(max(round(MOST_OF_CATALOG * shape.movies), dense, MINIMUM), shape.movies)
     return ceiling if shape.heaviest is None else min(ceiling, shape.heaviest)
 
 
 def _shared(total: int, weights: np.ndarray, ceiling: int) -> np.ndarray:
-    """Whole numbers of the given total, as near to a multiple of the weights as the ceiling lets them be."""
+    """Whole numbers of the given total, as near to a multiple of the weights as the ceiling lets
+    them be."""
     if not len(weights):
         return np.zeros(0, np.int64)
     low, high = 0.0, (total + 1) / weights.min()
     for _ in range(100):
         middle = (low + high) / 2
-        low, high = (middle, high) if _floors(middle * weights, ceiling).sum() <= total else (low, middle)
+        low, high = (
+            (middle, high) if _floors(middle * weights, ceiling).sum() <= total else (low, middle)
+        )
     shares = _floors(low * weights, ceiling)
     free = np.flatnonzero(shares < ceiling)
     left = total - int(shares.sum())

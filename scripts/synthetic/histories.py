@@ -1,34 +1,63 @@
 """What users rate, in which order, and how many stars they give.
 
-A user draws a genre by taste and a movie of its shelf by popularity, then goes along the shelf: the next movie is near
-the last one, so of its genre and about its year, more often ahead of it than behind. Steps are taken on the scale of
-cumulated popularity, where every place is as likely as any other, so that walking leaves each movie its popularity. Now
-and then, and in a new session, the user draws anew. Taste changes from the first to the last session.
+A user draws a genre by taste and a movie of its shelf by popularity, then goes along the shelf: the
+next movie is near the last one, so of its genre and about its year, more often ahead of it than
+behind. Steps are taken on the scale of cumulated popularity, where every place is as likely as any
+other, so that walking leaves each movie its popularity. Now and then, and in a new session, the
+user draws anew. Taste changes from the first to the last session.
 """
 
 import numpy as np
 from scipy.special import ndtri
 
-from .catalogue import Shelves
+from .catalog import Shelves
 from .timing import Timing
 
-# With these, a first-order Markov chain finds about as many next movies, and the next movie shares a genre about as much
-# more often than chance, as in MovieLens 1M.
+# With these, a first-order Markov chain finds about as many next movies, and the next movie shares
+# a genre about as much more often than chance, as in MovieLens 1M.
 JUMP = 0.30  # of the events within a session draw a genre and a movie anew
-STEP, AHEAD = 0.012, 0.75  # the mean length of a step, in shares of all ratings, and how many go ahead
-TASTE = 6.0  # how much alike users are: the sum of the parameters of the Dirichlet distribution of tastes
-WIDER = 2.0  # a movie that the user has rated is replaced by one near it, farther away in each round,
-NEAR_ROUNDS, ROUNDS = 6, 24  # and after so many rounds by one from anywhere; who is left then is given what is left
+STEP, AHEAD = (
+    0.012,
+    0.75,
+)  # the mean length of a step, in shares of all ratings, and how many go ahead
+# how much alike users are: the sum of the parameters of the Dirichlet distribution of tastes
+TASTE = 6.0
+WIDER = (
+    2.0  # a movie that the user has rated is replaced by one near it, farther away in each round,
+)
+NEAR_ROUNDS, ROUNDS = (
+    6,
+    24,
+)  # and after so many rounds by one from anywhere; who is left then is given what is left
 
 # ML-32M: ratings of 0.5 to 5 stars.
 STARS = np.array(
-    [525_132, 946_675, 531_063, 2_028_622, 1_685_386, 6_054_990, 4_290_105, 8_367_654, 2_974_000, 4_596_577]
+    [
+        525_132,
+        946_675,
+        531_063,
+        2_028_622,
+        1_685_386,
+        6_054_990,
+        4_290_105,
+        8_367_654,
+        2_974_000,
+        4_596_577,
+    ]
 )
-OF_MOVIE, OF_USER, OF_TASTE = 0.25, 0.20, 0.05  # what explains the variance of ratings; the rest is chance
+OF_MOVIE, OF_USER, OF_TASTE = (
+    0.25,
+    0.20,
+    0.05,
+)  # what explains the variance of ratings; the rest is chance
 
 
 def make_movies(
-    counts: np.ndarray, timing: Timing, shelves: Shelves, repeats: np.ndarray, random: np.random.Generator
+    counts: np.ndarray,
+    timing: Timing,
+    shelves: Shelves,
+    repeats: np.ndarray,
+    random: np.random.Generator,
 ) -> np.ndarray:
     """The movie of each event, int64 (events,): places in the order of the shelves.
 
@@ -56,7 +85,9 @@ def make_movies(
     return movies
 
 
-def make_ratings(counts: np.ndarray, movies: np.ndarray, shelves: Shelves, random: np.random.Generator) -> np.ndarray:
+def make_ratings(
+    counts: np.ndarray, movies: np.ndarray, shelves: Shelves, random: np.random.Generator
+) -> np.ndarray:
     """Stars of each event, float64 (events,), 0.5 to 5.0 by half stars, in the shares of ML-32M."""
     user = np.repeat(np.arange(len(counts)), counts)
     shelf = np.searchsorted(shelves.bounds, shelves.edges[movies], side="right") - 1
@@ -88,16 +119,23 @@ def _walk(
 
 
 def _shelves_by_taste(
-    user: np.ndarray, progress: np.ndarray, shelves: Shelves, users: int, random: np.random.Generator
+    user: np.ndarray,
+    progress: np.ndarray,
+    shelves: Shelves,
+    users: int,
+    random: np.random.Generator,
 ) -> np.ndarray:
-    """Draw a shelf for each event, by the user's first taste or, more and more with progress, by the last."""
+    """Draw a shelf for each event, by the user's first taste or, more and more with progress, by
+    the last."""
     widths = np.diff(shelves.bounds)
     tastes = random.gamma(np.broadcast_to(TASTE * widths, (2, users, len(widths)))) + 1e-12
     shares = np.cumsum(tastes, axis=2)
     shares /= shares[..., -1:]
     row = np.where(random.random(len(user)) < progress, users, 0) + user
     stacked = (shares.reshape(2 * users, -1) + np.arange(2 * users)[:, None]).ravel()
-    found = np.searchsorted(stacked, row + random.random(len(user)), side="right") - row * len(widths)
+    found = np.searchsorted(stacked, row + random.random(len(user)), side="right") - row * len(
+        widths
+    )
     return np.clip(found, 0, len(widths) - 1)
 
 
@@ -111,7 +149,9 @@ def _movie_at(places: np.ndarray, shelves: Shelves) -> np.ndarray:
     return np.clip(found, 0, len(shelves.item_ids) - 1)
 
 
-def _again(user: np.ndarray, movies: np.ndarray, shelves: Shelves, repeats: np.ndarray) -> np.ndarray:
+def _again(
+    user: np.ndarray, movies: np.ndarray, shelves: Shelves, repeats: np.ndarray
+) -> np.ndarray:
     """The events whose movie the same user has at an earlier event."""
     _, first = np.unique(user * len(shelves.item_ids) + movies, return_index=True)
     again = ~repeats[user]
@@ -123,7 +163,8 @@ def _unrated(
     places: np.ndarray, movies: np.ndarray, user: np.ndarray, events: np.ndarray, shelves: Shelves,
     random: np.random.Generator,
 ) -> np.ndarray:  # fmt: skip
-    """Other movies for these events of one user, drawn by popularity; their order is that of the events' places."""
+    """Other movies for these events of one user, drawn by popularity; their order is that of the
+    events' places."""
     first, after = np.searchsorted(user, [user[events[0]], user[events[0]] + 1])
     arrival = random.exponential(size=len(shelves.item_ids)) / np.diff(shelves.edges)
     arrival[movies[first:after]] = np.inf

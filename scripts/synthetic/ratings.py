@@ -1,4 +1,5 @@
-"""The ratings of some users as rows, made from a seed. Knows what a data set consists of, not where it is written."""
+"""The ratings of some users as rows, made from a seed. Knows what a data set consists of, not where
+it is written."""
 
 from dataclasses import dataclass
 
@@ -6,11 +7,14 @@ import numpy as np
 import polars as pl
 
 from .activity import Shape, cut_chunks, make_counts
-from .catalogue import Catalogue, Shelves, make_catalogue
+from .catalog import Catalog, Shelves, make_catalog
 from .histories import make_movies, make_ratings
 from .timing import make_timing
 
-_CATALOGUE, _COUNTS = 1 << 31, (1 << 31) + 1  # stand for these two in seeds, beside the numbers of chunks
+_CATALOG, _COUNTS = (
+    1 << 31,
+    (1 << 31) + 1,
+)  # stand for these two in seeds, beside the numbers of chunks
 
 
 @dataclass(frozen=True)
@@ -28,16 +32,18 @@ class Chunk:
     counts: np.ndarray
 
 
-def plan(shape: Shape, seed: int) -> tuple[Catalogue, list[Chunk]]:
-    """The catalogue, and who is made with whom; the same for the same shape and seed.
+def plan(shape: Shape, seed: int) -> tuple[Catalog, list[Chunk]]:
+    """The catalog, and who is made with whom; the same for the same shape and seed.
 
     Raises:
         InputError: there is no such data set.
     """
     counts = make_counts(shape, np.random.default_rng([seed, _COUNTS]))
-    catalogue = make_catalogue(shape.movies, np.random.default_rng([seed, _CATALOGUE]))
+    catalog = make_catalog(shape.movies, np.random.default_rng([seed, _CATALOG]))
     ranges = enumerate(cut_chunks(counts))
-    return catalogue, [Chunk(number, first + 1, counts[first:after]) for number, (first, after) in ranges]
+    return catalog, [
+        Chunk(number, first + 1, counts[first:after]) for number, (first, after) in ranges
+    ]
 
 
 def make_rows(chunk: Chunk, shelves: Shelves, seed: int) -> pl.DataFrame:
@@ -51,7 +57,9 @@ def make_rows(chunk: Chunk, shelves: Shelves, seed: int) -> pl.DataFrame:
     movies = make_movies(chunk.counts, timing, shelves, repeats, random)
     rows = pl.DataFrame(
         {
-            "userId": np.repeat(np.arange(chunk.first_user, chunk.first_user + len(chunk.counts)), chunk.counts),
+            "userId": np.repeat(
+                np.arange(chunk.first_user, chunk.first_user + len(chunk.counts)), chunk.counts
+            ),
             "movieId": shelves.item_ids[movies],
             "rating": make_ratings(chunk.counts, movies, shelves, random),
             "timestamp": timing.timestamps,

@@ -1,4 +1,5 @@
-"""What a data set looks like: how ratings are spread over users, movies, stars and time, and what follows what.
+"""What a data set looks like: how ratings are spread over users, movies, stars and time, and what
+follows what.
 
 Works on any interactions, real or made up; `scripts/describe_ratings.py` prints it.
 """
@@ -13,7 +14,10 @@ def gini(counts: np.ndarray) -> float:
     """The Gini coefficient of positive numbers: 0 where all are alike, near 1 where one has all."""
     ordered = np.sort(counts.astype(float))
     places = np.arange(1, len(ordered) + 1)
-    return float(2 * (places * ordered).sum() / (len(ordered) * ordered.sum()) - (len(ordered) + 1) / len(ordered))
+    return float(
+        2 * (places * ordered).sum() / (len(ordered) * ordered.sum())
+        - (len(ordered) + 1) / len(ordered)
+    )
 
 
 def top_share(counts: np.ndarray, share: float) -> float:
@@ -37,7 +41,9 @@ def activity(ratings: pl.DataFrame) -> dict[str, float]:
 
 def popularity(ratings: pl.DataFrame) -> dict[str, float]:
     """Of the ratings of each rated movie: columns user_id and item_id."""
-    movies = ratings.group_by("item_id").agg(pl.len().alias("ratings"), pl.col("user_id").n_unique().alias("users"))
+    movies = ratings.group_by("item_id").agg(
+        pl.len().alias("ratings"), pl.col("user_id").n_unique().alias("users")
+    )
     counts, raters = movies["ratings"].to_numpy(), movies["users"].to_numpy()
     return {
         "movies rated": float(len(counts)),
@@ -52,12 +58,20 @@ def popularity(ratings: pl.DataFrame) -> dict[str, float]:
 def stars(ratings: pl.DataFrame) -> dict[str, float]:
     """Of the column rating."""
     values = ratings["rating"].to_numpy()
-    return {"mean rating": float(values.mean()), "ratings of 4 stars or more": float((values >= 4).mean())}
+    return {
+        "mean rating": float(values.mean()),
+        "ratings of 4 stars or more": float((values >= 4).mean()),
+    }
 
 
 def times(ratings: pl.DataFrame) -> dict[str, float]:
     """Of the columns user_id and timestamp, ordered by them."""
-    spans = ratings.group_by("user_id").agg(span=pl.col("timestamp").max() - pl.col("timestamp").min())["span"] / 86_400
+    spans = (
+        ratings.group_by("user_id").agg(span=pl.col("timestamp").max() - pl.col("timestamp").min())[
+            "span"
+        ]
+        / 86_400
+    )
     users, stamps = ratings["user_id"].to_numpy(), ratings["timestamp"].to_numpy()
     same = users[1:] == users[:-1]
     gaps = np.diff(stamps)[same]
@@ -69,7 +83,9 @@ def times(ratings: pl.DataFrame) -> dict[str, float]:
     }  # fmt: skip
 
 
-def sequence(ratings: pl.DataFrame, genres: dict[int, frozenset[str]], random: np.random.Generator) -> dict[str, float]:
+def sequence(
+    ratings: pl.DataFrame, genres: dict[int, frozenset[str]], random: np.random.Generator
+) -> dict[str, float]:
     """How often a movie shares a genre with another of the same user: the one before it, or any.
 
     Args:
@@ -77,7 +93,9 @@ def sequence(ratings: pl.DataFrame, genres: dict[int, frozenset[str]], random: n
     """
     names = sorted(set().union(*genres.values()))
     ids = np.array(sorted(genres))
-    masks = np.array([sum(1 << names.index(name) for name in genres[item]) for item in ids.tolist()], np.int64)
+    masks = np.array(
+        [sum(1 << names.index(name) for name in genres[item]) for item in ids.tolist()], np.int64
+    )
     of_rating = masks[np.searchsorted(ids, ratings["item_id"].to_numpy())]
     users = ratings["user_id"].to_numpy()
     shuffled = np.lexsort((random.random(len(users)), users))

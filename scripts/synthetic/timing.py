@@ -1,4 +1,5 @@
-"""When ratings are given: sessions of ratings seconds apart, many in the same second, and days between sessions.
+"""When ratings are given: sessions of ratings seconds apart, many in the same second, and days
+between sessions.
 
 The figures are those of MovieLens 1M and 100K (docs/synthetic.md).
 """
@@ -12,9 +13,19 @@ BEGIN, END = (
     1_697_164_147,
 )  # seconds since 1970: the first and last ratings of ML-32M, January 1995 to October 2023
 SESSION_BREAK_S = 3600  # a longer pause begins a new session
-TIES = 0.43  # of the ratings within a session stand in the same second as the one before: a page of movies sent at once
-PAUSE_FLOOR_S, PAUSE_S, PAUSE_SPREAD = 14, 23, 1.3  # other pauses: the floor, and a log-normal above it
-BREAK, BREAK_SPREAD, BREAK_MOST = 0.006, 1.7, 0.6  # how often a rating begins a session; it varies by user
+# of the ratings within a session stand in the same second as the one before: a page of movies sent
+# at once
+TIES = 0.43
+PAUSE_FLOOR_S, PAUSE_S, PAUSE_SPREAD = (
+    14,
+    23,
+    1.3,
+)  # other pauses: the floor, and a log-normal above it
+BREAK, BREAK_SPREAD, BREAK_MOST = (
+    0.006,
+    1.7,
+    0.6,
+)  # how often a rating begins a session; it varies by user
 AWAY_S, AWAY_SPREAD = 7.9 * 86_400, 2.1  # between sessions
 
 
@@ -25,7 +36,8 @@ class Timing:
     Attributes:
         timestamps: int64 (events,), seconds since 1970.
         opens: bool (events,), whether the event is the first of a session.
-        progress: float64 (events,), from 0 in a user's first session to 1 in the last; 0 where there is one only.
+        progress: float64 (events,), from 0 in a user's first session to 1 in the last; 0 where
+            there is one only.
     """
 
     timestamps: np.ndarray
@@ -45,18 +57,26 @@ def make_timing(counts: np.ndarray, random: np.random.Generator) -> Timing:
     elapsed = np.cumsum(gaps)
     elapsed -= elapsed[first][user]
     span = elapsed[first + counts - 1]
-    fits = np.minimum(1.0, 0.9 * (END - BEGIN) / np.maximum(span, 1))  # the few who would have gone on for decades
+    fits = np.minimum(
+        1.0, 0.9 * (END - BEGIN) / np.maximum(span, 1)
+    )  # the few who would have gone on for decades
     elapsed, span = np.floor(elapsed * fits[user]), np.floor(span * fits)
     start = BEGIN + np.floor(random.random(len(counts)) * (END - BEGIN - span))
     session = np.cumsum(opens)
     session -= session[first][user]
     last = session[first + counts - 1]
-    return Timing((start[user] + elapsed).astype(np.int64), opens, session / np.maximum(last, 1)[user])
+    return Timing(
+        (start[user] + elapsed).astype(np.int64), opens, session / np.maximum(last, 1)[user]
+    )
 
 
-def _gaps(user: np.ndarray, first: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _gaps(
+    user: np.ndarray, first: np.ndarray, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Whether each event opens a session, and the seconds since the event before it."""
-    breaks = np.minimum(BREAK * np.exp(BREAK_SPREAD * random.standard_normal(len(first))), BREAK_MOST)
+    breaks = np.minimum(
+        BREAK * np.exp(BREAK_SPREAD * random.standard_normal(len(first))), BREAK_MOST
+    )
     dice, sizes = random.random(len(user)), random.standard_normal(len(user))
     opens = dice < breaks[user]
     opens[first] = True

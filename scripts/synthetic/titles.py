@@ -1,10 +1,11 @@
 """Titles as MovieLens writes them, made of common words. Knows words and years, not movies.
 
-Articles stand at the end ("Harbor of the Crow, The (1998)"), some titles carry a second one ("a.k.a."), some come again
-in another year, and a few have no year.
+Articles stand at the end ("Harbor of the Crow, The (1998)"), some titles carry a second one
+("a.k.a."), some come again in another year, and a few have no year.
 """
 
-# ruff: noqa: SIM905 - words in running text are read and added to more easily than a list of strings
+# ruff: noqa: SIM905 - words in running text are read and added to more easily than a list of
+# strings
 
 import numpy as np
 
@@ -44,7 +45,8 @@ _SECOND_NAME, _FOREIGN_SHARE, _WITHOUT_YEAR, _REMADE = 0.05, 0.03, 0.007, 0.5
 
 
 def make_titles(years: np.ndarray, random: np.random.Generator) -> list[str]:
-    """A title for each year, no two alike; a name comes again as a remake of another year or as a numbered sequel.
+    """A title for each year, no two alike; a name comes again as a remake of another year or as a
+    numbered sequel.
 
     Args:
         years: int (N,), the year that ends each title, except the few titles that have none.
@@ -54,7 +56,9 @@ def make_titles(years: np.ndarray, random: np.random.Generator) -> list[str]:
     titles = []
     dice = random.random((len(years), 3))
     words = random.integers(0, 1 << 30, (len(years), 5)).tolist()
-    for year, (foreign, second, other), numbers in zip(years.tolist(), dice.tolist(), words, strict=True):
+    for year, (foreign, second, other), numbers in zip(
+        years.tolist(), dice.tolist(), words, strict=True
+    ):
         name = _foreign_name(numbers) if foreign < _FOREIGN_SHARE else _name(numbers)
         if name in parts and other > _REMADE:
             parts[name] += 1

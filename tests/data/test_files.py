@@ -6,7 +6,7 @@ import pytest
 
 from dualrec.data.files import DataFile, data_place, within_reach
 from dualrec.errors import AssetError
-from dualrec.workspace import Workspace
+from dualrec.storage.workspace import Workspace
 
 LAYOUTS = {
     "flat": ["ratings.csv", "movies.csv"],
@@ -28,14 +28,19 @@ def test_the_same_files_are_found_here_and_in_object_storage(
         file = tmp_path / "data" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"1")
-    here, stored = (data_place(source, str(tmp_path / "cache")) for source in (str(tmp_path / "data"), s3_workspace))
+    here, stored = (
+        data_place(source, str(tmp_path / "cache"))
+        for source in (str(tmp_path / "data"), s3_workspace)
+    )
     assert [file.last_name for file in stored.files] == [file.last_name for file in here.files]
     assert stored.fingerprints() == here.fingerprints()
     assert not (tmp_path / "cache").exists(), "nothing is copied"
 
 
 @pytest.mark.parametrize("stored", [False, True], ids=["here", "in object storage"])
-def test_an_edit_anywhere_in_a_large_file_is_seen(stored: bool, tmp_path: Path, s3_workspace: str) -> None:
+def test_an_edit_anywhere_in_a_large_file_is_seen(
+    stored: bool, tmp_path: Path, s3_workspace: str
+) -> None:
     content, place = bytearray(3 << 20), s3_workspace if stored else str(tmp_path / "data")
     prints = []
     for edited in (0, 1, 1, 2):
@@ -45,7 +50,9 @@ def test_an_edit_anywhere_in_a_large_file_is_seen(stored: bool, tmp_path: Path, 
     assert prints[0] != prints[1] == prints[2] != prints[3]
 
 
-def test_local_files_are_copied_to_a_remote_workspace_while_they_are_read(tmp_path: Path, s3_workspace: str) -> None:
+def test_local_files_are_copied_to_a_remote_workspace_while_they_are_read(
+    tmp_path: Path, s3_workspace: str
+) -> None:
     (tmp_path / "ratings.csv").write_bytes(b"1,2")
     files, workspace = (DataFile.local(tmp_path / "ratings.csv"),), Workspace(s3_workspace)
     with within_reach(files, workspace) as (copy,):
@@ -58,14 +65,18 @@ def test_local_files_are_copied_to_a_remote_workspace_while_they_are_read(tmp_pa
         assert same == files
 
 
-def test_a_file_that_is_not_on_this_node_is_no_corrupt_file(tmp_path: Path, s3_workspace: str) -> None:
+def test_a_file_that_is_not_on_this_node_is_no_corrupt_file(
+    tmp_path: Path, s3_workspace: str
+) -> None:
     lost = Workspace(s3_workspace)
     for file in (
         DataFile.local(tmp_path / "lost.csv"),
         DataFile(lost.filesystem, lost.path("lost.csv"), "s3://lost.csv"),
     ):
         with (
-            pytest.raises(AssetError, match=r"lost.csv cannot be read on node .*: .*every node reaches it"),
+            pytest.raises(
+                AssetError, match=r"lost.csv cannot be read on node .*: .*every node reaches it"
+            ),
             file.reading(),
         ):
             pass

@@ -15,18 +15,29 @@ def _items(folder: Path) -> list[dict[str, object]]:
 def test_the_100k_shape_in_latin_1(tmp_path: Path) -> None:
     (tmp_path / "u.data").write_text("1\t1\t5\t100\n")
     flags = "|".join("1" if genre in ("Comedy", "Drama") else "0" for genre in ("unknown", *GENRES))
-    (tmp_path / "u.item").write_text(f"1|Amélie (2001)|01-Jan-2001||http://x|{flags}\n", encoding="latin-1")
-    assert _items(tmp_path) == [{"item_id": 1, "title": "Amélie (2001)", "year": 2001, "genres": ["Comedy", "Drama"]}]
+    (tmp_path / "u.item").write_text(
+        f"1|Amélie (2001)|01-Jan-2001||http://x|{flags}\n", encoding="latin-1"
+    )
+    assert _items(tmp_path) == [
+        {"item_id": 1, "title": "Amélie (2001)", "year": 2001, "genres": ["Comedy", "Drama"]}
+    ]
 
 
 def test_the_typed_shape(tmp_path: Path) -> None:
-    (tmp_path / "x.inter").write_text("user_id:token\titem_id:token\trating:float\ttimestamp:float\n1\t1\t5\t100\n")
+    (tmp_path / "x.inter").write_text(
+        "user_id:token\titem_id:token\trating:float\ttimestamp:float\n1\t1\t5\t100\n"
+    )
     header = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
     (tmp_path / "x.item").write_text(
         header + "1\tToy Story\t1995\tAnimation Children's Comedy\n2\tunknown\t\tunknown\n"
     )
     assert _items(tmp_path) == [
-        {"item_id": 1, "title": "Toy Story (1995)", "year": 1995, "genres": ["Animation", "Children's", "Comedy"]},
+        {
+            "item_id": 1,
+            "title": "Toy Story (1995)",
+            "year": 1995,
+            "genres": ["Animation", "Children's", "Comedy"],
+        },
         {"item_id": 2, "title": "unknown", "year": None, "genres": []},
     ]
 
@@ -34,7 +45,9 @@ def test_the_typed_shape(tmp_path: Path) -> None:
 def test_the_double_colon_shape(tmp_path: Path) -> None:
     (tmp_path / "ratings.dat").write_text("1::1::5::100\n")
     (tmp_path / "movies.dat").write_text("1::Heat (1995)::Action|Crime\n")
-    assert _items(tmp_path) == [{"item_id": 1, "title": "Heat (1995)", "year": 1995, "genres": ["Action", "Crime"]}]
+    assert _items(tmp_path) == [
+        {"item_id": 1, "title": "Heat (1995)", "year": 1995, "genres": ["Action", "Crime"]}
+    ]
 
 
 def test_the_csv_shape_with_quotes_and_without_genres(tmp_path: Path) -> None:
@@ -43,7 +56,12 @@ def test_the_csv_shape_with_quotes_and_without_genres(tmp_path: Path) -> None:
         'movieId,title,genres\n1,"American President, The (1995)",Children|IMAX\n2,Babylon 5,(no genres listed)\n'
     )
     assert _items(tmp_path) == [
-        {"item_id": 1, "title": "American President, The (1995)", "year": 1995, "genres": ["Children's", "IMAX"]},
+        {
+            "item_id": 1,
+            "title": "American President, The (1995)",
+            "year": 1995,
+            "genres": ["Children's", "IMAX"],
+        },
         {"item_id": 2, "title": "Babylon 5", "year": None, "genres": []},
     ]
 

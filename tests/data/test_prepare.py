@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from dualrec.config.settings import Settings
 from dualrec.data.prepare import prepare, prepared
 from dualrec.errors import DualrecError, InputError
-from dualrec.schemas import HISTORIES
-from dualrec.settings import Settings
-from dualrec.workspace import Workspace
+from dualrec.storage.schemas import HISTORIES
+from dualrec.storage.workspace import Workspace
 from tests.conftest import cyclic_ratings, numbered_movies, write_movielens_1m
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
@@ -21,20 +21,28 @@ SettingsFor = Callable[..., Settings]
 def _histories(settings: Settings) -> dict[int, list[int]]:
     workspace = Workspace.of(settings)
     table = workspace.read_table(prepared(workspace, settings).histories, HISTORIES)
-    return dict(zip(*(table.column(name).to_pylist() for name in ("user_id", "item_ids")), strict=True))
+    return dict(
+        zip(*(table.column(name).to_pylist() for name in ("user_id", "item_ids")), strict=True)
+    )
 
 
-def test_catalogue_and_histories_are_what_the_file_says(movielens: Path, settings_for: SettingsFor) -> None:
+def test_catalog_and_histories_are_what_the_file_says(
+    movielens: Path, settings_for: SettingsFor
+) -> None:
     settings = settings_for(f"data.source={movielens}")
     summary = prepare(settings)
-    assert _histories(settings) == {user: [(user * 7 + step) % 12 + 1 for step in range(9)] for user in range(1, 61)}
+    assert _histories(settings) == {
+        user: [(user * 7 + step) % 12 + 1 for step in range(9)] for user in range(1, 61)
+    }
     workspace = Workspace.of(settings)
     data = prepared(workspace, settings)
     for split in ("train", "validation", "test"):
         table = workspace.read_table(f"{data.histories}/split={split}", HISTORIES)
         assert set(table.column("split").to_pylist()) == {split}
     train = workspace.read_table(f"{data.histories}/split=train", HISTORIES)
-    assert sum(data.catalogue.column("popularity").to_pylist()) == sum(map(len, train.column("item_ids").to_pylist()))
+    assert sum(data.catalog.column("popularity").to_pylist()) == sum(
+        map(len, train.column("item_ids").to_pylist())
+    )
     assert summary.lines["interactions read"] == summary.lines["interactions kept"] == 540
 
 
@@ -59,7 +67,9 @@ def test_a_second_run_says_that_it_is_done(movielens: Path, settings_for: Settin
     assert "already there" in str(prepare(settings).lines["version"])
 
 
-def test_the_top_items_are_kept_and_every_row_is_accounted_for(movielens: Path, settings_for: SettingsFor) -> None:
+def test_the_top_items_are_kept_and_every_row_is_accounted_for(
+    movielens: Path, settings_for: SettingsFor
+) -> None:
     settings = settings_for(f"data.source={movielens}", "data.top_items=5")
     lines = prepare(settings).lines
     assert lines["items"] == 5
@@ -73,7 +83,13 @@ def test_a_users_own_table_becomes_the_same_histories(
     movielens: Path, settings_for: SettingsFor, tmp_path: Path
 ) -> None:
     rows = cyclic_ratings(60, 12, 9)
-    columns = dict(zip(("member", "film", "at"), zip(*[(u, i, t) for u, i, _, t in rows], strict=True), strict=True))
+    columns = dict(
+        zip(
+            ("member", "film", "at"),
+            zip(*[(u, i, t) for u, i, _, t in rows], strict=True),
+            strict=True,
+        )
+    )
     pq.write_table(
         pa.table({name: list(values) for name, values in columns.items()}),
         tmp_path / "views.parquet",
@@ -99,8 +115,16 @@ def test_a_users_own_table_becomes_the_same_histories(
             "1::1::5::100\n1::2::5::1oo\n",
             r"ratings.dat, line 2: timestamp should be double, found '1oo'",
         ),
-        ("ratings.dat", "1::1::5::100\n1,2,5,100\n", r"ratings.dat, line 2: expected 4 fields .* found 1"),
-        ("ratings.dat", "1::1::5::100\n2::99::5::100\n", r"ratings.dat, line 2: item 99 is described nowhere"),
+        (
+            "ratings.dat",
+            "1::1::5::100\n1,2,5,100\n",
+            r"ratings.dat, line 2: expected 4 fields .* found 1",
+        ),
+        (
+            "ratings.dat",
+            "1::1::5::100\n2::99::5::100\n",
+            r"ratings.dat, line 2: item 99 is described nowhere",
+        ),
         ("ratings.dat", "", r"ratings.dat is empty"),
         ("ratings.dat", "\n\n", r"holds no interaction"),
         ("ratings.dat", "1::1::5::100\n", r"the split leaves no user for"),
@@ -108,7 +132,7 @@ def test_a_users_own_table_becomes_the_same_histories(
         ("movies.dat", "1|Heat (1995)|Action\n", r"movies.dat, line 1: expected 3 fields"),
     ],
 )
-def test_bad_files_are_named_and_leave_earlier_artefacts(
+def test_bad_files_are_named_and_leave_earlier_artifacts(
     movielens: Path, settings_for: SettingsFor, name: str, text: str, said: str
 ) -> None:
     settings = settings_for(f"data.source={movielens}")
@@ -125,13 +149,15 @@ def test_a_missing_source_is_named(settings_for: SettingsFor) -> None:
         prepare(settings_for("data.source=nowhere"))
 
 
-def test_a_title_without_a_year_is_kept_without_one(tmp_path: Path, settings_for: SettingsFor) -> None:
+def test_a_title_without_a_year_is_kept_without_one(
+    tmp_path: Path, settings_for: SettingsFor
+) -> None:
     movies = numbered_movies(12) | {3: ("Babylon 5", "Drama")}
     folder = write_movielens_1m(tmp_path / "m", cyclic_ratings(60, 12, 9), movies)
     settings = settings_for(f"data.source={folder}")
     assert prepare(settings).lines["items without a year"] == 1
-    catalogue = prepared(Workspace.of(settings), settings).catalogue.to_pylist()
-    assert next(row["year"] for row in catalogue if row["item_id"] == 3) is None
+    catalog = prepared(Workspace.of(settings), settings).catalog.to_pylist()
+    assert next(row["year"] for row in catalog if row["item_id"] == 3) is None
 
 
 def test_a_copied_file_of_histories_is_noticed(movielens: Path, settings_for: SettingsFor) -> None:
@@ -142,25 +168,34 @@ def test_a_copied_file_of_histories_is_noticed(movielens: Path, settings_for: Se
     first = workspace.parquet_files(f"{data.histories}/split=train")[0]
     pq.write_table(pq.read_table(first, partitioning=None), Path(first).with_name("copy.parquet"))
     with pytest.raises(
-        InputError, match=r"split=train holds \d+ rows in \d files, and `prepare` wrote \d+, one a user"
+        InputError,
+        match=r"split=train holds \d+ rows in \d files, and `prepare` wrote \d+, one a user",
     ):
         data.read_histories(workspace, "train")
 
 
 def test_equal_times_keep_the_order_of_the_file(tmp_path: Path, settings_for: SettingsFor) -> None:
     ratings = [(user, item, 5, 100) for user in range(1, 40) for item in (3, 1, 2)]
-    settings = settings_for(f"data.source={write_movielens_1m(tmp_path / 'm', ratings, numbered_movies(3))}")
+    settings = settings_for(
+        f"data.source={write_movielens_1m(tmp_path / 'm', ratings, numbered_movies(3))}"
+    )
     prepare(settings)
     assert set(map(tuple, _histories(settings).values())) == {(3, 1, 2)}
 
 
 def _own_tables(folder: Path, files: int) -> list[str]:
-    """Interactions in so many Parquet files, users spread over all of them, and the settings that name them."""
+    """Interactions in so many Parquet files, users spread over all of them, and the settings that
+    name them."""
     (folder / "views").mkdir()
     names = ("user_id", "item_id", "rating", "timestamp")
-    rows = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in cyclic_ratings(60, 12, 9)])
+    rows = pa.Table.from_pylist(
+        [dict(zip(names, row, strict=True)) for row in cyclic_ratings(60, 12, 9)]
+    )
     for number in range(files):
-        pq.write_table(rows.take(list(range(number, len(rows), files))), folder / f"views/part-{number:03d}.parquet")
+        pq.write_table(
+            rows.take(list(range(number, len(rows), files))),
+            folder / f"views/part-{number:03d}.parquet",
+        )
     titles = [title for title, _ in numbered_movies(12).values()]
     pq.write_table(pa.table({"item_id": range(1, 13), "title": titles}), folder / "films.parquet")
     return [f"data.source={folder / 'views'}", f"data.items={folder / 'films.parquet'}"]
@@ -180,10 +215,12 @@ def test_one_corrupt_file_among_hundreds_is_named_and_nothing_is_written(
     with pytest.raises(InputError, match=r"part-117.parquet, row group 0 cannot be read"):
         prepare(settings)
     assert not Workspace.of(settings).folders("histories")
-    assert not Workspace.of(settings).folders("catalogue")
+    assert not Workspace.of(settings).folders("catalog")
 
 
-@pytest.mark.parametrize("harm", [_corrupt, lambda file: file.write_text("not parquet")], ids=["pages", "footer"])
+@pytest.mark.parametrize(
+    "harm", [_corrupt, lambda file: file.write_text("not parquet")], ids=["pages", "footer"]
+)
 def test_a_corrupt_file_is_skipped_where_that_is_asked_for(
     tmp_path: Path, settings_for: SettingsFor, harm: Callable[[Path], object]
 ) -> None:

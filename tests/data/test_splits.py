@@ -1,7 +1,7 @@
 import numpy as np
 
+from dualrec.config.settings import DataSettings
 from dualrec.data.splits import hashed, split_of
-from dualrec.settings import DataSettings
 
 
 def test_the_fractions_are_kept_and_users_keep_their_split_when_data_grows() -> None:
@@ -19,7 +19,8 @@ def test_another_seed_gives_another_split_and_the_same_seed_the_same() -> None:
 
 
 def test_the_hash_is_splitmix64_so_that_no_version_moves_a_user_to_another_split() -> None:
-    """The first five numbers of the generator that begins at 1234567, as its reference implementation gives them."""
+    """The first five numbers of the generator that begins at 1234567, as its reference
+    implementation gives them."""
     published = [
         6457827717110365317,
         3203168211198807973,
@@ -29,4 +30,6 @@ def test_the_hash_is_splitmix64_so_that_no_version_moves_a_user_to_another_split
     ]
     assert [int(hashed(np.array([1234567]), seed)[0]) for seed in range(5)] == published
     users = np.array([1234567, 7, 42])
-    assert hashed(users, 3).tolist() == [int(hashed(users[[row]], 3)[0]) for row in range(3)], "each by itself"
+    assert hashed(users, 3).tolist() == [int(hashed(users[[row]], 3)[0]) for row in range(3)], (
+        "each by itself"
+    )

@@ -20,10 +20,15 @@ DOUBLE_COLON = next(shape.layout for shape in SHAPES if shape.layout.separator =
 def test_byte_ranges_give_every_line_once_and_in_order(
     tmp_path_factory: pytest.TempPathFactory, lengths: list[int], block: int, last_newline: bool
 ) -> None:
-    text = "\n".join(str(number % 10) * length for number, length in enumerate(lengths)) + "\n" * last_newline
+    text = (
+        "\n".join(str(number % 10) * length for number, length in enumerate(lengths))
+        + "\n" * last_newline
+    )
     path = tmp_path_factory.mktemp("ranges") / "file"
     path.write_text(text)
-    pieces = [read_range(DataFile.local(path), *ends)[0] for ends in byte_ranges("f", len(text), block)]
+    pieces = [
+        read_range(DataFile.local(path), *ends)[0] for ends in byte_ranges("f", len(text), block)
+    ]
     assert b"".join(pieces).decode() == text
 
 

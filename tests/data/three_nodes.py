@@ -1,4 +1,5 @@
-"""`python -m tests.data.three_nodes SETTING...`: `prepare` on a cluster of three nodes, one of which is lost in the shuffle.
+"""`python -m tests.data.three_nodes SETTING...`: `prepare` on a cluster of three nodes, one of
+which is lost in the shuffle.
 
 The last line tells which of the shuffle's tasks had come to the lost node.
 """
@@ -8,8 +9,8 @@ import sys
 
 from ray.util.state import list_tasks
 
+from dualrec.config.settings import load_settings
 from dualrec.data.prepare import prepare
-from dualrec.settings import load_settings
 from tests.lost_node import cluster_that_loses_a_node
 
 
@@ -21,8 +22,16 @@ def main() -> None:
 
 
 def _shuffled(node: str | None = None) -> list[str]:
-    tasks = [task for task in list_tasks(limit=10_000, detail=True) if "HashShuffleMap" in (task.name or "")]
-    return [f"{task.name}: {task.state}" for task in tasks if task.node_id and node in (None, task.node_id)]
+    tasks = [
+        task
+        for task in list_tasks(limit=10_000, detail=True)
+        if "HashShuffleMap" in (task.name or "")
+    ]
+    return [
+        f"{task.name}: {task.state}"
+        for task in tasks
+        if task.node_id and node in (None, task.node_id)
+    ]
 
 
 if __name__ == "__main__":

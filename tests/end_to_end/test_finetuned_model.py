@@ -1,4 +1,5 @@
-"""What fine-tuning writes, served by the vLLM actors of `recommend`: the same words as transformers write from it."""
+"""What fine-tuning writes, served by the vLLM actors of `recommend`: the same words as transformers
+write from it."""
 
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,12 @@ import pytest
 import ray.data
 
 from dualrec.assets.nodes import AdapterPlace, ModelPlace
+from dualrec.config.settings import load_settings
 from dualrec.language.generate import generate
 from dualrec.language.lora import adapted_model, save_adapter
 from dualrec.language.merge import merge
 from dualrec.language.models import LanguageModel, ServedModel
-from dualrec.schemas import PROMPTED
-from dualrec.settings import load_settings
+from dualrec.storage.schemas import PROMPTED
 from tests.language.tiny_models import write_model
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.usefixtures("ray_cluster")]
@@ -31,12 +32,18 @@ OPTIONS = [
 def _adapter_that_changes_much(base: Path, folder: Path) -> None:
     import torch
 
-    settings = load_settings(None, ["finetune.dtype=float32", f"finetune.lora_rank={RANK}"]).finetune
+    settings = load_settings(
+        None, ["finetune.dtype=float32", f"finetune.lora_rank={RANK}"]
+    ).finetune
     model = adapted_model(str(base), ("q_proj", "k_proj", "v_proj", "o_proj"), settings)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.5)
-    save_adapter(model, {name: one.detach() for name, one in model.named_parameters() if one.requires_grad}, folder)
+    save_adapter(
+        model,
+        {name: one.detach() for name, one in model.named_parameters() if one.requires_grad},
+        folder,
+    )
 
 
 def _letters_by_transformers(folder: Path) -> list[str]:
@@ -44,7 +51,10 @@ def _letters_by_transformers(folder: Path) -> list[str]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer, model = (
+        AutoTokenizer.from_pretrained(folder),
+        AutoModelForCausalLM.from_pretrained(folder),
+    )
     allowed = torch.tensor(tokenizer.convert_tokens_to_ids(list("abcdefghijklmnopqrstuvwxyz")))
     texts = []
     for prompt in PROMPTS:
@@ -75,7 +85,9 @@ def _requests() -> pa.Table:
         "item_ids": [[1]] * count, "held_out": [[]] * count, "sequence_item_ids": [[2]] * count,
         "sequence_scores": [[0.5]] * count, "prompt": ["as tokens"] * count,
     }  # fmt: skip
-    return pa.table(columns, schema=PROMPTED).append_column("tokenized_prompt", pa.array(PROMPTS, pa.list_(pa.int32())))
+    return pa.table(columns, schema=PROMPTED).append_column(
+        "tokenized_prompt", pa.array(PROMPTS, pa.list_(pa.int32()))
+    )
 
 
 def _by_vllm(requests: pa.Table, model: ServedModel, *options: str) -> list[dict[str, Any]]:
@@ -100,25 +112,39 @@ def _letters_by_vllm(model: ServedModel) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("architecture", "serve"), [("qwen2", "merged"), pytest.param("mistral", "adapter", marks=pytest.mark.long)]
+    ("architecture", "serve"),
+    [("qwen2", "merged"), pytest.param("mistral", "adapter", marks=pytest.mark.long)],
 )
-def test_vllm_writes_what_transformers_writes(tmp_path: Path, architecture: str, serve: str) -> None:
-    base, adapter, merged = write_model(tmp_path / "base", architecture), tmp_path / "adapter", tmp_path / "merged"
+def test_vllm_writes_what_transformers_writes(
+    tmp_path: Path, architecture: str, serve: str
+) -> None:
+    base, adapter, merged = (
+        write_model(tmp_path / "base", architecture),
+        tmp_path / "adapter",
+        tmp_path / "merged",
+    )
     _adapter_that_changes_much(base, adapter)
     merge(base, adapter, merged)
     expected = _letters_by_transformers(merged)
-    assert expected != _letters_by_transformers(base), "the adapter changes what is written, so its absence would show"
+    assert expected != _letters_by_transformers(base), (
+        "the adapter changes what is written, so its absence would show"
+    )
     model = {
         "merged": ServedModel(LanguageModel(), _place(merged), dtype="float32"),
         "adapter": ServedModel(
-            LanguageModel(), _place(base), (AdapterPlace(str(adapter), "cache"), RANK), dtype="float32"
+            LanguageModel(),
+            _place(base),
+            (AdapterPlace(str(adapter), "cache"), RANK),
+            dtype="float32",
         ),
     }[serve]
     assert _letters_by_vllm(model) == expected
 
 
 @pytest.mark.long
-def test_vllm_tells_the_likelihoods_that_transformers_tells_and_writes_the_likeliest_label(tmp_path: Path) -> None:
+def test_vllm_tells_the_likelihoods_that_transformers_tells_and_writes_the_likeliest_label(
+    tmp_path: Path,
+) -> None:
     from transformers import AutoTokenizer
 
     base = write_model(tmp_path / "base", "qwen2")
@@ -130,7 +156,9 @@ def test_vllm_tells_the_likelihoods_that_transformers_tells_and_writes_the_likel
         .append_column("max_tokens", pa.array([1] * len(PROMPTS), pa.int32()))
         .append_column("label_tokens", pa.array(of_rows, pa.list_(pa.int32())))
     )
-    answers = _by_vllm(requests, ServedModel(LanguageModel(), _place(base), dtype="float32"), "language.mode=rank")
+    answers = _by_vllm(
+        requests, ServedModel(LanguageModel(), _place(base), dtype="float32"), "language.mode=rank"
+    )
     expected = _likelihoods_by_transformers(base, labels)
     for row, own, told in zip(answers, of_rows, expected, strict=True):
         assert row["label_logprobs"] == pytest.approx(told[: len(own)], abs=1e-3)

@@ -1,4 +1,5 @@
-"""All jobs with the real small models on MovieLens 100K: what `make run` does, with less training and fewer users."""
+"""All jobs with the real small models on MovieLens 100K: what `make run` does, with less training
+and fewer users."""
 
 import json
 import subprocess
@@ -9,16 +10,22 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from dualrec.config.settings import load_settings
 from dualrec.data.prepare import prepare
-from dualrec.recommend import recommend
-from dualrec.schemas import HISTORIES, RECOMMENDATIONS, TRACES
+from dualrec.ranking.recommend import recommend
 from dualrec.sequence.train import train_sequence
-from dualrec.settings import load_settings
-from dualrec.workspace import Workspace
+from dualrec.storage.schemas import HISTORIES, RECOMMENDATIONS, TRACES
+from dualrec.storage.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent.parent
 LOCAL = str(ROOT / "jobs/configs/local.yaml")
-OURS = {"sequence model alone", "language model alone", "paper", "fused", "paper, reranked against the answers (leak)"}
+OURS = {
+    "sequence model alone",
+    "language model alone",
+    "paper",
+    "fused",
+    "paper, reranked against the answers (leak)",
+}
 
 
 @pytest.mark.end_to_end
@@ -40,7 +47,9 @@ def test_raw_files_become_a_fine_tuned_model_lists_and_metrics(tmp_path: Path) -
     subprocess.run(command, cwd=ROOT, check=True, timeout=2300)
     _assert_lists(tmp_path)
     (model,) = (tmp_path / "models/language").iterdir()
-    assert {"adapter", "merged", "metrics.json", "curves.png"} <= {path.name for path in model.iterdir()}
+    assert {"adapter", "merged", "metrics.json", "curves.png"} <= {
+        path.name for path in model.iterdir()
+    }
     (report,) = (tmp_path / "reports").iterdir()
     metrics = json.loads((report / "metrics.json").read_text())
     assert (report / "report.html").read_text().count("<svg") >= 3
@@ -62,7 +71,8 @@ def _small(workspace: Path, tuned: str) -> list[str]:
 
 
 def _assert_lists(folder: Path) -> None:
-    """About 24 test users have lists of unwatched movies, and traces of titles that were written from the shortlist."""
+    """About 24 test users have lists of unwatched movies, and traces of titles that were written
+    from the shortlist."""
     workspace = Workspace(str(folder))
     (lists_folder,) = (folder / "recommendations").glob("run_date=*/run_id=*")
     (traces_folder,) = (folder / "traces").glob("run_date=*/run_id=*")
@@ -70,13 +80,16 @@ def _assert_lists(folder: Path) -> None:
     traces = workspace.read_table(str(traces_folder.relative_to(folder)), TRACES)
     (histories_folder,) = (folder / "histories").iterdir()
     users = workspace.read_table(f"histories/{histories_folder.name}/split=test", HISTORIES)
-    watched = dict(zip(*(users.column(name).to_pylist() for name in ("user_id", "item_ids")), strict=True))
+    watched = dict(
+        zip(*(users.column(name).to_pylist() for name in ("user_id", "item_ids")), strict=True)
+    )
 
     assert 12 < len(traces) < 36, "a sample of about 24 users"
     assert set(traces.column("user_id").to_pylist()) <= set(watched)
     assert set(lists.column("user_id").to_pylist()) == set(traces.column("user_id").to_pylist())
     assert all(
-        row["item_id"] not in watched[row["user_id"]] for row in lists.select(["user_id", "item_id"]).to_pylist()
+        row["item_id"] not in watched[row["user_id"]]
+        for row in lists.select(["user_id", "item_id"]).to_pylist()
     )
     assert pc.all(pc.less_equal(lists.column("rank"), 10)).as_py()
     assert traces.column("error").null_count == len(traces)

@@ -1,4 +1,5 @@
-"""The way in for a cluster: `ray job submit` to a head node of the test's own, with its dashboard and its token."""
+"""The way in for a cluster: `ray job submit` to a head node of the test's own, with its dashboard
+and its token."""
 
 import json
 import os
@@ -23,7 +24,10 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
 RAY = str(Path(sys.executable).with_name("ray"))
-TINY = [f"sequence.{name}=8" for name in ("item_dimension", "title_dimension", "genre_dimension", "dense")]
+TINY = [
+    f"sequence.{name}=8"
+    for name in ("item_dimension", "title_dimension", "genre_dimension", "dense")
+]
 TINY += [
     "sequence.preset=paper",
     "sequence.hidden=[8,8]",
@@ -34,15 +38,27 @@ TINY += [
 
 @dataclass(frozen=True)
 class Head:
-    """A running head node: the address of its dashboard, its folder, and what a shell needs to reach it."""
+    """A running head node: the address of its dashboard, its folder, and what a shell needs to
+    reach it."""
 
     address: str
     folder: Path
     environment: dict[str, str]
 
-    def submit(self, *command: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    def submit(
+        self, *command: str, environment: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run the README's `ray job submit` from the repository's root, and wait for the job's end."""
-        line = [RAY, "job", "submit", "--address", self.address, "--working-dir", ".", "--runtime-env"]
+        line = [
+            RAY,
+            "job",
+            "submit",
+            "--address",
+            self.address,
+            "--working-dir",
+            ".",
+            "--runtime-env",
+        ]
         return subprocess.run(
             [*line, "runtime_env.yaml", "--", *command],
             cwd=ROOT, env=environment or self.environment, timeout=300, text=True, check=False,
@@ -52,20 +68,34 @@ class Head:
     def jobs(self) -> list[dict[str, Any]]:
         """What the dashboard knows of the jobs submitted so far, oldest first."""
         token = Path(self.environment["RAY_AUTH_TOKEN_PATH"]).read_text()
-        request = urllib.request.Request(f"{self.address}/api/jobs/", headers={"Authorization": f"Bearer {token}"})
+        request = urllib.request.Request(
+            f"{self.address}/api/jobs/", headers={"Authorization": f"Bearer {token}"}
+        )
         with urllib.request.urlopen(request, timeout=30) as response:
             return sorted(json.load(response), key=lambda job: job["start_time"])
 
 
 @pytest.fixture(scope="module")
 def head() -> Iterator[Head]:
-    """A head node with two CPUs, started as the README says: by the `ray` of the environment that has the packages."""
-    folder = Path(tempfile.mkdtemp(prefix="dualrec-"))  # short: the paths of Ray's sockets have a limit
+    """A head node with two CPUs, started as the README says: by the `ray` of the environment that
+    has the packages."""
+    folder = Path(
+        tempfile.mkdtemp(prefix="dualrec-")
+    )  # short: the paths of Ray's sockets have a limit
     token, log = folder / "token", folder / "head.log"
     token.write_text(secrets.token_hex(32))
     token.chmod(0o600)
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTHONPATH"))}
-    environment = {**ours, "HOME": str(folder), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    ours = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("RAY_", "PYTHONPATH"))
+    }
+    environment = {
+        **ours,
+        "HOME": str(folder),
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+    }
     activated = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     dashboard = free_port()
     line = [
@@ -82,16 +112,28 @@ def head() -> Iterator[Head]:
 
 
 def test_submitted_jobs_prepare_and_train_on_the_cluster(head: Head) -> None:
-    data = write_movielens_1m(head.folder / "movielens", cyclic_ratings(60, 12, 9), numbered_movies(12))
+    data = write_movielens_1m(
+        head.folder / "movielens", cyclic_ratings(60, 12, 9), numbered_movies(12)
+    )
     workspace = head.folder / "workspace"
-    settings = [f"data.source={data}", f"workspace={workspace}", f"cache={head.folder / 'cache'}", "data.shards=2"]
+    settings = [
+        f"data.source={data}",
+        f"workspace={workspace}",
+        f"cache={head.folder / 'cache'}",
+        "data.shards=2",
+    ]
     options = [word for one in (*settings, *TINY) for word in ("--set", one)]
 
-    for job, kinds in (("prepare", ("catalogue", "histories")), ("train_sequence", ("models/sequence",))):
+    for job, kinds in (
+        ("prepare", ("catalog", "histories")),
+        ("train_sequence", ("models/sequence",)),
+    ):
         done = head.submit("python", "-m", f"jobs.{job}", *options)
         assert done.returncode == 0, done.stdout
         for kind in kinds:
-            assert list(workspace.glob(f"{kind}/*/artefact.json")), f"{job} wrote no {kind}:\n{done.stdout}"
+            assert list(workspace.glob(f"{kind}/*/artifact.json")), (
+                f"{job} wrote no {kind}:\n{done.stdout}"
+            )
         listed = head.jobs()[-1]
         assert listed["status"] == "SUCCEEDED"
         assert listed["entrypoint"].startswith(f"python -m jobs.{job}")
@@ -101,12 +143,20 @@ def test_submitted_jobs_prepare_and_train_on_the_cluster(head: Head) -> None:
 def test_the_job_carries_the_code_and_little_else(head: Head) -> None:
     done = head.submit("python", "-c", "import dualrec; print('from', dualrec.__file__)")
     assert done.returncode == 0, done.stdout
-    (code,) = (line.removeprefix("from ") for line in done.stdout.splitlines() if line.startswith("from "))
+    (code,) = (
+        line.removeprefix("from ") for line in done.stdout.splitlines() if line.startswith("from ")
+    )
     package = Path(code).parents[1]
     assert package.is_relative_to(head.folder)
-    carried = {path.relative_to(package).as_posix(): path.stat().st_size for path in package.rglob("*")}
+    carried = {
+        path.relative_to(package).as_posix(): path.stat().st_size for path in package.rglob("*")
+    }
     assert {"jobs/prepare.py", "jobs/configs/local.yaml"} <= carried.keys()
-    assert not [name for name in carried if name.split("/")[0] in ("tests", "docs", "workspace", ".venv", ".git")]
+    assert not [
+        name
+        for name in carried
+        if name.split("/")[0] in ("tests", "docs", "workspace", ".venv", ".git")
+    ]
     assert sum(carried.values()) < 2_000_000
 
 
@@ -121,7 +171,9 @@ def test_a_job_whose_workspace_would_be_lost_fails_the_command_and_says_why(head
 
 def test_nobody_without_the_token_submits(head: Head) -> None:
     before = len(head.jobs())
-    stranger = {name: value for name, value in head.environment.items() if name != "RAY_AUTH_TOKEN_PATH"}
+    stranger = {
+        name: value for name, value in head.environment.items() if name != "RAY_AUTH_TOKEN_PATH"
+    }
     done = head.submit("python", "-c", "1", environment=stranger)
     assert done.returncode != 0
     assert "token" in done.stdout.lower()
@@ -132,9 +184,14 @@ SCHEDULED = re.search(r"```bash\n(DATE=.*?)```", (ROOT / "docs/cluster.md").read
 
 
 def test_a_night_is_submitted_once_and_its_exit_code_reaches_the_scheduler(head: Head) -> None:
-    """The lines of docs/cluster.md as they stand, but with a setting that is wrong, and then with a command that is right."""
+    """The lines of docs/cluster.md as they stand, but with a setting that is wrong, and then with a
+    command that is right."""
     assert SCHEDULED, "docs/cluster.md shows how a scheduler submits a night"
-    script = SCHEDULED.group(1).replace("CONFIG", "jobs/configs/local.yaml").replace("date -u +%F", "echo 2026-11-01")
+    script = (
+        SCHEDULED.group(1)
+        .replace("CONFIG", "jobs/configs/local.yaml")
+        .replace("date -u +%F", "echo 2026-11-01")
+    )
     environment = {
         **head.environment, "RAY_API_SERVER_ADDRESS": head.address,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -146,7 +203,9 @@ def test_a_night_is_submitted_once_and_its_exit_code_reaches_the_scheduler(head:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
-    failed = scheduled(script.replace("--set workspace=", "--set nightly.nothing=1 --set workspace="))
+    failed = scheduled(
+        script.replace("--set workspace=", "--set nightly.nothing=1 --set workspace=")
+    )
     assert failed.returncode == 2, failed.stdout
     assert "nightly.nothing" in failed.stdout
     assert head.jobs()[-1]["submission_id"] == "dualrec-night-2026-11-01"

@@ -1,6 +1,8 @@
-"""All jobs on a cluster of three nodes that share no disk: what they share is the workspace on S3, and nothing else.
+"""All jobs on a cluster of three nodes that share no disk: what they share is the workspace on S3,
+and nothing else.
 
-Every node, and the driver, has a file system of its own at the same path, in a mount namespace of its own.
+Every node, and the driver, has a file system of its own at the same path, in a mount namespace of
+its own.
 """
 
 import os
@@ -15,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from dualrec.workspace import Workspace
+from dualrec.storage.workspace import Workspace
 from tests.conftest import cyclic_ratings, numbered_movies, write_movielens_1m
 from tests.language.tiny_models import write_model
 from tests.nightly.site import write_encoder
@@ -24,7 +26,10 @@ from tests.processes import free_port, stop
 ROOT = Path(__file__).parent.parent.parent
 RAY = str(Path(sys.executable).with_name("ray"))
 APART = ["unshare", "--mount", "--propagation", "private"]
-ANY_PORTS = [f"--{name}-port=0" for name in ("dashboard-agent-listen", "dashboard-agent-grpc", "runtime-env-agent")]
+ANY_PORTS = [
+    f"--{name}-port=0"
+    for name in ("dashboard-agent-listen", "dashboard-agent-grpc", "runtime-env-agent")
+]
 NIGHT = "2026-11-03"
 
 pytestmark = [
@@ -44,7 +49,11 @@ def _node(own: Path, log: Path, *options: str) -> Iterator[None]:
     start = f'mount -t tmpfs none "{own}" && exec "{RAY}" start --block {" ".join([*ANY_PORTS, *options])}'
     with log.open("w") as stream:
         process = subprocess.Popen(
-            [*APART, "sh", "-c", start], cwd=ROOT, stdout=stream, stderr=stream, start_new_session=True
+            [*APART, "sh", "-c", start],
+            cwd=ROOT,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
         )
         try:
             yield
@@ -58,11 +67,19 @@ def _cluster(own: Path, logs: Path) -> Iterator[str]:
     port = free_port()
     address = f"127.0.0.1:{port}"
     with ExitStack() as nodes:
-        head = ["--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false", "--node-ip-address=127.0.0.1"]
+        head = [
+            "--head",
+            f"--port={port}",
+            "--num-cpus=0",
+            "--include-dashboard=false",
+            "--node-ip-address=127.0.0.1",
+        ]
         nodes.enter_context(_node(own, logs / "head.log", *head))
         _wait_for(address, nodes=1)
         for number in range(2):
-            nodes.enter_context(_node(own, logs / f"worker-{number}.log", f"--address={address}", "--num-cpus=4"))
+            nodes.enter_context(
+                _node(own, logs / f"worker-{number}.log", f"--address={address}", "--num-cpus=4")
+            )
             _wait_for(address, nodes=2 + number)
         yield address
 
@@ -136,7 +153,14 @@ def test_all_jobs_run_on_nodes_that_share_no_disk(
             assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
 
     workspace = Workspace(s3_workspace)
-    kinds = ["catalogue", "histories", "models/sequence", "models/baselines", "reports", "recommendations"]
+    kinds = [
+        "catalog",
+        "histories",
+        "models/sequence",
+        "models/baselines",
+        "reports",
+        "recommendations",
+    ]
     assert all(workspace.files(kind) for kind in (*kinds, *(["models/language"] if tuned else [])))
     assert not list((own / "cache").glob("*/*.safetensors")), "the driver's machine holds no model"
     assert not workspace.files(".staging"), "nothing half-made stays"

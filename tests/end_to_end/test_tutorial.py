@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dualrec.settings import load_settings
+from dualrec.config.settings import load_settings
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs/tutorial.md").read_text()
@@ -32,12 +32,16 @@ def test_the_tutorial_leads_to_a_page(tmp_path: Path) -> None:
     (tmp_path / "own/settings.yaml").write_text(SETTINGS[0])
     (tmp_path / "bin").mkdir()
     command = tmp_path / "bin/dualrec"
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "from dualrec.cli import main; main()" "$@"\n')
+    command.write_text(
+        f'#!/bin/sh\nexec "{sys.executable}" -c "from dualrec.cli import main; main()" "$@"\n'
+    )
     command.chmod(0o755)
     path = f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL):
         environment = {**os.environ, "PATH": path, "PYTHONPATH": str(tmp_path)}
-        done = subprocess.run(["bash", "-e", "-c", block], cwd=tmp_path, env=environment, timeout=5000, check=False)
+        done = subprocess.run(
+            ["bash", "-e", "-c", block], cwd=tmp_path, env=environment, timeout=5000, check=False
+        )
         assert done.returncode == 0, block
     pages = {path.name for path in (tmp_path / "own/report").iterdir()}
     assert pages == {"index.html", "user-1.html", "user-2.html"}

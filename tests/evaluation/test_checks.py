@@ -1,4 +1,5 @@
-"""What `fit-baselines` and `evaluate` cannot do is told before Ray is started, and leaves nothing behind."""
+"""What `fit-baselines` and `evaluate` cannot do is told before Ray is started, and leaves nothing
+behind."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,12 +8,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dualrec.errors import AssetError, DualrecError, EndpointError, InputError, SettingsError, WorkspaceError
+from dualrec.config.settings import Settings, overridden
+from dualrec.errors import (
+    AssetError,
+    DualrecError,
+    EndpointError,
+    InputError,
+    SettingsError,
+    WorkspaceError,
+)
 from dualrec.evaluation.evaluate import evaluate
 from dualrec.evaluation.fitting import baseline_name, fit_baselines
 from dualrec.evaluation.lists import LISTS
-from dualrec.sequence.artefact import sequence_name
-from dualrec.settings import Settings, overridden
+from dualrec.sequence.artifact import sequence_name
 from tests.prepared import VERSION, assert_refused, write_empty, write_prepared
 
 SettingsFor = Callable[..., Settings]
@@ -20,7 +28,8 @@ SettingsFor = Callable[..., Settings]
 
 @pytest.fixture
 def fitted(settings_for: SettingsFor, tmp_path: Path) -> Settings:
-    """Settings over ten test users, a sequence model and the baselines that always stand in the table."""
+    """Settings over ten test users, a sequence model and the baselines that always stand in the
+    table."""
     (tmp_path / "encoder").mkdir()
     (tmp_path / "encoder/config.json").write_text("{}")
     settings = settings_for(f"rerank.model={tmp_path / 'encoder'}", "evaluation.language=false")
@@ -76,10 +85,17 @@ def test_what_cannot_be_measured_is_told_before_ray_starts(
     assert_refused(evaluate, overridden(fitted, overrides), error, said)
 
 
-def test_a_protocol_that_has_nobody_to_ask_is_told_before_ray_starts(settings_for: SettingsFor, no_ray: None) -> None:
+def test_a_protocol_that_has_nobody_to_ask_is_told_before_ray_starts(
+    settings_for: SettingsFor, no_ray: None
+) -> None:
     settings = settings_for("evaluation.protocols=[last_five]", "evaluation.language=false")
     write_prepared(settings, {"train": [9], "validation": [9], "test": [5, 3]})
-    assert_refused(evaluate, settings, InputError, "no test user has a history long enough for the protocol last_five")
+    assert_refused(
+        evaluate,
+        settings,
+        InputError,
+        "no test user has a history long enough for the protocol last_five",
+    )
 
 
 def test_faulty_lists_of_another_system_are_told_before_ray_starts(
@@ -87,7 +103,8 @@ def test_faulty_lists_of_another_system_are_told_before_ray_starts(
 ) -> None:
     users = range(2000, 2009)  # one of ten has none
     rows = [
-        {"protocol": "next_item", "user_id": user, "rank": 1, "item_id": 1, "data_version": VERSION} for user in users
+        {"protocol": "next_item", "user_id": user, "rank": 1, "item_id": 1, "data_version": VERSION}
+        for user in users
     ]
     pq.write_table(pa.Table.from_pylist(rows, schema=LISTS), tmp_path / "some.parquet")
     settings = overridden(fitted, [f"evaluation.lists={{Bad: {tmp_path / 'some.parquet'}}}"])

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from dualrec.config.settings import EvaluationSettings
 from dualrec.evaluation.comparison import against_best, holm, intervals
-from dualrec.settings import EvaluationSettings
 
 SETTINGS = EvaluationSettings(bootstrap_samples=500, permutations=999)
 
@@ -32,9 +32,15 @@ def test_users_without_a_value_are_left_out() -> None:
     assert np.isnan(bounds[1]).all()
 
 
-def test_a_paired_difference_is_found_that_two_intervals_would_hide(random: np.random.Generator) -> None:
+def test_a_paired_difference_is_found_that_two_intervals_would_hide(
+    random: np.random.Generator,
+) -> None:
     users = random.random(300)
-    values = {"ours": users + 0.01 + random.normal(0, 0.01, 300), "rival": users, "weak": users - 0.5}
+    values = {
+        "ours": users + 0.01 + random.normal(0, 0.01, 300),
+        "rival": users,
+        "weak": users - 0.5,
+    }
     found = against_best(values, ["rival", "weak"], "NDCG@10", SETTINGS)
     assert set(found) == {"ours", "weak"}
     assert found["ours"]["rival"] == "rival"
@@ -47,7 +53,10 @@ def test_a_paired_difference_is_found_that_two_intervals_would_hide(random: np.r
 def test_chance_is_called_chance(random: np.random.Generator) -> None:
     small = []
     for trial in range(40):
-        values = {"a": np.random.default_rng(trial).random(60), "b": np.random.default_rng(trial + 1000).random(60)}
+        values = {
+            "a": np.random.default_rng(trial).random(60),
+            "b": np.random.default_rng(trial + 1000).random(60),
+        }
         small.append(against_best(values, ["b"], "NDCG@10", SETTINGS)["a"]["p"] < 0.05)
     assert np.mean(small) < 0.2
 
@@ -58,4 +67,6 @@ def test_the_same_answers_differ_by_nothing() -> None:
 
 
 def test_holm_by_hand() -> None:
-    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "c": 0.06, "b": 0.06})
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx(
+        {"a": 0.03, "c": 0.06, "b": 0.06}
+    )

@@ -8,10 +8,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from dualrec.benchmark import benchmark
+from dualrec.config.settings import Settings, load_settings
 from dualrec.evaluation.evaluate import evaluate
 from dualrec.evaluation.fitting import fit_baselines
-from dualrec.settings import Settings, load_settings
+from dualrec.pipeline.benchmark import benchmark
 from tests.conftest import IN_PROCESS, numbered_movies, write_movielens_1m
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster"), pytest.mark.timeout(900)]
@@ -24,7 +24,9 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Sixty users who watch forty movies in a cycle, one a day, each from another day on."""
     folder = tmp_path_factory.mktemp("evaluate")
     ratings = [
-        (user, (user * 7 + step) % 40 + 1, 5, DAY * (user + step)) for user in range(1, 61) for step in range(14)
+        (user, (user * 7 + step) % 40 + 1, 5, DAY * (user + step))
+        for user in range(1, 61)
+        for step in range(14)
     ]
     source = write_movielens_1m(folder / "movielens", ratings, numbered_movies(40))
     return load_settings(
@@ -84,12 +86,20 @@ def test_the_report_brings_the_settings_that_repeat_it(settings: Settings, repor
     assert "dualrec benchmark --config settings.yaml" in (report / "report.md").read_text()
 
 
-def test_the_measured_lists_can_be_measured_again(settings: Settings, report: Path, tmp_path: Path) -> None:
-    lists = pa.concat_tables(pq.read_table(report / "lists" / f"{name}.parquet") for name in ("next_item", "last_five"))
+def test_the_measured_lists_can_be_measured_again(
+    settings: Settings, report: Path, tmp_path: Path
+) -> None:
+    lists = pa.concat_tables(
+        pq.read_table(report / "lists" / f"{name}.parquet") for name in ("next_item", "last_five")
+    )
     again = tmp_path / "again.parquet"
-    pq.write_table(lists.filter(pc.equal(lists.column("system"), "SKNN")).drop_columns(["system"]), again)
+    pq.write_table(
+        lists.filter(pc.equal(lists.column("system"), "SKNN")).drop_columns(["system"]), again
+    )
     changed = settings.model_copy(
-        update={"evaluation": settings.evaluation.model_copy(update={"lists": {"Again": str(again)}})}
+        update={
+            "evaluation": settings.evaluation.model_copy(update={"lists": {"Again": str(again)}})
+        }
     )
     evaluate(changed)
     (other,) = (path for path in report.parent.iterdir() if path != report)

@@ -1,8 +1,8 @@
 import pytest
 
+from dualrec.baselines.registry import MODULES, baseline, chosen_systems, is_prompted
 from dualrec.errors import SettingsError
 from dualrec.evaluation.fitting import drawn
-from dualrec.evaluation.registry import MODULES, baseline, chosen_systems, is_prompted
 
 RANGES = {"dimension": (50, 64, 128), "dropout": (0.2, 0.5)}
 

@@ -65,7 +65,9 @@ def test_every_id_is_there_once_and_every_reference_finds_its_own(page: _Page) -
 
 
 def test_heads_of_tables_have_a_scope_and_plots_a_name(page: _Page) -> None:
-    assert page.all("table") and all(one.get("scope") in ("col", "row", "rowgroup") for one in page.all("th"))
+    assert page.all("table") and all(
+        one.get("scope") in ("col", "row", "rowgroup") for one in page.all("th")
+    )
     assert len(page.all("svg")) == 6  # genres, popularity, ablations, two costs, a curve
     assert all(one["role"] == "img" and one["aria-labelledby"] for one in page.all("svg"))
 
@@ -80,7 +82,8 @@ def test_the_leak_the_warning_the_commands_and_the_counts_are_told(html: str) ->
 
 def test_names_are_data_wherever_they_stand() -> None:
     metrics = _renamed(
-        benchmark_metrics(), {"SASRec": NAUGHTY, "six movies": NAUGHTY, "next_item": "next_item" + NAUGHTY}
+        benchmark_metrics(),
+        {"SASRec": NAUGHTY, "six movies": NAUGHTY, "next_item": "next_item" + NAUGHTY},
     )
     metrics["commands"] = [NAUGHTY]
     metrics["systems"][NAUGHTY]["paper"] = NAUGHTY
@@ -93,13 +96,17 @@ def test_names_are_data_wherever_they_stand() -> None:
 def test_what_evaluate_measures_without_a_benchmark_is_a_page_too() -> None:
     metrics = benchmark_metrics()
     kept = {key: metrics[key] for key in ("dataset", "settings_hash", "decoding", "validation")}
-    result = {key: metrics["protocols"]["next_item"][key] for key in ("users", "models", "published")}
+    result = {
+        key: metrics["protocols"]["next_item"][key] for key in ("users", "models", "published")
+    }
     page = _Page(html_report(kept | {"protocols": {"last_five": result}}))
     assert len(page.all("svg")) == 2  # genres and popularity
 
 
 def test_the_template_is_installed_with_the_package() -> None:
-    package_data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    package_data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"][
+        "package-data"
+    ]
     assert TEMPLATE in package_data["dualrec.evaluation"]
 
 

@@ -1,4 +1,5 @@
-"""Two data sets that differ only in what is hidden: whatever is fitted must be the same to the bit, and no prompt differs."""
+"""Two data sets that differ only in what is hidden: whatever is fitted must be the same to the bit,
+and no prompt differs."""
 
 import re
 from pathlib import Path
@@ -7,18 +8,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from dualrec.baselines.registry import MODULES, baseline
+from dualrec.config.settings import DataSettings, Settings, load_settings
 from dualrec.data.prepare import prepare, prepared
 from dualrec.data.splits import split_of
+from dualrec.evaluation.cases import questions, settings_before
 from dualrec.evaluation.fitting import drawn, training_data
 from dualrec.evaluation.language_systems import IN_FORCE, requests_of
-from dualrec.evaluation.questions import questions, settings_before
-from dualrec.evaluation.registry import MODULES, baseline
-from dualrec.schemas import HISTORIES
-from dualrec.scoring import load_models, prompted
-from dualrec.sequence.artefact import WEIGHTS, sequence_name
+from dualrec.scoring.pipeline import load_models, prompted
+from dualrec.sequence.artifact import WEIGHTS, sequence_name
 from dualrec.sequence.train import train_sequence
-from dualrec.settings import DataSettings, Settings, load_settings
-from dualrec.workspace import Workspace
+from dualrec.storage.schemas import HISTORIES
+from dualrec.storage.workspace import Workspace
 from tests.conftest import IN_PROCESS, numbered_movies, write_movielens_1m
 from tests.language.tiny_models import write_model
 from tests.sequence.untrained import write_untrained_for
@@ -28,7 +29,9 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster"), pytest.ma
 USERS, MOVIES, EARLIER, DAY = 60, 30, 12, 86_400
 MARKERS = range(900, 910)
 SPLIT = split_of(np.arange(USERS + 1), DataSettings())
-HINT = re.compile(r"A viewing model suggests:\n[^\n]*\n")  # any movie may be one: no user's future is in it
+HINT = re.compile(
+    r"A viewing model suggests:\n[^\n]*\n"
+)  # any movie may be one: no user's future is in it
 
 Fitted = dict[str, dict[str, np.ndarray]]
 
@@ -46,7 +49,10 @@ def _write(folder: Path, hidden: int, seen: int, late: int) -> Path:
         items = [(user * 7 + step) % MOVIES + 1 for step in range(EARLIER)]
         ratings += [(user, item, 5, DAY * step + user) for step, item in enumerate(items)]
         if SPLIT[user] == "test":
-            ratings += [(user, MARKERS[5 * hidden + place], 5, DAY * (EARLIER + place)) for place in range(5)]
+            ratings += [
+                (user, MARKERS[5 * hidden + place], 5, DAY * (EARLIER + place))
+                for place in range(5)
+            ]
         elif user % 3 == 0:
             ratings.append((user, (user * 7 + EARLIER + late) % MOVIES + 1, 5, DAY * 60))
     for user in np.flatnonzero(SPLIT == "train")[2::2].tolist():
@@ -56,7 +62,9 @@ def _write(folder: Path, hidden: int, seen: int, late: int) -> Path:
     return write_movielens_1m(folder, ratings, movies)
 
 
-def _settings(folder: Path, *overrides: str, hidden: int = 0, seen: int = 0, late: int = 0) -> Settings:
+def _settings(
+    folder: Path, *overrides: str, hidden: int = 0, seen: int = 0, late: int = 0
+) -> Settings:
     source = _write(folder / "movielens", hidden, seen, late)
     return load_settings(
         None,
@@ -77,13 +85,16 @@ def _learned(settings: Settings) -> tuple[list[pa.Table], Fitted]:
     data = prepared(workspace, settings)
     learning = training_data(workspace, data, settings)
     systems = {name: baseline(name) for name in MODULES}
-    states = {name: one.learn(learning, drawn(one.ranges, name, 0, 0)).state for name, one in systems.items()}
+    states = {
+        name: one.learn(learning, drawn(one.ranges, name, 0, 0)).state
+        for name, one in systems.items()
+    }
     histories = [
         workspace.read_table(f"{data.histories}/split={split}", HISTORIES).sort_by("user_id")
         for split in ("train", "validation")
     ]
-    popularity = {"popularity": data.catalogue.column("popularity").to_numpy()}
-    return [data.catalogue, *histories], {**states, "catalogue": popularity}
+    popularity = {"popularity": data.catalog.column("popularity").to_numpy()}
+    return [data.catalog, *histories], {**states, "catalog": popularity}
 
 
 def _fitted(settings: Settings) -> Fitted:
@@ -109,7 +120,9 @@ def test_what_is_hidden_changes_nothing_that_is_fitted(tmp_path: Path) -> None:
     whole = _fitted(_settings(tmp_path / "one"))
     assert not _differing(whole, _fitted(_settings(tmp_path / "other", hidden=1)))
     noticing = _differing(whole, _fitted(_settings(tmp_path / "seen", seen=1)))
-    assert noticing == set(whole) - {"Random"}, "what training users watched is noticed, so this test can see a leak"
+    assert noticing == set(whole) - {"Random"}, (
+        "what training users watched is noticed, so this test can see a leak"
+    )
 
 
 def test_what_comes_after_the_moment_changes_nothing_that_is_fitted(tmp_path: Path) -> None:
@@ -141,4 +154,6 @@ def test_no_prompt_shows_what_is_hidden(tmp_path: Path) -> None:
             asked[row["purpose"]] = asked.get(row["purpose"], 0) + bool(hidden)
             assert not [title for title in hidden if title in HINT.sub("", row["prompt"])]
     assert set(asked) == {"next_item", "last_five", "time_split"}
-    assert min(asked.values()) > 3, "some of the hidden movies are markers, so this test can see them"
+    assert min(asked.values()) > 3, (
+        "some of the hidden movies are markers, so this test can see them"
+    )

@@ -13,14 +13,21 @@ from dualrec.evaluation.protocols import Cases, with_candidates
 ITEM_IDS = np.array([10, 20, 30, 40])
 CASES = Cases(np.array([1, 2]), [np.array([1]), np.array([2])], [np.array([3]), np.array([3])])
 ASKED = {"next_item": CASES, "candidates_20": with_candidates(CASES, 4, range(1))}
-ROWS = [("next_item", 1, 1, 30), ("next_item", 1, 2, None), ("next_item", 2, 2, 10), ("next_item", 2, 1, 40)]
+ROWS = [
+    ("next_item", 1, 1, 30),
+    ("next_item", 1, 2, None),
+    ("next_item", 2, 2, 10),
+    ("next_item", 2, 1, 40),
+]
 
 
 @pytest.fixture
 def written(tmp_path: Path) -> Callable[..., str]:
     def write(rows: list[tuple], version: str = "v1") -> str:
         columns = [list(column) for column in zip(*rows, strict=True)] + [[version] * len(rows)]
-        table = pa.table([pa.array(c, f.type) for c, f in zip(columns, LISTS, strict=True)], schema=LISTS)
+        table = pa.table(
+            [pa.array(c, f.type) for c, f in zip(columns, LISTS, strict=True)], schema=LISTS
+        )
         pq.write_table(table, tmp_path / "lists.parquet")
         return str(tmp_path / "lists.parquet")
 
@@ -36,7 +43,11 @@ def test_what_is_measured_can_be_written_and_read_again(tmp_path: Path) -> None:
     lists = np.zeros((2, 20), np.int32)
     lists[0, :3], lists[1, 0] = [2, -1, 4], 1
     table = lists_table("ours", "next_item", CASES, lists, ITEM_IDS, "v1")
-    assert table.select(["user_id", "rank", "item_id"]).to_pylist()[1] == {"user_id": 1, "rank": 2, "item_id": None}
+    assert table.select(["user_id", "rank", "item_id"]).to_pylist()[1] == {
+        "user_id": 1,
+        "rank": 2,
+        "item_id": None,
+    }
     pq.write_table(table, tmp_path / "lists.parquet")
     read = read_lists(str(tmp_path / "lists.parquet"), ASKED, ITEM_IDS, "v1")["next_item"].lists
     assert (read == lists).all()
@@ -47,11 +58,14 @@ def test_what_is_measured_can_be_written_and_read_again(tmp_path: Path) -> None:
     [
         (ROWS[:2], r"1 users have no list \(2\)"),
         ([*ROWS, ("next_item", 5, 1, 10)], r"1 users are not asked about \(5\)"),
-        ([*ROWS, ("next_item", 1, 3, 99)], r"1 items are in no catalogue \(99\)"),
+        ([*ROWS, ("next_item", 1, 3, 99)], r"1 items are in no catalog \(99\)"),
         ([*ROWS, ("next_item", 1, 2, 10)], r"1 users have a rank twice \(1\)"),
         ([*ROWS, ("next_item", 1, 3, 30)], r"1 users have an item twice \(1\)"),
         ([*ROWS, ("next_item", 1, 0, 10)], r"1 ranks are below 1 \(0\)"),
-        ([*ROWS, ("next_year", 1, 1, 10)], "the protocol next_year cannot be measured here; there are next_item"),
+        (
+            [*ROWS, ("next_year", 1, 1, 10)],
+            "the protocol next_year cannot be measured here; there are next_item",
+        ),
         ([*ROWS, ("candidates_20", 1, 1, 10)], "candidates_20 cannot be measured"),
     ],
 )

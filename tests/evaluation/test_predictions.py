@@ -4,23 +4,29 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from dualrec.config.settings import VariantSettings, load_settings
 from dualrec.data.prepare import Prepared
+from dualrec.evaluation.cases import Questions
 from dualrec.evaluation.language_systems import IN_FORCE, settings_of
 from dualrec.evaluation.predictions import predictions_name
 from dualrec.evaluation.protocols import Cases, with_candidates
-from dualrec.evaluation.questions import Questions
-from dualrec.fusion import fusion_name
-from dualrec.settings import VariantSettings, load_settings
+from dualrec.ranking.fusion import fusion_name
 
 CASES = Cases(np.array([1]), [np.array([1])], [np.array([2])])
 ASKED = {"next_item": CASES, "last_five": CASES}
 
 
 def _name(
-    catalogue: pa.Table, *overrides: str, asked: dict[str, Cases] = ASKED, data: str = "v", truth: str = "v"
+    catalog: pa.Table,
+    *overrides: str,
+    asked: dict[str, Cases] = ASKED,
+    data: str = "v",
+    truth: str = "v",
 ) -> str:
-    prepared = Prepared(version=data, dataset="d", catalogue=catalogue, histories="h")
-    return predictions_name(Questions(prepared, load_settings(None, [*overrides]), asked, {}, truth))
+    prepared = Prepared(version=data, dataset="d", catalog=catalog, histories="h")
+    return predictions_name(
+        Questions(prepared, load_settings(None, [*overrides]), asked, {}, truth)
+    )
 
 
 @pytest.mark.parametrize(
@@ -37,13 +43,13 @@ def _name(
         "rerank.fuzzy_threshold=80",
     ],
 )
-def test_what_decides_the_answers_makes_another_version(catalogue: pa.Table, change: str) -> None:
-    assert _name(catalogue) != _name(catalogue, change)
+def test_what_decides_the_answers_makes_another_version(catalog: pa.Table, change: str) -> None:
+    assert _name(catalog) != _name(catalog, change)
 
 
-def test_other_histories_hidden_movies_or_protocols_make_another_version(catalogue: pa.Table) -> None:
-    names = {_name(catalogue), _name(catalogue, data="w"), _name(catalogue, truth="w")}
-    names |= {_name(catalogue, asked={name: CASES}) for name in ("next_item", "last_five")}
+def test_other_histories_hidden_movies_or_protocols_make_another_version(catalog: pa.Table) -> None:
+    names = {_name(catalog), _name(catalog, data="w"), _name(catalog, truth="w")}
+    names |= {_name(catalog, asked={name: CASES}) for name in ("next_item", "last_five")}
     assert len(names) == 5
 
 
@@ -52,20 +58,24 @@ def test_other_histories_hidden_movies_or_protocols_make_another_version(catalog
     ["evaluation.candidate_seeds=2", "evaluation.bootstrap_samples=9", "ranking.preset=paper", "baselines.trials=1",
      "language.engine.batch_size=4", "evaluation.variants=[{name: shuffled, shuffled: true}]"],
 )  # fmt: skip
-def test_what_only_measures_them_keeps_the_version(catalogue: pa.Table, change: str) -> None:
-    assert _name(catalogue) == _name(catalogue, change)
+def test_what_only_measures_them_keeps_the_version(catalog: pa.Table, change: str) -> None:
+    assert _name(catalog) == _name(catalog, change)
 
 
-def test_candidates_are_ranked_by_the_answers_to_next_item(catalogue: pa.Table) -> None:
+def test_candidates_are_ranked_by_the_answers_to_next_item(catalog: pa.Table) -> None:
     candidates = {"candidates_20": with_candidates(CASES, 6, range(1))}
-    assert _name(catalogue, asked={**ASKED, **candidates}) == _name(catalogue)
-    assert _name(catalogue, asked=candidates) == _name(catalogue, asked={"next_item": CASES})
+    assert _name(catalog, asked={**ASKED, **candidates}) == _name(catalog)
+    assert _name(catalog, asked=candidates) == _name(catalog, asked={"next_item": CASES})
 
 
-def test_the_models_in_force_are_measured_with_the_weight_that_recommend_chose(catalogue: pa.Table) -> None:
-    prepared = Prepared(version="v", dataset="d", catalogue=catalogue, histories="h")
+def test_the_models_in_force_are_measured_with_the_weight_that_recommend_chose(
+    catalog: pa.Table,
+) -> None:
+    prepared = Prepared(version="v", dataset="d", catalog=catalog, histories="h")
     settings = load_settings(None, ["language.tuned=current"])
-    assert fusion_name(prepared, settings_of(settings, prepared, IN_FORCE)) == fusion_name(prepared, settings)
+    assert fusion_name(prepared, settings_of(settings, prepared, IN_FORCE)) == fusion_name(
+        prepared, settings
+    )
     other = VariantSettings(name="short", set={"language.history_length": 5})
     assert settings_of(settings, prepared, other).language.tuned not in (None, "current"), (
         "the model in force serves it"

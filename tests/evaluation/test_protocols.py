@@ -19,7 +19,7 @@ def _lists(parts: list[np.ndarray]) -> list[list[int]]:
     return [numbers.tolist() for numbers in parts]
 
 
-def test_the_last_movies_are_hidden_and_items_are_numbers_of_the_catalogue() -> None:
+def test_the_last_movies_are_hidden_and_items_are_numbers_of_the_catalog() -> None:
     histories = histories_table({7: [10, 30, 20], 3: [60, 50], 9: [10], 1: []})
     cases = cut_cases(histories, ITEM_IDS, "next_item")
     assert cases.user_ids.tolist() == [3, 7]
@@ -44,13 +44,15 @@ def test_candidates_are_the_hidden_movie_and_unwatched_others_in_random_order() 
     assert (with_candidates(cases, 40, range(2)).candidates[1] != sets).any()
 
 
-def test_a_small_catalogue_gives_fewer_candidates() -> None:
+def test_a_small_catalog_gives_fewer_candidates() -> None:
     cases = Cases(np.array([1]), [np.array([1])], [np.array([2])])
     assert sorted(candidate_sets(cases, 4, seed=0)[0].tolist()) == [0] * 17 + [2, 3, 4]
 
 
 def test_the_time_split_tells_cold_users_and_cold_items_apart() -> None:
-    whole = pa.concat_tables([histories_table({1: [10, 20, 30], 2: [40, 50], 3: [60, 10, 99], 4: [10], 5: [99]})])
+    whole = pa.concat_tables(
+        [histories_table({1: [10, 20, 30], 2: [40, 50], 3: [60, 10, 99], 4: [10], 5: [99]})]
+    )
     times = [[1, 2, 9], [8, 9], [1, 8, 9], [1], [9]]
     whole = whole.set_column(2, "timestamps", pa.array(times))
     before = histories_table({1: [10, 20], 2: [], 3: [60], 4: [10], 5: []})
@@ -66,14 +68,24 @@ def test_the_time_split_tells_cold_users_and_cold_items_apart() -> None:
 def test_the_moment_begins_a_day_before_which_the_share_happened() -> None:
     day = 86_400
     times = [day * n + 5 for n in range(101)]
-    histories = histories_table({1: list(range(101))}).set_column(2, "timestamps", pa.array([times]))
+    histories = histories_table({1: list(range(101))}).set_column(
+        2, "timestamps", pa.array([times])
+    )
     assert moment_of(histories, 0.9) == 90 * day
 
 
 def test_a_sample_of_users_is_seeded_and_keeps_their_rows_together() -> None:
-    cases = Cases(np.arange(50), [np.array([user]) for user in range(50)], [np.array([user]) for user in range(50)])
+    cases = Cases(
+        np.arange(50),
+        [np.array([user]) for user in range(50)],
+        [np.array([user]) for user in range(50)],
+    )
     few = sampled(cases, 10, seed=1)
     assert len(few) == 10 and few.user_ids.tolist() == sorted(few.user_ids.tolist())
-    assert few.user_ids.tolist() == [int(one[0]) for one in few.visible] == [int(one[0]) for one in few.truth]
+    assert (
+        few.user_ids.tolist()
+        == [int(one[0]) for one in few.visible]
+        == [int(one[0]) for one in few.truth]
+    )
     assert sampled(cases, 10, seed=1).user_ids.tolist() == few.user_ids.tolist()
     assert sampled(cases, 0, seed=1) is cases

@@ -16,7 +16,11 @@ def test_markdown_holds_every_table_the_warning_and_how_to_repeat_it() -> None:
 
 
 def test_every_row_of_a_markdown_table_has_as_many_entries_as_its_head() -> None:
-    blocks = [part.splitlines() for part in markdown_report(benchmark_metrics()).split("\n\n") if part.startswith("|")]
+    blocks = [
+        part.splitlines()
+        for part in markdown_report(benchmark_metrics()).split("\n\n")
+        if part.startswith("|")
+    ]
     assert len(blocks) == 7
     for lines in blocks:
         assert {line.count("|") for line in lines} == {lines[0].count("|")}

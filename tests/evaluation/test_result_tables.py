@@ -20,13 +20,23 @@ def _accuracy(metrics: dict[str, Any]) -> Table:
 
 def _cells(table: Table) -> dict[str, dict[str, Cell]]:
     return {
-        row.name: dict(zip(table.columns[1:], row.cells, strict=True)) for group in table.groups for row in group.rows
+        row.name: dict(zip(table.columns[1:], row.cells, strict=True))
+        for group in table.groups
+        for row in group.rows
     }
 
 
 def test_rows_stand_by_kind_and_published_ones_last(metrics: dict[str, Any]) -> None:
     groups = _accuracy(metrics).groups
-    assert [group.key for group in groups] == ["ours", "baseline", "guess", "ablation", "control", "leak", "published"]
+    assert [group.key for group in groups] == [
+        "ours",
+        "baseline",
+        "guess",
+        "ablation",
+        "control",
+        "leak",
+        "published",
+    ]
     assert [row.name for row in groups[1].rows] == ["STAMP", "SASRec"]
 
 
@@ -38,12 +48,16 @@ def test_the_best_of_a_column_is_no_leak(metrics: dict[str, Any]) -> None:
 
 
 def test_a_control_that_leads_is_marked(metrics: dict[str, Any]) -> None:
-    metrics["protocols"]["next_item"]["models"]["fused, histories shuffled (control)"]["HR@1"]["value"] = 0.9
+    metrics["protocols"]["next_item"]["models"]["fused, histories shuffled (control)"]["HR@1"][
+        "value"
+    ] = 0.9
     best = {name for name, row in _cells(_accuracy(metrics)).items() if row["HR@1"].best}
     assert best == {"fused, histories shuffled (control)"}
 
 
-def test_differences_carry_a_sign_where_chance_is_unlikely_and_a_leak_never_does(metrics: dict[str, Any]) -> None:
+def test_differences_carry_a_sign_where_chance_is_unlikely_and_a_leak_never_does(
+    metrics: dict[str, Any],
+) -> None:
     cells = _cells(_accuracy(metrics))
     assert cells["fused"]["NDCG@10 less that of SASRec"] == Cell("▲ +0.050", "+0.040 to +0.060")
     assert cells["STAMP"]["NDCG@10 less that of SASRec"].text == "▼ −0.090"
@@ -54,7 +68,9 @@ def test_differences_carry_a_sign_where_chance_is_unlikely_and_a_leak_never_does
     assert cells["STAMP"]["p, and corrected"] == Cell("< 0.001", "< 0.001")
 
 
-def test_the_caption_says_what_was_hidden_from_whom_and_what_is_compared(metrics: dict[str, Any]) -> None:
+def test_the_caption_says_what_was_hidden_from_whom_and_what_is_compared(
+    metrics: dict[str, Any],
+) -> None:
     table = _accuracy(metrics)
     assert table.caption.startswith("1,234 users. The last movie is hidden. HR@k: ")
     assert "to SASRec, the best baseline here" in table.caption
@@ -84,7 +100,9 @@ def test_only_systems_that_wrote_titles_stand_with_their_shares(metrics: dict[st
     result = metrics["protocols"]["next_item"]
     table = answers_table("next_item", result, metrics["systems"])
     assert table is not None
-    assert _cells(table).keys() == {name for name in result["models"] if name.startswith(("fused", "paper"))}
+    assert _cells(table).keys() == {
+        name for name in result["models"] if name.startswith(("fused", "paper"))
+    }
     assert _cells(table)["fused"]["titles resolved"].text == "90.0%"
     for model in result["models"].values():
         model["titles resolved"]["value"] = None

@@ -25,13 +25,19 @@ def test_chosen_parameters_name_their_paper() -> None:
     table = chosen_table(benchmark_metrics()["systems"])
     assert table is not None
     (row,) = table.groups[0].rows
-    assert row.cells == (Cell("learning rate 0.001, blocks 2"), Cell("2"), Cell("Kang and McAuley 2018"))
+    assert row.cells == (
+        Cell("learning rate 0.001, blocks 2"),
+        Cell("2"),
+        Cell("Kang and McAuley 2018"),
+    )
 
 
 def test_cost_leaves_empty_what_was_not_timed() -> None:
     table = cost_table(benchmark_metrics()["systems"])
     assert table is not None
-    cells = {row.name: [cell.text for cell in row.cells] for group in table.groups for row in group.rows}
+    cells = {
+        row.name: [cell.text for cell in row.cells] for group in table.groups for row in group.rows
+    }
     assert cells["fused"] == ["5 min 0 s", "1,200", "36.5"]
     assert cells["SASRec"] == ["1 min 8 s", "0.4", ""]
     assert cells["STAMP"] == ["3.0 s", "", ""]
@@ -42,17 +48,32 @@ def test_the_weight_in_force_is_marked() -> None:
     table = validation_table(benchmark_metrics())
     assert table is not None
     (row,) = table.groups[0].rows
-    assert {column for column, cell in zip(table.columns[1:], row.cells, strict=True) if cell.best} == {"weight 0.3"}
+    assert {
+        column for column, cell in zip(table.columns[1:], row.cells, strict=True) if cell.best
+    } == {"weight 0.3"}
 
 
 def test_what_was_not_kept_has_no_table() -> None:
-    assert cost_table({}) is chosen_table({}) is steps_table({}) is validation_table({"validation": {}}) is None
+    assert (
+        cost_table({})
+        is chosen_table({})
+        is steps_table({})
+        is validation_table({"validation": {}})
+        is None
+    )
     assert trial_tables({"SASRec": {"kind": "baseline"}}) == []
 
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, ""), (0.0213, "0.021 s"), (8.34, "8.3 s"), (59.96, "60.0 s"), (125, "2 min 5 s"), (4320, "1 h 12 min")],
+    [
+        (None, ""),
+        (0.0213, "0.021 s"),
+        (8.34, "8.3 s"),
+        (59.96, "60.0 s"),
+        (125, "2 min 5 s"),
+        (4320, "1 h 12 min"),
+    ],
 )
 def test_seconds_read_as_people_say_them(value: float | None, text: str) -> None:
     assert seconds(value) == text

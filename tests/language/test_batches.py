@@ -2,7 +2,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from dualrec.language.batches import IGNORED, collate, epoch_steps, parts, shard_of, validation_batches
+from dualrec.language.batches import (
+    IGNORED,
+    collate,
+    epoch_steps,
+    parts,
+    shard_of,
+    validation_batches,
+)
 from dualrec.language.encode import ENCODED
 
 
@@ -57,12 +64,18 @@ def test_every_row_comes_once_an_epoch_in_steps_of_like_length(random: np.random
     assert sorted(np.concatenate(steps).tolist()) == list(range(1003))
     padded = sum(int(lengths[rows].max()) * len(rows) for rows in steps)
     assert padded < 1.1 * lengths.sum()
-    assert not np.array_equal(np.concatenate(steps), np.concatenate(epoch_steps(lengths, 8, seed=0, epoch=2)))
+    assert not np.array_equal(
+        np.concatenate(steps), np.concatenate(epoch_steps(lengths, 8, seed=0, epoch=2))
+    )
     first_halves = [lengths[rows].mean() for rows in steps[: len(steps) // 2]]
-    assert np.mean(first_halves) == pytest.approx(lengths.mean(), rel=0.15)  # not all the short ones first
+    assert np.mean(first_halves) == pytest.approx(
+        lengths.mean(), rel=0.15
+    )  # not all the short ones first
 
 
-def test_workers_take_equally_many_steps_of_about_the_same_length(random: np.random.Generator) -> None:
+def test_workers_take_equally_many_steps_of_about_the_same_length(
+    random: np.random.Generator,
+) -> None:
     shards = [random.integers(50, 400, 400) for _ in range(2)]
     one, two = (epoch_steps(lengths, 4, seed=0, epoch=3) for lengths in shards)
     assert len(one) == len(two)

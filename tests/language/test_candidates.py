@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from dualrec.language.candidates import CandidateOrder, likeliest_first
-from dualrec.schemas import TRACES
+from dualrec.storage.schemas import TRACES
 
 
 def _answers(label_logprobs: list[list[float]]) -> pa.Table:
@@ -17,10 +17,12 @@ def _answers(label_logprobs: list[list[float]]) -> pa.Table:
     return table.drop_columns(list(added)).append_column("label_logprobs", likelihoods)
 
 
-def test_candidates_stand_in_the_order_of_their_labels_likelihoods(catalogue: pa.Table) -> None:
+def test_candidates_stand_in_the_order_of_their_labels_likelihoods(catalog: pa.Table) -> None:
     embeddings = np.eye(6, dtype=np.float32)
     embeddings[1] = [0, 0.8, 0.6, 0, 0, 0]  # item 2 is like item 3, the first choice
-    (row,) = CandidateOrder(catalogue, embeddings)(_answers([[math.log(0.1), math.log(0.3)]])).to_pylist()
+    (row,) = CandidateOrder(catalog, embeddings)(
+        _answers([[math.log(0.1), math.log(0.3)]])
+    ).to_pylist()
     assert row["title_item_ids"] == [2, 3]
     assert row["titles"] == ["Bug's Life, A (1998)", "Heat (1995)"]
     assert row["title_matches"] == ["exact", "exact"]
@@ -28,8 +30,8 @@ def test_candidates_stand_in_the_order_of_their_labels_likelihoods(catalogue: pa
     assert row["title_logprobs"] == pytest.approx([math.log(0.75), math.log(0.25)])
 
 
-def test_a_failed_row_ranks_nothing_and_a_batch_may_be_empty(catalogue: pa.Table) -> None:
-    order = CandidateOrder(catalogue, np.eye(6, dtype=np.float32))
+def test_a_failed_row_ranks_nothing_and_a_batch_may_be_empty(catalog: pa.Table) -> None:
+    order = CandidateOrder(catalog, np.eye(6, dtype=np.float32))
     failed, done = order(_answers([[], [0.0, -1.0, -2.0]])).to_pylist()
     assert failed["titles"] == failed["title_logprobs"] == []
     assert done["title_item_ids"] == [3, 2, 5]

@@ -7,20 +7,29 @@ from datetime import UTC, datetime
 
 import pytest
 
+from dualrec.config.settings import EndpointSettings
 from dualrec.errors import EndpointError
 from dualrec.language.chat import Answer, ChatSession, asked_wait_s, read_answer
-from dualrec.language.meter import Meter
-from dualrec.settings import EndpointSettings
+from dualrec.language.rate_limit import Meter
 from tests.fake_endpoint import FakeEndpoint, completion, fake_endpoint
 
 KEY = "sk-secret-123"
 BODY = json.dumps({"model": "m", "messages": [{"role": "user", "content": "movies?"}]})
 
 
-def ask(server: FakeEndpoint, requests: int = 1, key: str = "", **settings: float) -> tuple[list[Answer], Meter]:
+def ask(
+    server: FakeEndpoint, requests: int = 1, key: str = "", **settings: float
+) -> tuple[list[Answer], Meter]:
     """The answers to some requests sent at once, and the meter that saw them."""
     endpoint = EndpointSettings.model_validate(
-        {"url": server.url, "retries": 2, "timeout_s": 0.4, "backoff_s": 0.01, "requests_per_second": 1000, **settings}
+        {
+            "url": server.url,
+            "retries": 2,
+            "timeout_s": 0.4,
+            "backoff_s": 0.01,
+            "requests_per_second": 1000,
+            **settings,
+        }
     )
     meter = Meter(endpoint.requests_per_second, endpoint.max_total_tokens)
 
@@ -78,14 +87,18 @@ def test_what_never_passes_becomes_the_rows_error(fault: int | str, said: str) -
         ("silent", "without text"),
     ],
 )
-def test_what_another_try_cannot_mend_is_the_rows_error_at_once(fault: int | str, said: str) -> None:
+def test_what_another_try_cannot_mend_is_the_rows_error_at_once(
+    fault: int | str, said: str
+) -> None:
     with fake_endpoint(fault) as server:
         (answer, other), _ = ask(server, requests=2)
     assert sorted([said in answer["error"], said in other["error"]]) == [False, True]
     assert len(server.seen) == 2
 
 
-@pytest.mark.parametrize(("status", "said"), [(401, "key"), (402, "credit"), (404, "language.endpoint.url")])
+@pytest.mark.parametrize(
+    ("status", "said"), [(401, "key"), (402, "credit"), (404, "language.endpoint.url")]
+)
 def test_what_no_row_can_survive_is_raised_with_the_way_out(status: int, said: str) -> None:
     with fake_endpoint(status) as server, pytest.raises(EndpointError, match=said):
         ask(server)
@@ -147,7 +160,9 @@ def test_no_message_holds_the_key() -> None:
         '{"choices": [{"message": {"content": "x"}, "finish_reason": "KEY"}]}',
     ],
 )
-def test_an_endpoint_that_repeats_the_key_in_its_answer_puts_none_of_it_in_a_trace(body: str, key: str) -> None:
+def test_an_endpoint_that_repeats_the_key_in_its_answer_puts_none_of_it_in_a_trace(
+    body: str, key: str
+) -> None:
     with fake_endpoint(key=key) as server:
         server.body = body.replace("KEY", json.dumps(key)[1:-1])
         (answer,), _ = ask(server, key=key)
@@ -165,7 +180,9 @@ def test_the_spending_cap_refuses_what_would_exceed_it() -> None:
     with fake_endpoint() as server:
         answers, meter = ask(server, requests=5, max_total_tokens=250)
     errors = [answer["error"] for answer in answers]
-    assert sum("spending cap" in error for error in errors) == 3  # two requests of at most 100 tokens fit
+    assert (
+        sum("spending cap" in error for error in errors) == 3
+    )  # two requests of at most 100 tokens fit
     assert len(server.seen) == 2
     assert meter.tokens == 2 * 67
 
@@ -187,7 +204,11 @@ def test_an_answer_without_usage_is_one_too() -> None:
     body = completion()
     del body["usage"]
     answer = read_answer(json.dumps(body))
-    assert (answer["generated_text"], answer["generated_tokens"], answer["error"]) == ("Heat (1995)", -1, "")
+    assert (answer["generated_text"], answer["generated_tokens"], answer["error"]) == (
+        "Heat (1995)",
+        -1,
+        "",
+    )
 
 
 @pytest.mark.parametrize(

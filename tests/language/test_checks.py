@@ -1,4 +1,5 @@
-"""What fine-tuning and scoring cannot do is told before Ray is started, and changes nothing in the workspace."""
+"""What fine-tuning and scoring cannot do is told before Ray is started, and changes nothing in the
+workspace."""
 
 import json
 import shutil
@@ -9,25 +10,36 @@ import pytest
 
 from dualrec.assets.here import folder_here
 from dualrec.assets.nodes import ModelPlace
-from dualrec.errors import AssetError, DualrecError, EndpointError, InputError, SettingsError, WorkspaceError
+from dualrec.config.settings import Settings, overridden
+from dualrec.errors import (
+    AssetError,
+    DualrecError,
+    EndpointError,
+    InputError,
+    SettingsError,
+    WorkspaceError,
+)
 from dualrec.language.checks import check_serving, check_tuning
 from dualrec.language.finetune import finetune_language
-from dualrec.recommend import recommend
-from dualrec.sequence.artefact import sequence_name
-from dualrec.settings import Settings, overridden
-from dualrec.workspace import Workspace
+from dualrec.ranking.recommend import recommend
+from dualrec.sequence.artifact import sequence_name
+from dualrec.storage.workspace import Workspace
 from tests.fake_endpoint import fake_endpoint
 from tests.language.tiny_models import CHAT_TEMPLATE, write_model
 from tests.prepared import assert_refused, write_empty, write_prepared
 
 SettingsFor = Callable[..., Settings]
 LENGTHS = {"train": [9] * 40, "validation": [9] * 10, "test": [9] * 10}
-ROOM = ("language.max_prompt_tokens=700", "finetune.max_tokens=800")  # a token a byte: prompts are long
+ROOM = (
+    "language.max_prompt_tokens=700",
+    "finetune.max_tokens=800",
+)  # a token a byte: prompts are long
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a whole language model, which serves as a sentence encoder too as long as nothing is loaded."""
+    """A folder with a whole language model, which serves as a sentence encoder too as long as
+    nothing is loaded."""
     return write_model(tmp_path_factory.mktemp("models") / "whole", "qwen2")
 
 
@@ -39,10 +51,13 @@ def model(whole: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def trained(settings_for: SettingsFor, whole: Path) -> SettingsFor:
-    """Settings over histories and a sequence model, with a whole language model unless another is named."""
+    """Settings over histories and a sequence model, with a whole language model unless another is
+    named."""
 
     def make(*overrides: str) -> Settings:
-        settings = settings_for(f"language.model={whole}", f"rerank.model={whole}", *ROOM, *overrides)
+        settings = settings_for(
+            f"language.model={whole}", f"rerank.model={whole}", *ROOM, *overrides
+        )
         data = write_prepared(settings, LENGTHS)
         write_empty(settings, sequence_name(data, settings))
         return settings
@@ -51,11 +66,27 @@ def trained(settings_for: SettingsFor, whole: Path) -> SettingsFor:
 
 
 TUNING: list[tuple[list[str], type[DualrecError], str]] = [
-    (["finetune.max_examples=5"], InputError, r"there are 5 training examples, and one step takes 16"),
-    (["finetune.batch_size=400"], InputError, r"there are 160 training examples, and one step takes 400"),
-    (["language.titles=6", "finetune.batch_size=8"], InputError, r"no validation user has 12 movies"),
+    (
+        ["finetune.max_examples=5"],
+        InputError,
+        r"there are 5 training examples, and one step takes 16",
+    ),
+    (
+        ["finetune.batch_size=400"],
+        InputError,
+        r"there are 160 training examples, and one step takes 400",
+    ),
+    (
+        ["language.titles=6", "finetune.batch_size=8"],
+        InputError,
+        r"no validation user has 12 movies",
+    ),
     (["finetune.max_tokens=64"], InputError, r"finetune\.max_tokens \(64\)"),
-    (["language.mode=rank", "finetune.max_tokens=300"], InputError, r"fewer language\.rank_candidates"),
+    (
+        ["language.mode=rank", "finetune.max_tokens=300"],
+        InputError,
+        r"fewer language\.rank_candidates",
+    ),
     (["finetune.target_modules=[q_proj, c_attn]"], SettingsError, r"'c_attn'.*match no layer"),
     (["language.model=smollm3"], AssetError, "'smollm3' is no known model"),
     (["language.model=deepseek-v3"], SettingsError, "so there are no weights to tune"),
@@ -109,7 +140,8 @@ FAULTS: list[tuple[Callable[[Path], None], list[str], type[DualrecError], str]] 
 
 
 @pytest.mark.parametrize(
-    ("spoil", "overrides", "error", "said"), [*FAULTS, (_without_end_token, [], AssetError, "no end token")]
+    ("spoil", "overrides", "error", "said"),
+    [*FAULTS, (_without_end_token, [], AssetError, "no end token")],
 )
 def test_a_tokenizer_that_cannot_teach_is_told_before_ray_starts(
     trained: SettingsFor, model: Path, no_ray: None, spoil: Callable[[Path], None],
@@ -154,36 +186,56 @@ def test_what_cannot_be_served_is_told_before_ray_starts(
     assert_refused(recommend, overridden(settings, overrides), error, said)
 
 
-def test_an_endpoint_that_is_not_there_is_told_before_ray_starts(trained: SettingsFor, no_ray: None) -> None:
+def test_an_endpoint_that_is_not_there_is_told_before_ray_starts(
+    trained: SettingsFor, no_ray: None
+) -> None:
     with fake_endpoint() as server:
         gone = server.url
-    own = ["language.model=deepseek-v3", f"language.endpoint.url={gone}", "language.endpoint.api_key_env=null"]
-    assert_refused(recommend, trained(*own), EndpointError, r"cannot be reached.*language\.endpoint\.url")
+    own = [
+        "language.model=deepseek-v3",
+        f"language.endpoint.url={gone}",
+        "language.endpoint.api_key_env=null",
+    ]
+    assert_refused(
+        recommend, trained(*own), EndpointError, r"cannot be reached.*language\.endpoint\.url"
+    )
 
 
-def test_a_model_on_this_machine_is_looked_at_and_passes(trained: SettingsFor, no_ray: None) -> None:
+def test_a_model_on_this_machine_is_looked_at_and_passes(
+    trained: SettingsFor, no_ray: None
+) -> None:
     settings = trained()
     data = write_prepared(settings, LENGTHS)
     assert check_tuning(settings, dict.fromkeys(range(3), "Heat (1995)"))
     assert check_serving(Workspace(settings.workspace), data, settings) == []
-    ranking = trained("language.mode=rank", "language.max_prompt_tokens=900", "finetune.max_tokens=1000")
+    ranking = trained(
+        "language.mode=rank", "language.max_prompt_tokens=900", "finetune.max_tokens=1000"
+    )
     assert check_serving(Workspace(ranking.workspace), data, ranking) == []
 
 
-def test_a_model_that_only_a_node_can_have_is_left_to_it(trained: SettingsFor, tmp_path: Path, no_ray: None) -> None:
+def test_a_model_that_only_a_node_can_have_is_left_to_it(
+    trained: SettingsFor, tmp_path: Path, no_ray: None
+) -> None:
     (tmp_path / "packed.zip").write_bytes(b"PK")
     for source in ("s3://bucket/model", "smollm2-135m", str(tmp_path / "packed.zip")):
         settings = trained(f"language.model={source}", "language.decoding=free")
         assert not check_tuning(settings, {0: "Heat (1995)"})
         place = ModelPlace.named(source, settings)
         assert folder_here(place) is None
-        assert check_serving(Workspace(settings.workspace), write_prepared(settings, LENGTHS), settings) == [place]
+        assert check_serving(
+            Workspace(settings.workspace), write_prepared(settings, LENGTHS), settings
+        ) == [place]
     assert not Path(settings.cache).exists(), "nothing was fetched"
 
 
-def test_a_model_that_is_in_the_cache_is_looked_at(settings_for: SettingsFor, whole: Path, no_ray: None) -> None:
+def test_a_model_that_is_in_the_cache_is_looked_at(
+    settings_for: SettingsFor, whole: Path, no_ray: None
+) -> None:
     settings = settings_for("language.model=smollm2-135m", *ROOM)
     folder = shutil.copytree(whole, Path(settings.cache, "smollm2-135m"))
-    assert folder_here(ModelPlace.named("smollm2-135m", settings)) is None, "a folder that is not whole is none"
+    assert folder_here(ModelPlace.named("smollm2-135m", settings)) is None, (
+        "a folder that is not whole is none"
+    )
     Path(folder, ".complete.json").write_text("{}")
     assert check_tuning(settings, {0: "Heat (1995)"})

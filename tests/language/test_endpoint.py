@@ -5,13 +5,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from dualrec.cluster.session import user_errors
+from dualrec.config.settings import LanguageSettings, load_settings, version_of
 from dualrec.errors import EndpointError, SettingsError
 from dualrec.language.endpoint import generate_at_endpoint
 from dualrec.language.messages import MessagesBuilder
 from dualrec.language.models import PRESETS
-from dualrec.schemas import REQUESTS, TRACES
-from dualrec.session import user_errors
-from dualrec.settings import LanguageSettings, load_settings, version_of
+from dualrec.storage.schemas import REQUESTS, TRACES
 from tests.conftest import MOVIES
 from tests.fake_endpoint import FakeEndpoint, fake_endpoint
 
@@ -38,12 +38,22 @@ def answers(settings: LanguageSettings, users: int) -> list[dict[str, object]]:
     import ray.data
 
     rows = [
-        {"user_id": user, "purpose": "night", "decoding": "free", "item_ids": [3, 2], "held_out": []}
+        {
+            "user_id": user,
+            "purpose": "night",
+            "decoding": "free",
+            "item_ids": [3, 2],
+            "held_out": [],
+        }
         for user in range(users)
     ]
     requests = pa.Table.from_pylist(rows, schema=REQUESTS)
-    requests = requests.append_column("sequence_item_ids", pa.array([[5, 6]] * users, pa.list_(pa.int64())))
-    requests = requests.append_column("sequence_scores", pa.array([[0.5, 0.25]] * users, pa.list_(pa.float32())))
+    requests = requests.append_column(
+        "sequence_item_ids", pa.array([[5, 6]] * users, pa.list_(pa.int64()))
+    )
+    requests = requests.append_column(
+        "sequence_scores", pa.array([[0.5, 0.25]] * users, pa.list_(pa.float32()))
+    )
     titles = {item: title for item, (title, _) in MOVIES.items()}
     dataset = ray.data.from_arrow(MessagesBuilder(settings, titles)(requests)).repartition(2)
     with user_errors():
@@ -62,9 +72,18 @@ def test_every_row_comes_back_with_an_answer_or_its_error_and_what_it_carried(ke
     assert len(failed) == 3  # rubbish, empty and 400; the others were well at the second try
     assert len(server.seen) == 24 + 4
     for row in rows:
-        assert row["sequence_item_ids"] == [5, 6] and row["prompt"].startswith("You recommend movies.")
-        told = (row["generated_text"], row["prompt_tokens"], row["generated_tokens"], row["finish_reason"])
-        assert told == ((None, None, None, "error") if row["error"] else ("Heat (1995)", 60, 7, "stop"))
+        assert row["sequence_item_ids"] == [5, 6] and row["prompt"].startswith(
+            "You recommend movies."
+        )
+        told = (
+            row["generated_text"],
+            row["prompt_tokens"],
+            row["generated_tokens"],
+            row["finish_reason"],
+        )
+        assert told == (
+            (None, None, None, "error") if row["error"] else ("Heat (1995)", 60, 7, "stop")
+        )
     assert list(rows[0]) == TRACES.names[: TRACES.names.index("titles")]
 
 
@@ -72,7 +91,9 @@ def test_every_row_comes_back_with_an_answer_or_its_error_and_what_it_carried(ke
 @pytest.mark.usefixtures("ray_cluster")
 def test_the_endpoint_is_asked_as_the_settings_say(key: str) -> None:
     with fake_endpoint(key=key) as server:
-        answers(settings_of(server, "language.endpoint.model=a/model", "language.temperature=0.5"), 1)
+        answers(
+            settings_of(server, "language.endpoint.model=a/model", "language.temperature=0.5"), 1
+        )
     (seen,) = server.seen
     assert [message["role"] for message in seen["messages"]] == ["system", "user"]
     assert {name: seen[name] for name in ("model", "temperature", "max_tokens", "stop", "seed")} == {
@@ -93,7 +114,10 @@ def test_the_rows_after_the_spending_cap_get_its_error(key: str) -> None:
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_wrong_key_stops_the_job_and_is_told_without_the_key(key: str) -> None:
-    with fake_endpoint(key="another") as server, pytest.raises(EndpointError, match="A_KEY") as raised:
+    with (
+        fake_endpoint(key="another") as server,
+        pytest.raises(EndpointError, match="A_KEY") as raised,
+    ):
         answers(settings_of(server), 24)
     assert KEY not in str(raised.value)
 
@@ -107,13 +131,17 @@ def test_the_key_reaches_no_log_of_ray(key: str, capfd: pytest.CaptureFixture[st
         rows = answers(settings_of(server), 8)
     assert all(request["key"] == KEY for request in server.seen)
     logs = Path(ray._private.worker._global_node.get_logs_dir_path())
-    holding = [path for path in logs.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
+    holding = [
+        path for path in logs.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()
+    ]
     assert not holding
     assert KEY not in str(rows) + "".join(capfd.readouterr())
 
 
 @pytest.mark.parametrize("held", [None, "", "  ", "sk-\nx"])
-def test_a_missing_key_is_told_before_anything_is_sent(held: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_key_is_told_before_anything_is_sent(
+    held: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("A_KEY", raising=False)
     if held is not None:
         monkeypatch.setenv("A_KEY", held)
@@ -126,13 +154,20 @@ def test_a_missing_key_is_told_before_anything_is_sent(held: str | None, monkeyp
 def test_an_endpoint_that_is_not_there_is_told_before_any_row_tries(key: str) -> None:
     with fake_endpoint(key=key) as server:
         gone = settings_of(server)
-    with pytest.raises(EndpointError, match=r"cannot be reached \(.*refused\).*language\.endpoint\.url"):
+    with pytest.raises(
+        EndpointError, match=r"cannot be reached \(.*refused\).*language\.endpoint\.url"
+    ):
         generate_at_endpoint(None, PRESET, gone)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     "override",
-    [f"api_key_env={KEY}", f"api_key={KEY}", f"url=https://me:{KEY}@host/v1", f"url=https://host/v1?key={KEY}"],
+    [
+        f"api_key_env={KEY}",
+        f"api_key={KEY}",
+        f"url=https://me:{KEY}@host/v1",
+        f"url=https://host/v1?key={KEY}",
+    ],
 )
 def test_a_key_among_the_settings_is_refused_and_not_repeated(override: str) -> None:
     with pytest.raises(SettingsError, match="language.endpoint") as raised:
@@ -142,7 +177,9 @@ def test_a_key_among_the_settings_is_refused_and_not_repeated(override: str) -> 
 
 def test_how_fast_an_endpoint_is_asked_makes_no_other_version_but_who_is_asked_does() -> None:
     def version(*overrides: str) -> str:
-        return version_of(load_settings(None, [f"language.endpoint.{one}" for one in overrides]).language)
+        return version_of(
+            load_settings(None, [f"language.endpoint.{one}" for one in overrides]).language
+        )
 
     paces = ("retries=1", "timeout_s=9", "connect_timeout_s=9", "backoff_s=9", "longest_wait_s=9")
     assert version(*paces, "requests_per_second=1", "api_key_env=A_KEY") == version()

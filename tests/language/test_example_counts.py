@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dualrec.config.settings import Settings, load_settings
 from dualrec.errors import InputError
 from dualrec.language.example_counts import (
     check_example_counts,
@@ -12,8 +13,7 @@ from dualrec.language.example_counts import (
     validation_examples,
 )
 from dualrec.language.examples import AHEAD, published_cuts, several_cuts, validation_cuts
-from dualrec.settings import Settings, load_settings
-from dualrec.workspace import Workspace
+from dualrec.storage.workspace import Workspace
 from tests.conftest import histories_table
 from tests.prepared import write_prepared
 
@@ -32,9 +32,9 @@ def test_lengths_alone_tell_how_many_examples_are_cut(titles: int, per_user: int
     cuts = several_cuts(of_split["train"], titles, AHEAD, per_user, seed=0)
     assert training_examples(LENGTHS, load_settings(None, own)).sum() == len(cuts)
     published = published_cuts(of_split["train"], titles, seed=0)
-    assert training_examples(LENGTHS, load_settings(None, [*own, "finetune.examples=published"])).sum() == len(
-        published
-    )
+    assert training_examples(
+        LENGTHS, load_settings(None, [*own, "finetune.examples=published"])
+    ).sum() == len(published)
     validation = validation_cuts(of_split["validation"], titles, AHEAD, seed=0)
     assert validation_examples(LENGTHS, titles).sum() == len(validation)
 
@@ -53,18 +53,27 @@ def _check(settings: Settings, lengths: dict[str, list[int]]) -> None:
 def test_enough_examples_pass_and_one_too_few_is_counted(settings_for: SettingsFor) -> None:
     settings = settings_for("finetune.batch_size=8", "finetune.examples_per_user=4")
     _check(settings, {"train": [7, 7], "validation": [9]})
-    with pytest.raises(InputError, match=r"there are 7 training examples, and one step takes 8: .*at least 4 movies"):
+    with pytest.raises(
+        InputError,
+        match=r"there are 7 training examples, and one step takes 8: .*at least 4 movies",
+    ):
         _check(settings, {"train": [7, 6, 3], "validation": [9]})
 
 
 def test_a_sample_of_too_few_is_counted_as_such(settings_for: SettingsFor, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"there are 5 training examples.*finetune\.max_examples \(5\)"):
+    with pytest.raises(
+        InputError, match=r"there are 5 training examples.*finetune\.max_examples \(5\)"
+    ):
         _check(
             settings_for("finetune.max_examples=5", "finetune.examples=published"),
             {"train": [9] * 40, "validation": [9]},
         )
 
 
-def test_no_long_validation_history_is_an_error_that_says_how_long_one_should_be(settings_for: SettingsFor) -> None:
-    with pytest.raises(InputError, match=r"no validation user has 9 movies.*data\.validation_fraction"):
+def test_no_long_validation_history_is_an_error_that_says_how_long_one_should_be(
+    settings_for: SettingsFor,
+) -> None:
+    with pytest.raises(
+        InputError, match=r"no validation user has 9 movies.*data\.validation_fraction"
+    ):
         _check(settings_for(), {"train": [9] * 40, "validation": [8, 8]})

@@ -1,4 +1,5 @@
-"""Fine-tuning under Ray Train and DeepSpeed: stages, workers, a killed one, merging, and input that cannot work."""
+"""Fine-tuning under Ray Train and DeepSpeed: stages, workers, a killed one, merging, and input that
+cannot work."""
 
 import json
 import re
@@ -11,16 +12,16 @@ import pytest
 import ray.data
 
 from dualrec.assets.nodes import ModelPlace
+from dualrec.cluster.worker_logs import workers_heard
+from dualrec.config.settings import FinetuneSettings, Settings, load_settings
 from dualrec.data.prepare import prepare, prepared
 from dualrec.errors import InputError
-from dualrec.journal import workers_heard
 from dualrec.language import finetune
-from dualrec.language.artefact import ADAPTER, METRICS, language_name
+from dualrec.language.artifact import ADAPTER, METRICS, language_name
 from dualrec.language.finetune import encoded_examples, finetune_language
 from dualrec.language.models import LanguageModel
 from dualrec.language.train import fit_adapter
-from dualrec.settings import FinetuneSettings, Settings, load_settings
-from dualrec.workspace import Workspace
+from dualrec.storage.workspace import Workspace
 from tests.conftest import IN_PROCESS, cyclic_ratings, numbered_movies, write_movielens_1m
 from tests.killing import assert_resumed, killed_once, third_epoch_is_saved
 from tests.language.test_batches import encoded
@@ -38,18 +39,29 @@ def _settings(*overrides: str) -> FinetuneSettings:
     return load_settings(None, [f"finetune.{one}" for one in own]).finetune
 
 
-def _fit(model: Path, settings: FinetuneSettings, storage: Path) -> tuple[list[dict[str, Any]], Path]:
-    """Train on rows that repeat one token in the answer; return the metrics and the folder of the adapter."""
-    rows = {row: ([60, 61, 70 + row % 5, *([40] * (row % 7)), *([41 + row % 2] * 8)], 3 + row % 7) for row in range(64)}
+def _fit(
+    model: Path, settings: FinetuneSettings, storage: Path
+) -> tuple[list[dict[str, Any]], Path]:
+    """Train on rows that repeat one token in the answer; return the metrics and the folder of the
+    adapter."""
+    rows = {
+        row: ([60, 61, 70 + row % 5, *([40] * (row % 7)), *([41 + row % 2] * 8)], 3 + row % 7)
+        for row in range(64)
+    }
     dataset = ray.data.from_arrow(encoded(rows)).repartition(4).materialize()
-    checkpoint = fit_adapter(dataset, dataset, ModelPlace(str(model), "cache"), ATTENTION, settings, str(storage))
+    checkpoint = fit_adapter(
+        dataset, dataset, ModelPlace(str(model), "cache"), ATTENTION, settings, str(storage)
+    )
     with checkpoint.as_directory() as folder:
         metrics = json.loads(Path(folder, METRICS).read_text())["epochs"]
     return metrics, Path(checkpoint.path) / ADAPTER
 
 
 TWO_WORKERS = ("resources.workers=2", "resources.cpus_per_worker=0.5")
-WHOLE = ("batch_size=64", "epochs=6")  # all examples in each step: all see the same steps, to rounding
+WHOLE = (
+    "batch_size=64",
+    "epochs=6",
+)  # all examples in each step: all see the same steps, to rounding
 
 
 @dataclass(frozen=True)
@@ -76,7 +88,9 @@ def test_the_merged_model_is_base_plus_adapter(tmp_path: Path, alone: Alone) -> 
     _assert_merged(alone.base, alone.adapter, tmp_path / "merged")
 
 
-def test_two_workers_fine_tune_another_architecture_whose_weights_they_share_out(tmp_path: Path) -> None:
+def test_two_workers_fine_tune_another_architecture_whose_weights_they_share_out(
+    tmp_path: Path,
+) -> None:
     base = write_model(tmp_path / "base", "mistral")
     epochs, adapter = _fit(base, _settings(*TWO_WORKERS, "zero_stage=3"), tmp_path / "running")
     assert epochs[1]["validation_loss"] < epochs[0]["validation_loss"] < 5.0
@@ -96,11 +110,15 @@ def _assert_merged(base: Path, adapter: Path, folder: Path) -> None:
     adapted = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), str(adapter))
     with torch.no_grad():
         logits = {
-            name: model(inputs).logits for name, model in (("base", plain), ("merged", merged), ("both", adapted))
+            name: model(inputs).logits
+            for name, model in (("base", plain), ("merged", merged), ("both", adapted))
         }
     assert torch.allclose(logits["merged"], logits["both"], atol=1e-4)
     assert not torch.allclose(logits["merged"], logits["base"], atol=1e-2)
-    assert AutoTokenizer.from_pretrained(folder).chat_template == AutoTokenizer.from_pretrained(base).chat_template
+    assert (
+        AutoTokenizer.from_pretrained(folder).chat_template
+        == AutoTokenizer.from_pretrained(base).chat_template
+    )
 
 
 def _same_losses(alone: Alone, epochs: list[dict[str, Any]]) -> bool:
@@ -123,7 +141,9 @@ def test_two_workers_of_which_one_is_killed_change_no_loss(
     assert _same_losses(alone, epochs)
 
 
-@pytest.mark.parametrize("saving", [["accumulation=2"], ["zero_stage=3"]], ids=["stage 2", "stage 3"])
+@pytest.mark.parametrize(
+    "saving", [["accumulation=2"], ["zero_stage=3"]], ids=["stage 2", "stage 3"]
+)
 def test_what_saves_memory_changes_no_loss(tmp_path: Path, alone: Alone, saving: list[str]) -> None:
     settings = _settings(*WHOLE, "gradient_checkpointing=true", "cpu_offload=true", *saving)
     epochs, _ = _fit(alone.base, settings, tmp_path / "running")
@@ -145,13 +165,20 @@ SMALL = [
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Callable[..., Settings]:
-    """Settings over a workspace with histories and a sequence model, and a tiny language model in `model`."""
+    """Settings over a workspace with histories and a sequence model, and a tiny language model in
+    `model`."""
     folder = tmp_path_factory.mktemp("job")
-    ratings = write_movielens_1m(folder / "movielens", cyclic_ratings(60, 12, 9), numbered_movies(12))
+    ratings = write_movielens_1m(
+        folder / "movielens", cyclic_ratings(60, 12, 9), numbered_movies(12)
+    )
     write_model(folder / "model", "qwen2")
 
     def make(*overrides: str) -> Settings:
-        own = [f"workspace={folder / 'workspace'}", f"data.source={ratings}", f"language.model={folder / 'model'}"]
+        own = [
+            f"workspace={folder / 'workspace'}",
+            f"data.source={ratings}",
+            f"language.model={folder / 'model'}",
+        ]
         return load_settings(None, [*own, "data.shards=2", *SMALL, *overrides])
 
     prepare(make())
@@ -167,7 +194,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Call
     ],
     ids=["cuts", "ranked"],
 )
-def test_the_job_writes_the_whole_artefact_once(trained: Callable[..., Settings], kind: list[str]) -> None:
+def test_the_job_writes_the_whole_artifact_once(
+    trained: Callable[..., Settings], kind: list[str]
+) -> None:
     settings = trained("finetune.max_examples=24", *kind)
     summary = finetune_language(settings)
     workspace = Workspace.of(settings)
@@ -177,7 +206,7 @@ def test_the_job_writes_the_whole_artefact_once(trained: Callable[..., Settings]
     assert metrics["best"] == metrics["epochs"][0] and metrics["budget"]["training_examples"] == 24
     for name in (
         "adapter/adapter_model.safetensors", "adapter/adapter_config.json", "merged/model.safetensors",
-        "merged/tokenizer.json", "merged/chat_template.jinja", "curves.png", "artefact.json", "README.md",
+        "merged/tokenizer.json", "merged/chat_template.jinja", "curves.png", "artifact.json", "README.md",
     ):  # fmt: skip
         assert (folder / name).stat().st_size > 0, name
     assert list((folder / "tensorboard").iterdir()) and not (folder / "running").exists()
@@ -190,7 +219,9 @@ def test_examples_that_no_candidate_answers_are_counted(
     settings = trained("language.mode=rank", "language.rank_candidates=2")
     workspace, place = Workspace.of(settings), ModelPlace(settings.language.model, "cache")
     with caplog.at_level("INFO", "dualrec"):
-        training, _ = encoded_examples(workspace, prepared(workspace, settings), settings, LanguageModel(), place)
+        training, _ = encoded_examples(
+            workspace, prepared(workspace, settings), settings, LanguageModel(), place
+        )
     (told,) = (line for line in caplog.messages if "train examples are left out" in line)
     left_out, total = (int(number) for number in re.findall(r"\d+", told)[:2])
     assert 0 < left_out < total and training.count() == total - left_out

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from dualrec.assets.nodes import ModelPlace
+from dualrec.config.settings import load_settings
 from dualrec.data.prepare import prepare, prepared
+from dualrec.data.requests import HELD_OUT
 from dualrec.language.encode import ENCODED
 from dualrec.language.finetune import encoded_examples
 from dualrec.language.models import LanguageModel
-from dualrec.requests import HELD_OUT
 from dualrec.sequence.train import train_sequence
-from dualrec.settings import load_settings
-from dualrec.workspace import Workspace
+from dualrec.storage.workspace import Workspace
 from tests.conftest import cyclic_ratings, numbered_movies, write_movielens_1m
 from tests.language.test_finetune import SMALL
 from tests.language.tiny_models import write_model
@@ -43,7 +43,8 @@ def _last_five_are_the_users_own(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> list[str]:
-    """Overrides that name a workspace with histories and a sequence model, and a tiny language model."""
+    """Overrides that name a workspace with histories and a sequence model, and a tiny language
+    model."""
     folder = tmp_path_factory.mktemp("leaks")
     source = _last_five_are_the_users_own(folder / "movielens")
     overrides = [
@@ -85,19 +86,28 @@ def test_no_held_out_movie_of_another_than_a_training_user_reaches_an_example(
     }
     shown: dict[str, set[str]] = {split: set() for split in split_of.values()}
     tokenizer = _tokenizer(model)
-    for dataset in encoded_examples(workspace, data, settings, LanguageModel(), ModelPlace(str(model), "cache")):
+    for dataset in encoded_examples(
+        workspace, data, settings, LanguageModel(), ModelPlace(str(model), "cache")
+    ):
         for row in dataset.iter_rows():
             text = _without_suggestions(tokenizer.decode(row["input_ids"]))
             for user in re.findall(r"Marker (\d+) at", text):
                 shown[split_of[int(user)]].add(user)
             assert set(row) == set(ENCODED.names) and split_of[row["user_id"]] != "test"
-    assert shown["train"], "a training user's last five may be learned from, so this test can see them"
+    assert shown["train"], (
+        "a training user's last five may be learned from, so this test can see them"
+    )
     assert not shown["validation"] and not shown["test"]
 
 
 def _without_suggestions(text: str) -> str:
-    """An example without what the sequence model suggests, but with the candidate that is the answer."""
-    answer = "".join(re.findall(rf"^{text[-1]}\. .*$", text, re.MULTILINE)) if CANDIDATES.search(text) else ""
+    """An example without what the sequence model suggests, but with the candidate that is the
+    answer."""
+    answer = (
+        "".join(re.findall(rf"^{text[-1]}\. .*$", text, re.MULTILINE))
+        if CANDIDATES.search(text)
+        else ""
+    )
     return HINT.sub("", CANDIDATES.sub("", text)) + answer
 
 

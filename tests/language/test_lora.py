@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dualrec.config.settings import load_settings
 from dualrec.errors import SettingsError
 from dualrec.language.batches import IGNORED, collate, shard_of
-from dualrec.settings import load_settings
 from tests.language.test_batches import encoded
 from tests.language.tiny_models import write_model
 
@@ -16,7 +16,9 @@ SETTINGS = load_settings(None, ["finetune.dtype=float32", "finetune.lora_dropout
 
 
 @pytest.mark.parametrize("architecture", ["qwen2", "mistral"])
-def test_the_loss_is_that_of_the_whole_model_over_the_labels(tmp_path: Path, architecture: str) -> None:
+def test_the_loss_is_that_of_the_whole_model_over_the_labels(
+    tmp_path: Path, architecture: str
+) -> None:
     import torch
     from torch.nn import functional
 
@@ -43,14 +45,22 @@ def test_the_loss_is_that_of_the_whole_model_over_the_labels(tmp_path: Path, arc
 
 
 @pytest.mark.parametrize("architecture", ["qwen2", "mistral"])
-def test_a_shared_beginning_changes_neither_loss_nor_gradient(tmp_path: Path, architecture: str) -> None:
+def test_a_shared_beginning_changes_neither_loss_nor_gradient(
+    tmp_path: Path, architecture: str
+) -> None:
     import torch
 
     from dualrec.language.lora import SummedLoss, adapted_model, shared_prefix
 
     folder = write_model(tmp_path, architecture)
     same = [5, 6, 7, 8, 9, 10]
-    shard = shard_of([encoded({0: ([*same, 12, 13, 14], 7), 1: ([*same, 22, 23], 7), 2: ([*same, 6, 6, 6, 7], 8)})])
+    shard = shard_of(
+        [
+            encoded(
+                {0: ([*same, 12, 13, 14], 7), 1: ([*same, 22, 23], 7), 2: ([*same, 6, 6, 6, 7], 8)}
+            )
+        ]
+    )
     batch = collate(shard, np.arange(3))
     input_ids, labels = torch.from_numpy(batch.input_ids), torch.from_numpy(batch.labels)
     assert shared_prefix(input_ids, labels != IGNORED) == 6
@@ -67,16 +77,23 @@ def test_a_shared_beginning_changes_neither_loss_nor_gradient(tmp_path: Path, ar
         losses.append(float(loss.detach()))
         gradients.append([one.grad for one in model.parameters() if one.requires_grad])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-    assert all(torch.allclose(one, other, atol=1e-4, rtol=1e-3) for one, other in zip(*gradients, strict=True))
+    assert all(
+        torch.allclose(one, other, atol=1e-4, rtol=1e-3)
+        for one, other in zip(*gradients, strict=True)
+    )
 
 
-def test_target_modules_that_match_nothing_are_an_error_that_names_the_layers(tmp_path: Path) -> None:
+def test_target_modules_that_match_nothing_are_an_error_that_names_the_layers(
+    tmp_path: Path,
+) -> None:
     from dualrec.language.lora import adapted_model, check_model
 
     folder = str(write_model(tmp_path, "qwen2"))
     check_model(folder, ATTENTION)
     for check in (check_model, lambda *arguments: adapted_model(*arguments, SETTINGS)):
-        with pytest.raises(SettingsError, match=r"'c_attn'.*match no layer.*q_proj.*language/models\.py"):
+        with pytest.raises(
+            SettingsError, match=r"'c_attn'.*match no layer.*q_proj.*language/models\.py"
+        ):
             check(folder, ("q_proj", "c_attn"))
 
 
@@ -86,7 +103,9 @@ def test_an_untrained_or_empty_adapter_is_not_saved(tmp_path: Path) -> None:
     from dualrec.language.lora import adapted_model, check_adapter, save_adapter
 
     model = adapted_model(str(write_model(tmp_path / "model", "qwen2")), ATTENTION, SETTINGS)
-    weights = {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
+    weights = {
+        name: value.detach() for name, value in model.named_parameters() if value.requires_grad
+    }
     with pytest.raises(AssertionError, match="nothing was learned"):
         save_adapter(model, weights, tmp_path / "adapter")
     some = {"lora_A": torch.ones(2, 2), "lora_B": torch.ones(2, 2)}
@@ -99,7 +118,9 @@ def test_an_untrained_or_empty_adapter_is_not_saved(tmp_path: Path) -> None:
 def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
     from dualrec.language.steps import learning_rate
 
-    settings = load_settings(None, ["finetune.learning_rate=1.0", "finetune.warmup_fraction=0.1"]).finetune
+    settings = load_settings(
+        None, ["finetune.learning_rate=1.0", "finetune.warmup_fraction=0.1"]
+    ).finetune
     rates = [learning_rate(step, 100, settings) for step in range(100)]
     assert rates[:10] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
     assert rates[10] == 1.0 and rates[55] == pytest.approx(0.5)

@@ -2,9 +2,9 @@
 
 import pyarrow as pa
 
+from dualrec.config.settings import LanguageSettings
 from dualrec.language.messages import MessagesBuilder, estimated_tokens
 from dualrec.language.prompts import titles_prompt
-from dualrec.settings import LanguageSettings
 from tests.conftest import MOVIES
 
 TITLES = {item: title for item, (title, _) in MOVIES.items()}
@@ -13,7 +13,9 @@ REQUESTS = pa.table({"item_ids": [[3, 2], []], "sequence_item_ids": [[5], []]})
 
 def test_the_messages_are_those_of_the_prompt() -> None:
     built = MessagesBuilder(LanguageSettings(), TITLES)(REQUESTS).to_pylist()
-    assert built[0]["messages"] == titles_prompt(["Heat (1995)", "Bug's Life, A (1998)"], "Sabrina (1954)", 3)
+    assert built[0]["messages"] == titles_prompt(
+        ["Heat (1995)", "Bug's Life, A (1998)"], "Sabrina (1954)", 3
+    )
     assert built[1]["messages"] == titles_prompt([], None, 3)
     assert built[0]["prompt"] == "\n\n".join(message["content"] for message in built[0]["messages"])
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from dualrec.config.settings import load_settings
 from dualrec.errors import SettingsError
 from dualrec.language.models import (
     PRESETS,
@@ -12,12 +13,9 @@ from dualrec.language.models import (
     language_model,
 )
 from dualrec.language.tokens import prompt_tokens, thinking_closed
-from dualrec.settings import load_settings
 
 # How DeepSeek's distilled models end a generation prompt, and how other templates do.
-OPENED = (
-    "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}<|Assistant|><think>\n{% endif %}"
-)
+OPENED = "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}<|Assistant|><think>\n{% endif %}"
 UNOPENED = "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}<|Assistant|>\n{% endif %}"
 MESSAGES = [{"role": "user", "content": "movies?"}]
 
@@ -28,8 +26,13 @@ def tokenizer(template: str):
     from transformers import PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    inner = Tokenizer(models.BPE({character: number for number, character in enumerate(alphabet)}, []))
-    inner.pre_tokenizer, inner.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    inner = Tokenizer(
+        models.BPE({character: number for number, character in enumerate(alphabet)}, [])
+    )
+    inner.pre_tokenizer, inner.decoder = (
+        pre_tokenizers.ByteLevel(add_prefix_space=False),
+        decoders.ByteLevel(),
+    )
     return PreTrainedTokenizerFast(tokenizer_object=inner, chat_template=template)
 
 
@@ -44,7 +47,9 @@ def test_a_reasoning_model_finds_its_thinking_closed_whatever_the_template(templ
 
 def test_other_models_are_given_their_template_and_nothing_more() -> None:
     tokens = tokenizer(UNOPENED)
-    assert tokens.decode(prompt_tokens(tokens, LanguageModel(), MESSAGES)) == "movies?<|Assistant|>\n"
+    assert (
+        tokens.decode(prompt_tokens(tokens, LanguageModel(), MESSAGES)) == "movies?<|Assistant|>\n"
+    )
 
 
 def test_closing_keeps_the_space_before_an_unopened_block() -> None:
@@ -60,7 +65,9 @@ def test_a_model_behind_an_endpoint_has_no_place_and_writes_freely() -> None:
 
 
 def test_a_model_that_no_node_can_hold_is_told_before_it_is_loaded() -> None:
-    with pytest.raises(SettingsError, match=r"mistral-7b-instruct-v0.3 take 13.5 GiB.*use_gpu=true"):
+    with pytest.raises(
+        SettingsError, match=r"mistral-7b-instruct-v0.3 take 13.5 GiB.*use_gpu=true"
+    ):
         check_room_on_cpus("mistral-7b-instruct-v0.3", node_gib=8.0)
     check_room_on_cpus("mistral-7b-instruct-v0.3", node_gib=32.0)
     check_room_on_cpus("/some/folder", node_gib=0.1)
@@ -73,7 +80,9 @@ def test_a_model_that_no_node_can_hold_is_told_before_it_is_loaded() -> None:
         (["sequence.top_k=19"], r"rank_candidates \(20\) exceeds sequence.top_k \(19\)"),
     ],
 )
-def test_what_cannot_be_ranked_is_told_before_a_model_is_loaded(overrides: list[str], said: str) -> None:
+def test_what_cannot_be_ranked_is_told_before_a_model_is_loaded(
+    overrides: list[str], said: str
+) -> None:
     check_ranking(load_settings(None, overrides))
     with pytest.raises(SettingsError, match=said):
         check_ranking(load_settings(None, [*overrides, "language.mode=rank"]))

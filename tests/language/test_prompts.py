@@ -2,8 +2,15 @@ from functools import partial
 
 import pytest
 
-from dualrec.language.prompts import Messages, fitting_prompt, paper_prompt, rank_prompt, titles_prompt, user_prompt
-from dualrec.settings import LanguageSettings
+from dualrec.config.settings import LanguageSettings
+from dualrec.language.prompts import (
+    Messages,
+    fitting_prompt,
+    paper_prompt,
+    rank_prompt,
+    titles_prompt,
+    user_prompt,
+)
 
 TITLES = {1: "Heat (1995)", 2: "Ran (1985)", 3: "Bug's Life, A (1998)", 4: "The Sting (1973)"}
 
@@ -12,16 +19,23 @@ def _words(messages: Messages) -> list[int]:
     return [0] * len(" ".join(message["content"] for message in messages).split())
 
 
-def _user(watched: list[int], choices: list[int], titles: dict[int, str] = TITLES, **settings: object) -> str:
+def _user(
+    watched: list[int], choices: list[int], titles: dict[int, str] = TITLES, **settings: object
+) -> str:
     """The last message of a user's prompt."""
-    messages, _ = user_prompt(watched, choices, titles, LanguageSettings.model_validate(settings), _words)
+    messages, _ = user_prompt(
+        watched, choices, titles, LanguageSettings.model_validate(settings), _words
+    )
     return messages[-1]["content"]
 
 
 def test_the_instruction_is_the_same_for_every_user_and_comes_first() -> None:
     for one, other in (
         (titles_prompt(["Heat (1995)"], "Ran (1985)", 3), titles_prompt(["Jaws (1975)"], None, 3)),
-        (rank_prompt(["Heat (1995)"], ["Ran (1985)"], True), rank_prompt(["Jaws (1975)"], [], True)),
+        (
+            rank_prompt(["Heat (1995)"], ["Ran (1985)"], True),
+            rank_prompt(["Jaws (1975)"], [], True),
+        ),
     ):
         assert one[0] == other[0]
         assert one[0]["role"] == "system"
@@ -43,10 +57,14 @@ def test_candidates_stand_under_letters_in_the_sequence_models_order() -> None:
 
 
 @pytest.mark.parametrize("settings", [{"prompt": "titles"}, {"prompt": "paper"}])
-def test_without_a_hint_nothing_of_the_sequence_model_is_in_the_prompt(settings: dict[str, str]) -> None:
+def test_without_a_hint_nothing_of_the_sequence_model_is_in_the_prompt(
+    settings: dict[str, str],
+) -> None:
     assert "Ran (1985)" in _user([1], [2], **settings)
     without = _user([1], [2], hint=False, **settings)
-    assert "Ran (1985)" not in without and "suggests" not in without.lower() and "LSTM" not in without
+    assert (
+        "Ran (1985)" not in without and "suggests" not in without.lower() and "LSTM" not in without
+    )
     assert without == _user([1], [3], hint=False, **settings)
 
 
@@ -59,14 +77,19 @@ def test_candidates_without_a_hint_keep_their_order_unsaid() -> None:
 def test_the_history_can_begin_with_the_newest(settings: dict[str, str]) -> None:
     oldest_first = _user([1, 3, 2], [4], **settings)
     newest_first = _user([1, 3, 2], [4], history_order="newest_first", **settings)
-    for prompt, order in (oldest_first, ["Heat", "Bug's", "Ran"]), (newest_first, ["Ran", "Bug's", "Heat"]):
+    for prompt, order in (
+        (oldest_first, ["Heat", "Bug's", "Ran"]),
+        (newest_first, ["Ran", "Bug's", "Heat"]),
+    ):
         assert sorted(order, key=prompt.index) == order
     assert ("newest first:" in newest_first) == ("oldest first:" in oldest_first)
 
 
 def test_older_movies_are_left_out_until_the_prompt_fits() -> None:
     watched = [f"Movie {number} (1990)" for number in range(50)]
-    messages, tokens = fitting_prompt(partial(titles_prompt, hint="Ran (1985)", titles=3), watched, _words, 80)
+    messages, tokens = fitting_prompt(
+        partial(titles_prompt, hint="Ran (1985)", titles=3), watched, _words, 80
+    )
     shown = [title for title in watched if title in messages[-1]["content"]]
     assert len(tokens) <= 80
     assert shown == watched[-len(shown) :]

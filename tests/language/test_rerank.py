@@ -1,4 +1,5 @@
-"""Titles tied to items and compared with the sequence model's first choice, without an encoder wherever one is not needed."""
+"""Titles tied to items and compared with the sequence model's first choice, without an encoder
+wherever one is not needed."""
 
 from pathlib import Path
 
@@ -6,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from dualrec.language.rerank import Reranker, catalogue_embeddings
-from dualrec.schemas import TRACES
+from dualrec.language.rerank import Reranker, catalog_embeddings
+from dualrec.storage.schemas import TRACES
 from tests.nightly.site import write_encoder
 
 ANSWERED = [name for name in TRACES.names if not name.startswith("title")]
@@ -30,20 +31,26 @@ def _unit(rows: int) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def test_known_titles_are_compared_by_the_catalogues_vectors_and_no_encoder_is_loaded(catalogue: pa.Table) -> None:
-    vectors = _unit(len(catalogue))
-    read = Reranker("no such folder", catalogue, vectors, fuzzy_threshold=90, titles=2)
+def test_known_titles_are_compared_by_the_catalogs_vectors_and_no_encoder_is_loaded(
+    catalog: pa.Table,
+) -> None:
+    vectors = _unit(len(catalog))
+    read = Reranker("no such folder", catalog, vectors, fuzzy_threshold=90, titles=2)
     (row,) = read(_answers("Seven (1995)\nHeat (1995)")).to_pylist()
     assert row["title_item_ids"][1] == SEQUENCE_CHOICE
-    places = [catalogue.column("item_id").to_pylist().index(item) for item in row["title_item_ids"]]
-    assert row["title_similarities"] == pytest.approx((vectors[places] @ vectors[places[1]]).tolist(), abs=1e-6)
+    places = [catalog.column("item_id").to_pylist().index(item) for item in row["title_item_ids"]]
+    assert row["title_similarities"] == pytest.approx(
+        (vectors[places] @ vectors[places[1]]).tolist(), abs=1e-6
+    )
 
 
-def test_a_title_in_no_catalogue_is_encoded(catalogue: pa.Table, tmp_path: Path) -> None:
+def test_a_title_in_no_catalog_is_encoded(catalog: pa.Table, tmp_path: Path) -> None:
     folder = write_encoder(tmp_path / "encoder")
-    vectors = catalogue_embeddings(str(folder), catalogue.column("title").to_pylist())
-    (row,) = Reranker(str(folder), catalogue, vectors, 90, 1)(_answers("Nobody Filed This (1901)")).to_pylist()
+    vectors = catalog_embeddings(str(folder), catalog.column("title").to_pylist())
+    (row,) = Reranker(str(folder), catalog, vectors, 90, 1)(
+        _answers("Nobody Filed This (1901)")
+    ).to_pylist()
     assert row["title_item_ids"] == [None] and row["title_matches"] == ["none"]
-    own = catalogue_embeddings(str(folder), row["titles"])
-    choice = catalogue.column("item_id").to_pylist().index(SEQUENCE_CHOICE)
+    own = catalog_embeddings(str(folder), row["titles"])
+    choice = catalog.column("item_id").to_pylist().index(SEQUENCE_CHOICE)
     assert row["title_similarities"] == pytest.approx([float(own[0] @ vectors[choice])], abs=1e-5)

@@ -1,4 +1,5 @@
-"""Closest spellings: the same as comparing with every title by rapidfuzz, whatever the titles and the threshold."""
+"""Closest spellings: the same as comparing with every title by rapidfuzz, whatever the titles and
+the threshold."""
 
 from collections.abc import Sequence
 
@@ -11,23 +12,28 @@ from dualrec.language.spelling import PIECE, Spellings, most_changed
 
 TITLES = st.text("ab c", min_size=1, max_size=24)
 YEARS = st.sampled_from([None, 1994, 1995, 1996])
-CATALOGUES = st.lists(st.tuples(YEARS, TITLES), max_size=25)
+CATALOGS = st.lists(st.tuples(YEARS, TITLES), max_size=25)
 EDITS = st.lists(st.tuples(st.integers(0, 24), st.sampled_from(["", "a", "b", "xy"])), max_size=4)
 THRESHOLDS = st.one_of(st.sampled_from([0.0, 50.0, 80.0, 90.0, 100.0]), st.floats(0, 100))
 
 
-def _values(catalogue: list[tuple[int | None, str]]) -> dict[int | None, dict[str, int]]:
+def _values(catalog: list[tuple[int | None, str]]) -> dict[int | None, dict[str, int]]:
     values: dict[int | None, dict[str, int]] = {}
-    for value, (year, title) in enumerate(catalogue):
+    for value, (year, title) in enumerate(catalog):
         values.setdefault(year, {}).setdefault(title, value)
     return values
 
 
 def _by_comparing_all(
-    values: dict[int | None, dict[str, int]], title: str, years: Sequence[int | None], threshold: float
+    values: dict[int | None, dict[str, int]],
+    title: str,
+    years: Sequence[int | None],
+    threshold: float,
 ) -> int | None:
     pairs = [pair for year in years for pair in values.get(year, {}).items()]
-    found = process.extractOne(title, [known for known, _ in pairs], scorer=fuzz.ratio, score_cutoff=threshold)
+    found = process.extractOne(
+        title, [known for known, _ in pairs], scorer=fuzz.ratio, score_cutoff=threshold
+    )
     return pairs[found[2]][1] if found else None
 
 
@@ -38,18 +44,18 @@ def _edited(title: str, edits: list[tuple[int, str]]) -> str:
     return title
 
 
-@given(CATALOGUES, st.integers(0, 24), EDITS, THRESHOLDS, st.lists(YEARS, unique=True))
+@given(CATALOGS, st.integers(0, 24), EDITS, THRESHOLDS, st.lists(YEARS, unique=True))
 @example([(None, "abab"), (1995, "abab")], 0, [], 90.0, [1995, None])
 @example([(None, "abab")], 0, [], 1e-310, [None])  # 1 / it is infinite
 def test_the_closest_is_that_of_comparing_all(
-    catalogue: list[tuple[int | None, str]],
+    catalog: list[tuple[int | None, str]],
     near: int,
     edits: list[tuple[int, str]],
     threshold: float,
     years: list[int | None],
 ) -> None:
-    title = _edited(catalogue[near % len(catalogue)][1] if catalogue else "abc", edits)
-    values = _values(catalogue)
+    title = _edited(catalog[near % len(catalog)][1] if catalog else "abc", edits)
+    values = _values(catalog)
     spellings = Spellings(values, threshold)
     assert spellings.closest(title, years) == _by_comparing_all(values, title, years, threshold)
     assert spellings.closest(title) == _by_comparing_all(values, title, list(values), threshold)
@@ -72,7 +78,9 @@ def _pieces(title: str) -> set[str]:
 
 
 @pytest.mark.parametrize(("length", "changed"), [(4, 0), (5, 2), (10, 5), (20, 10)])
-def test_few_pieces_of_a_title_may_be_missing_at_the_default_threshold(length: int, changed: int) -> None:
+def test_few_pieces_of_a_title_may_be_missing_at_the_default_threshold(
+    length: int, changed: int
+) -> None:
     assert most_changed(length, 90) == changed
 
 

@@ -2,7 +2,14 @@ import pyarrow as pa
 import pytest
 
 from dualrec.data.titles import without_year
-from dualrec.language.titles import TitleIndex, aliases, display_title, filed_title, key_of, written_titles
+from dualrec.language.titles import (
+    TitleIndex,
+    aliases,
+    display_title,
+    filed_title,
+    key_of,
+    written_titles,
+)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +50,11 @@ def test_titles_are_read_and_written_as_a_library_files_them(published: str, fil
 @pytest.mark.parametrize(
     ("text", "cut_off", "titles"),
     [
-        ("Heat (1995)\nRan (1985)\nJaws (1975)", False, ["Heat (1995)", "Ran (1985)", "Jaws (1975)"]),
+        (
+            "Heat (1995)\nRan (1985)\nJaws (1975)",
+            False,
+            ["Heat (1995)", "Ran (1985)", "Jaws (1975)"],
+        ),
         (
             '1. Heat (1995)\n2) "Ran (1985)"\n- *Jaws (1975)* - a shark',
             False,
@@ -54,7 +65,11 @@ def test_titles_are_read_and_written_as_a_library_files_them(published: str, fil
         ("<think>Heat (1995)\nno</think>\nRan (1985)", False, ["Ran (1985)"]),
         ("<think>Heat (1995)", False, []),
         ("Heat (1995)? No.\n</think>\n\nRan (1985)", False, ["Ran (1985)"]),
-        ("12 Angry Men (1957)\n101 Dalmatians (1996)", False, ["12 Angry Men (1957)", "101 Dalmatians (1996)"]),
+        (
+            "12 Angry Men (1957)\n101 Dalmatians (1996)",
+            False,
+            ["12 Angry Men (1957)", "101 Dalmatians (1996)"],
+        ),
         ("", False, []),
     ],
 )
@@ -83,24 +98,26 @@ def test_no_more_titles_than_asked_for() -> None:
         ("The Godfather (1972)", None, "none"),
     ],
 )
-def test_written_titles_find_their_item(catalogue: pa.Table, written: str, item_id: int | None, match: str) -> None:
-    resolved = TitleIndex(catalogue, 90).resolve(written)
+def test_written_titles_find_their_item(
+    catalog: pa.Table, written: str, item_id: int | None, match: str
+) -> None:
+    resolved = TitleIndex(catalog, 90).resolve(written)
     assert (resolved.item_id, resolved.match) == (item_id, match)
 
 
-def test_a_title_of_two_years_without_a_year_takes_the_nearest_spelling(catalogue: pa.Table) -> None:
-    assert TitleIndex(catalogue, 90).resolve("Sabrina").item_id in (5, 6)
+def test_a_title_of_two_years_without_a_year_takes_the_nearest_spelling(catalog: pa.Table) -> None:
+    assert TitleIndex(catalog, 90).resolve("Sabrina").item_id in (5, 6)
 
 
-def test_an_item_of_number_zero_is_an_item_like_others(catalogue: pa.Table) -> None:
-    numbered = catalogue.set_column(0, "item_id", pa.array([1, 2, 3, 4, 0, 5]))
+def test_an_item_of_number_zero_is_an_item_like_others(catalog: pa.Table) -> None:
+    numbered = catalog.set_column(0, "item_id", pa.array([1, 2, 3, 4, 0, 5]))
     resolved = TitleIndex(numbered, 90).resolve("Sabrina (1954)")
     assert (resolved.item_id, resolved.match) == (0, "exact")
 
 
-def test_every_published_title_finds_itself(catalogue: pa.Table) -> None:
-    index = TitleIndex(catalogue, 90)
-    for row in catalogue.to_pylist():
+def test_every_published_title_finds_itself(catalog: pa.Table) -> None:
+    index = TitleIndex(catalog, 90)
+    for row in catalog.to_pylist():
         assert index.resolve(row["title"]).item_id == row["item_id"]
         for written in (display_title(row["title"]), filed_title(row["title"])):
             assert index.resolve(written).item_id == row["item_id"]

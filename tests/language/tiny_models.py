@@ -1,4 +1,5 @@
-"""Language models of real architectures with random weights, small enough to train in seconds, with a tokenizer."""
+"""Language models of real architectures with random weights, small enough to train in seconds, with
+a tokenizer."""
 
 from pathlib import Path
 
@@ -14,11 +15,15 @@ def write_tokenizer(folder: Path, chat_template: str | None = CHAT_TEMPLATE) -> 
     from transformers import PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE(vocab={letter: place for place, letter in enumerate(alphabet)}, merges=[]))
+    tokenizer = Tokenizer(
+        models.BPE(vocab={letter: place for place, letter in enumerate(alphabet)}, merges=[])
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(["<|start|>", "<|end|>"])
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", pad_token="<|end|>")
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|end|>", pad_token="<|end|>"
+    )
     fast.chat_template = chat_template
     fast.save_pretrained(folder)
     return len(fast)
@@ -29,7 +34,10 @@ def write_model(folder: Path, architecture: str) -> Path:
     import torch
     from transformers import MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-    kinds = {"qwen2": (Qwen2Config, Qwen2ForCausalLM), "mistral": (MistralConfig, MistralForCausalLM)}
+    kinds = {
+        "qwen2": (Qwen2Config, Qwen2ForCausalLM),
+        "mistral": (MistralConfig, MistralForCausalLM),
+    }
     configuration, model = kinds[architecture]
     vocabulary = write_tokenizer(folder)
     torch.manual_seed(0)
@@ -38,6 +46,10 @@ def write_model(folder: Path, architecture: str) -> Path:
         "num_key_value_heads": 1, "head_dim": 32, "max_position_embeddings": 1024,
     }  # fmt: skip
     end = vocabulary - 1
-    made = model(configuration(vocab_size=vocabulary, eos_token_id=end, pad_token_id=end, bos_token_id=None, **shape))
+    made = model(
+        configuration(
+            vocab_size=vocabulary, eos_token_id=end, pad_token_id=end, bos_token_id=None, **shape
+        )
+    )
     made.save_pretrained(folder)
     return folder

@@ -17,7 +17,9 @@ def published_site(tmp_path_factory: pytest.TempPathFactory, ray_cluster: str) -
     with fake_endpoint() as endpoint:
         site = Site(folder, str(folder / "workspace"), endpoint, ray_cluster)
         nightly(site.settings_of(FIRST))
-        assert sum(site.asked().values()) == len(site.lengths) + 5, "each user and each calibration user once"
+        assert sum(site.asked().values()) == len(site.lengths) + 5, (
+            "each user and each calibration user once"
+        )
         yield site
 
 

@@ -1,4 +1,5 @@
-"""The points at which the job `nightly` is killed; `python -m tests.nightly.killed POINT ...` kills it there by SIGKILL."""
+"""The points at which the job `nightly` is killed; `python -m tests.nightly.killed POINT ...` kills
+it there by SIGKILL."""
 
 import os
 import signal
@@ -10,10 +11,11 @@ from typing import Any
 
 from dualrec.cli import run_job
 from dualrec.nightly import nightly, planning
-from dualrec.publish import publish
+from dualrec.publishing import publish
 from tests.nightly.site import scored_files
 
-# Point to the module, the function, and whether the driver dies when it begins or when it has ended.
+# Point to the module, the function, and whether the driver dies when it begins or when it has
+# ended.
 POINTS: dict[str, tuple[Any, str, str]] = {
     "before-the-plan": (planning, "write_plan", "begins"),
     "after-the-plan": (planning, "write_plan", "ended"),
@@ -26,7 +28,10 @@ POINTS: dict[str, tuple[Any, str, str]] = {
     "before-the-report": (nightly, "write_report", "begins"),
     "in-clean-up": (nightly, "forget", "begins"),
 }
-AFTER_FILES = {"scored-a-few": 2, "scored-half": 4}  # files of scored users that are there when the driver dies
+AFTER_FILES = {
+    "scored-a-few": 2,
+    "scored-half": 4,
+}  # files of scored users that are there when the driver dies
 
 
 def die() -> None:
@@ -64,8 +69,12 @@ def main() -> None:
         place, name, when = POINTS[point]
         setattr(place, name, deadly(getattr(place, name), when, die))
     else:
-        workspace = next(word for word in sys.argv if word.startswith("workspace=")).removeprefix("workspace=")
-        threading.Thread(target=_die_after, args=(AFTER_FILES[point], workspace), daemon=True).start()
+        workspace = next(word for word in sys.argv if word.startswith("workspace=")).removeprefix(
+            "workspace="
+        )
+        threading.Thread(
+            target=_die_after, args=(AFTER_FILES[point], workspace), daemon=True
+        ).start()
     run_job("nightly")
 
 

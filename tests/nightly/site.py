@@ -1,4 +1,5 @@
-"""A small site that runs the nightly job: histories that grow, an endpoint that answers, an encoder with random weights."""
+"""A small site that runs the nightly job: histories that grow, an endpoint that answers, an encoder
+with random weights."""
 
 import copy
 import subprocess
@@ -9,9 +10,9 @@ from pathlib import Path
 
 import pyarrow.fs as pafs
 
+from dualrec.config.settings import Settings, load_settings
 from dualrec.language.prompts import prompt_text
-from dualrec.settings import Settings, load_settings
-from dualrec.workspace import Workspace
+from dualrec.storage.workspace import Workspace
 from tests.conftest import IN_PROCESS, numbered_movies, write_movielens_1m
 from tests.fake_endpoint import FakeEndpoint, Request
 from tests.readers import through_delta, through_manifest
@@ -29,11 +30,17 @@ class Site:
     Args:
         workspace: where it publishes.
         endpoint: the language model.
-        cluster: the address of the tests' Ray cluster, which drivers in processes of their own join.
+        cluster: the address of the tests' Ray cluster, which drivers in processes of their own
+            join.
     """
 
     def __init__(self, folder: Path, workspace: str, endpoint: FakeEndpoint, cluster: str) -> None:
-        self.source, self.endpoint, self.workspace, self.cluster = folder / "movielens", endpoint, workspace, cluster
+        self.source, self.endpoint, self.workspace, self.cluster = (
+            folder / "movielens",
+            endpoint,
+            workspace,
+            cluster,
+        )
         endpoint.text = numbered_movies(ITEMS)[ITEMS][0]
         self.lengths = dict.fromkeys(range(1, USERS + 1), 9)
         self.write_histories()
@@ -48,7 +55,8 @@ class Site:
         ]  # fmt: skip
 
     def copied(self, workspace: str) -> "Site":
-        """The same site, published nights and all, in another workspace; its source is the first night's again."""
+        """The same site, published nights and all, in another workspace; its source is the first
+        night's again."""
         other = copy.copy(self)
         other.workspace, other.lengths = workspace, dict(self.lengths)
         source, target = Workspace(self.workspace), Workspace(workspace)
@@ -74,7 +82,8 @@ class Site:
         self.write_histories()
 
     def options(self, night: str, *more: str, own_cluster: bool = False) -> list[str]:
-        """The options of a driver in a process of its own: on the tests' Ray cluster, or with one of its own."""
+        """The options of a driver in a process of its own: on the tests' Ray cluster, or with one
+        of its own."""
         cluster = "cluster.cpus=4" if own_cluster else f"cluster.address={self.cluster}"
         settings = (*self.settings, cluster, f"recommend.run_date={night}", *more)
         return [word for setting in settings for word in ("--set", setting)]
@@ -88,7 +97,8 @@ class Site:
         return _started("tests.nightly.killed", point, *self.options(night, *more))
 
     def settings_of(self, night: str, *more: str) -> Settings:
-        """The settings of a night, for a driver in this process, which is on the tests' Ray cluster."""
+        """The settings of a night, for a driver in this process, which is on the tests' Ray
+        cluster."""
         return load_settings(None, [*self.settings, f"recommend.run_date={night}", *more])
 
     def asked(self) -> Counter[str]:
@@ -100,7 +110,9 @@ class Site:
 
 def _started(module: str, *options: str) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", module, *options]
-    return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
 
 
 def scored_files(workspace: str) -> int:
@@ -130,12 +142,25 @@ def write_encoder(folder: Path) -> Path:
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
     letters = [chr(code) for code in range(33, 127)]
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *letters,
+        *(f"##{letter}" for letter in letters),
+    ]
     plain = folder.with_name("bert")
     plain.mkdir(parents=True)
     (plain / "vocab.txt").write_text("\n".join(words))
     torch.manual_seed(0)
-    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    shape = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+    }
     BertModel(BertConfig(vocab_size=len(words), **shape)).save_pretrained(plain)
     BertTokenizerFast(vocab_file=str(plain / "vocab.txt")).save_pretrained(plain)
     body = Transformer(str(plain))

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from dualrec.config.settings import Settings
 from dualrec.data import prepare as preparing
 from dualrec.errors import AssetError, DualrecError, EndpointError, SettingsError
+from dualrec.nightly.active_models import training_is_due
 from dualrec.nightly.checks import check_night
-from dualrec.nightly.in_force import training_is_due
 from dualrec.nightly.nightly import nightly
-from dualrec.sequence.artefact import sequence_name
-from dualrec.settings import Settings
-from dualrec.workspace import Workspace
+from dualrec.sequence.artifact import sequence_name
+from dualrec.storage.workspace import Workspace
 from tests.prepared import write_prepared
 
 SettingsFor = Callable[..., Settings]
@@ -24,12 +24,28 @@ NIGHT = date(2026, 11, 1)
     ("overrides", "error", "said"),
     [
         (["language.model=smollm3"], AssetError, "'smollm3' is no known model"),
-        (["language.model=smollm3", "language.tuned=current"], AssetError, "'smollm3' is no known model"),
+        (
+            ["language.model=smollm3", "language.tuned=current"],
+            AssetError,
+            "'smollm3' is no known model",
+        ),
         (["rerank.model=minilm"], AssetError, "'minilm' is no known model"),
         (["language.model=deepseek-v3"], EndpointError, "OPENROUTER_API_KEY holds none"),
-        (["language.model=deepseek-v3", "language.tuned=current"], SettingsError, r"set language\.tuned=null"),
-        (["language.model=deepseek-v3", "language.decoding=shortlist"], SettingsError, r"language\.decoding=free"),
-        (["language.mode=rank", "sequence.top_k=19"], SettingsError, r"exceeds sequence\.top_k \(19\)"),
+        (
+            ["language.model=deepseek-v3", "language.tuned=current"],
+            SettingsError,
+            r"set language\.tuned=null",
+        ),
+        (
+            ["language.model=deepseek-v3", "language.decoding=shortlist"],
+            SettingsError,
+            r"language\.decoding=free",
+        ),
+        (
+            ["language.mode=rank", "sequence.top_k=19"],
+            SettingsError,
+            r"exceeds sequence\.top_k \(19\)",
+        ),
         (["recommend.trace_salt_env=NO_SALT"], SettingsError, "NO_SALT is not set"),
     ],
 )
@@ -44,13 +60,15 @@ def test_what_a_night_cannot_do_is_told_before_ray_starts(
     assert not Path(settings.workspace).exists()
 
 
-def test_models_that_only_a_node_can_have_are_left_to_it(settings_for: SettingsFor, no_ray: None) -> None:
+def test_models_that_only_a_node_can_have_are_left_to_it(
+    settings_for: SettingsFor, no_ray: None
+) -> None:
     settings = settings_for("language.model=s3://bucket/model", "language.tuned=current")
     elsewhere = check_night(Workspace(settings.workspace), settings, NIGHT, force=False)
     assert {place.source for place in elsewhere} == {"all-minilm-l6-v2", "s3://bucket/model"}
 
 
-@pytest.mark.parametrize("module", [None, "dualrec.data.prepare", "dualrec.sequence.artefact"])
+@pytest.mark.parametrize("module", [None, "dualrec.data.prepare", "dualrec.sequence.artifact"])
 def test_models_of_an_older_method_are_trained_anew(
     settings_for: SettingsFor, monkeypatch: pytest.MonkeyPatch, module: str | None
 ) -> None:

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from dualrec.config.settings import GateSettings, PriceSettings, load_settings
 from dualrec.nightly.cost import cost_of, replicas
 from dualrec.nightly.gates import LEAST, Measured, judge
-from dualrec.settings import GateSettings, PriceSettings, load_settings
 
 GOOD = Measured(
     users=1000, users_before=1000, scored=100, errors=1, titles=300, resolved=290, overlap=0.5, accuracy=0.10,
@@ -65,7 +65,11 @@ def test_few_scored_users_say_nothing_about_rates() -> None:
 
 def test_a_gate_that_is_switched_off_does_not_judge() -> None:
     off = GateSettings(
-        min_users=None, max_error_rate=None, min_titles_resolved=None, min_overlap=None, max_metric_drop=None
+        min_users=None,
+        max_error_rate=None,
+        min_titles_resolved=None,
+        min_overlap=None,
+        max_metric_drop=None,
     )
     bad = Measured(1, 1000, 100, 100, 300, 0, 0.0, 0.0, 0.1)
     assert _failed(bad) == ["users", "error rate", "titles resolved", "overlap", "metric drop"]
@@ -87,7 +91,12 @@ def test_the_cost_of_all_attempts_is_summed_and_priced() -> None:
     ]
     cost = cost_of(spent, 500_000, 20_000, replicas(settings, gpus=0), settings.nightly.prices)
     assert cost["engine_seconds"] == 2 * 1000
-    assert cost["worker_seconds"] == {"sequence": 1800, "prompt": 1800, "engine": 3600, "rerank": 3600}
+    assert cost["worker_seconds"] == {
+        "sequence": 1800,
+        "prompt": 1800,
+        "engine": 3600,
+        "rerank": 3600,
+    }
     assert cost["attempts"] == 3
     assert cost["money"] == {"engines": 3.0, "workers": 1.0, "tokens": 0.7, "total": 4.7}
 

@@ -1,4 +1,5 @@
-"""Drivers that are killed, stopped or doubled: the same command again publishes every user once, and scores nobody twice."""
+"""Drivers that are killed, stopped or doubled: the same command again publishes every user once,
+and scores nobody twice."""
 
 import signal
 import threading
@@ -15,7 +16,7 @@ from dualrec.nightly.lease import Lease
 from dualrec.nightly.nightly import nightly
 from dualrec.nightly.plan import last_plan
 from dualrec.nightly.staging import scored_so_far
-from dualrec.workspace import Workspace
+from dualrec.storage.workspace import Workspace
 from tests.nightly.killed import AFTER_FILES, POINTS, deadly
 from tests.nightly.site import LENGTH, SECOND, SLOW, Site, assert_published_once, scored_files
 from tests.processes import wait_until
@@ -25,13 +26,23 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 RUN_DATE = date.fromisoformat(SECOND)
 IN_THE_MIDDLE = "scored-a-few"
-FEW = (3, 4)  # users who watched something, where a driver ends in this process between its plan and its report
-FAR_FROM_SCORING = {"before-the-plan", "after-the-plan", "before-the-report", "in-clean-up"}  # there, nobody did
-SOON = "nightly.lease_seconds=1"  # so long is waited for a driver that has ended, and whose process lives
+FEW = (
+    3,
+    4,
+)  # users who watched something, where a driver ends in this process between its plan and its report
+FAR_FROM_SCORING = {
+    "before-the-plan",
+    "after-the-plan",
+    "before-the-report",
+    "in-clean-up",
+}  # there, nobody did
+# so long is waited for a driver that has ended, and whose process lives
+SOON = "nightly.lease_seconds=1"
 
 
 class Reader:
-    """Reads a night over and over by both ways; every look must find nothing, or the whole of one night."""
+    """Reads a night over and over by both ways; every look must find nothing, or the whole of one
+    night."""
 
     def __init__(self, site: Site) -> None:
         self.workspace, self.users = Workspace(site.workspace), sorted(site.lengths)
@@ -42,7 +53,9 @@ class Reader:
         for read in (through_manifest, through_delta):
             rows = read(self.workspace, RUN_DATE)
             self.looks[len(rows)] += 1
-            whole = sorted({user for user, _, _ in rows}) == self.users and len(rows) == LENGTH * len(self.users)
+            whole = sorted({user for user, _, _ in rows}) == self.users and len(
+                rows
+            ) == LENGTH * len(self.users)
             if rows and not whole:
                 self.partial.append(rows)
 
@@ -74,7 +87,12 @@ def _finished(site: Site) -> set[str]:
     plan = last_plan(workspace, RUN_DATE)
     files = [] if plan is None else scored_so_far(workspace, plan, 99).files
     tables = [
-        pq.read_table(workspace.path(name), columns=["prompt"], filesystem=workspace.filesystem, partitioning=None)
+        pq.read_table(
+            workspace.path(name),
+            columns=["prompt"],
+            filesystem=workspace.filesystem,
+            partitioning=None,
+        )
         for name in files
     ]
     return {prompt for table in tables for prompt in table.column("prompt").to_pylist()}
@@ -92,7 +110,9 @@ def _killed_and_run_again(site: Site, point: str) -> None:
     assert reader.looks[LENGTH * len(site.lengths)] > 0
     asked = site.asked()
     assert len(asked) == len(site.lengths), "every user was asked for"
-    assert all(asked[prompt] == 1 for prompt in finished), "nobody who was finished was scored twice"
+    assert all(asked[prompt] == 1 for prompt in finished), (
+        "nobody who was finished was scored twice"
+    )
     assert "already published" in str(nightly(site.settings_of(SECOND)).lines["night"])
     assert not site.asked()
 
@@ -102,7 +122,8 @@ class Ended(BaseException):
 
 
 def _end_here(site: Site, point: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run the night in this process as far as a point. Its lease is left as by a driver that dies: it says nothing more."""
+    """Run the night in this process as far as a point. Its lease is left as by a driver that dies:
+    it says nothing more."""
 
     def die() -> None:
         raise Ended
@@ -135,11 +156,13 @@ def _ended_and_run_again(site: Site, point: str, monkeypatch: pytest.MonkeyPatch
 def test_a_driver_that_ends_anywhere_is_followed_by_the_same_command(
     site: Site, point: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The short form of the next two, without a process: an exception that nothing catches ends the driver.
+    """The short form of the next two, without a process: an exception that nothing catches ends the
+    driver.
 
-    Whatever cleans up on the way out still runs here, except that the lease is not released; the actors are stopped in
-    order, two users at most are scored and nobody reads meanwhile. What SIGKILL leaves behind, points in the middle of scoring
-    and readers who see whole nights all the while are in the full form.
+    Whatever cleans up on the way out still runs here, except that the lease is not released; the
+    actors are stopped in order, two users at most are scored and nobody reads meanwhile. What
+    SIGKILL leaves behind, points in the middle of scoring and readers who see whole nights all the
+    while are in the full form.
     """
     _ended_and_run_again(site, point, monkeypatch)
 
@@ -148,7 +171,8 @@ def test_a_driver_that_ends_anywhere_is_followed_by_the_same_command(
 def test_a_driver_of_a_night_on_s3_that_ends_is_followed_by_the_same_command(
     published_site: Site, s3_workspace: str, point: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The short form of the night on S3 that is killed anywhere; see the one above for what it leaves out."""
+    """The short form of the night on S3 that is killed anywhere; see the one above for what it
+    leaves out."""
     _ended_and_run_again(published_site.copied(s3_workspace), point, monkeypatch)
 
 
@@ -157,7 +181,9 @@ def test_a_driver_killed_in_the_middle_is_followed_by_the_same_command(site: Sit
 
 
 @pytest.mark.chaos
-@pytest.mark.parametrize("point", [point for point in (*POINTS, *AFTER_FILES) if point != IN_THE_MIDDLE])
+@pytest.mark.parametrize(
+    "point", [point for point in (*POINTS, *AFTER_FILES) if point != IN_THE_MIDDLE]
+)
 def test_a_driver_killed_anywhere_is_followed_by_the_same_command(site: Site, point: str) -> None:
     _killed_and_run_again(site, point)
 

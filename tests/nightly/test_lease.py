@@ -11,14 +11,14 @@ import pytest
 
 from dualrec.errors import LeaseError
 from dualrec.nightly.lease import BEATS, Lease, held, spent_before
-from dualrec.workspace import Workspace
+from dualrec.storage.workspace import Workspace
 from tests.processes import wait_until
 
 NIGHT = date(2026, 11, 1)
 SILENT_S = 0.3  # of a lease whose holder says nothing: so long is waited for
-LIVING_S = (
-    1.0  # of one whose holder lives: other work on this machine must not silence it, and nobody waits for its end
-)
+# of one whose holder lives: other work on this machine must not silence it, and nobody waits for
+# its end
+LIVING_S = 1.0
 
 
 def _beating(workspace: Workspace, number: int) -> Lease:
@@ -59,7 +59,7 @@ def test_a_driver_that_died_on_this_machine_is_not_waited_for(tmp_path: object) 
     workspace = Workspace(str(tmp_path))
     code = (
         "import os, signal; from datetime import date; from dualrec.nightly.lease import held; "
-        "from dualrec.workspace import Workspace\n"
+        "from dualrec.storage.workspace import Workspace\n"
         f"with held(Workspace({str(tmp_path)!r}), date(2026, 11, 1), 60): os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == -9
@@ -87,7 +87,9 @@ def test_a_driver_that_took_its_number_and_was_never_heard_of_is_taken_for_dead(
         assert lease.number == 2
 
 
-def test_a_driver_elsewhere_that_gives_signs_of_life_is_left_alone(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_elsewhere_that_gives_signs_of_life_is_left_alone(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workspace, done = Workspace(place), threading.Event()
     first = _beating(workspace, 1)
     monkeypatch.setattr("dualrec.nightly.lease._died_here", lambda alive: False)
@@ -100,7 +102,10 @@ def test_a_driver_elsewhere_that_gives_signs_of_life_is_left_alone(place: str, m
     thread = threading.Thread(target=live)
     thread.start()
     try:
-        with pytest.raises(LeaseError, match="another driver is at work"), held(workspace, NIGHT, LIVING_S):
+        with (
+            pytest.raises(LeaseError, match="another driver is at work"),
+            held(workspace, NIGHT, LIVING_S),
+        ):
             pytest.fail("two drivers at once")
     finally:
         done.set()
@@ -129,7 +134,9 @@ def test_a_driver_that_was_thought_dead_finds_out_when_it_looks(place: str) -> N
             lease.check()
 
 
-def test_a_store_that_fails_for_a_while_costs_no_lease(tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_fails_for_a_while_costs_no_lease(
+    tmp_path: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from dualrec.errors import WorkspaceError
 
     workspace = Workspace(str(tmp_path))

@@ -1,4 +1,5 @@
-"""Nights in a row on a local cluster: who is scored, what is carried over, what is published and what is kept back."""
+"""Nights in a row on a local cluster: who is scored, what is carried over, what is published and
+what is kept back."""
 
 import json
 from collections.abc import Mapping
@@ -9,9 +10,9 @@ import pytest
 
 from dualrec.errors import GateError, PublishError, SettingsError
 from dualrec.nightly.nightly import nightly
-from dualrec.publish.manifest import standing_manifest
-from dualrec.publish.publish import roll_back
-from dualrec.workspace import Workspace
+from dualrec.publishing.manifest import standing_manifest
+from dualrec.publishing.publish import roll_back
+from dualrec.storage.workspace import Workspace
 from tests.nightly.site import FIRST, LENGTH, SECOND, Site
 from tests.readers import through_delta, through_manifest
 
@@ -95,9 +96,11 @@ def test_a_failed_gate_keeps_the_night_back_until_it_is_loosened_and_other_setti
     site: Site,
 ) -> None:
     site.watch(*site.lengths)
-    site.endpoint.text, good = "A Title In No Catalogue (1900)", site.endpoint.text
+    site.endpoint.text, good = "A Title In No Catalog (1900)", site.endpoint.text
     try:
-        with pytest.raises(GateError, match=r"titles resolved: 0\.000, at least 0\.5: FAILED") as failed:
+        with pytest.raises(
+            GateError, match=r"titles resolved: 0\.000, at least 0\.5: FAILED"
+        ) as failed:
             nightly(site.settings_of(SECOND))
         assert failed.value.exit_code == 3
         assert not _lists(site, SECOND)
@@ -110,13 +113,19 @@ def test_a_failed_gate_keeps_the_night_back_until_it_is_loosened_and_other_setti
     assert not site.asked(), "nobody is asked twice"
     assert sorted(_lists(site, SECOND)) == sorted(site.lengths)
     report = json.loads(
-        Workspace(site.workspace).read_bytes(f"reports/nightly/run_date={SECOND}/{_manifest(site, SECOND).run_id}.json")
+        Workspace(site.workspace).read_bytes(
+            f"reports/nightly/run_date={SECOND}/{_manifest(site, SECOND).run_id}.json"
+        )
     )
     assert report["published"] is True
-    assert [gate["passed"] for gate in report["gates"] if gate["name"] == "titles resolved"] == [None]
+    assert [gate["passed"] for gate in report["gates"] if gate["name"] == "titles resolved"] == [
+        None
+    ]
 
 
-def test_force_scores_everybody_again_and_what_is_rolled_back_is_not_published_again_by_itself(site: Site) -> None:
+def test_force_scores_everybody_again_and_what_is_rolled_back_is_not_published_again_by_itself(
+    site: Site,
+) -> None:
     first, lists = _manifest(site, FIRST), _lists(site, FIRST)
     nightly(site.settings_of(FIRST), force=True)
     assert sum(site.asked().values()) == len(site.lengths)
@@ -129,7 +138,9 @@ def test_force_scores_everybody_again_and_what_is_rolled_back_is_not_published_a
     assert _lists(site, FIRST) == lists
 
 
-def test_users_on_whom_the_language_model_failed_have_a_list_and_are_scored_the_next_night(site: Site) -> None:
+def test_users_on_whom_the_language_model_failed_have_a_list_and_are_scored_the_next_night(
+    site: Site,
+) -> None:
     site.watch(*range(1, 31))
     site.endpoint.faults = iter([400, 400])
     nightly(site.settings_of(SECOND, "nightly.gates.max_error_rate=0.1"))
@@ -147,7 +158,9 @@ def test_a_new_movie_in_the_data_is_left_out_until_models_know_it(site: Site) ->
     with (site.source / "ratings.dat").open("a", encoding="latin-1") as ratings:
         ratings.writelines(f"{user}::9999::5::5000\n" for user in site.lengths)
     nightly(site.settings_of(SECOND))
-    assert not site.asked(), "no history of known movies changed, and a night in which nothing changed costs nothing"
+    assert not site.asked(), (
+        "no history of known movies changed, and a night in which nothing changed costs nothing"
+    )
     assert _lists(site, SECOND) == _lists(site, FIRST)
     manifest = _manifest(site, SECOND)
     assert manifest.metrics["carried"] == len(site.lengths)

@@ -1,4 +1,5 @@
-"""What was scored is the checkpoint: whole files count, and of a driver that was thought dead only what was there in time."""
+"""What was scored is the checkpoint: whole files count, and of a driver that was thought dead only
+what was there in time."""
 
 from datetime import date
 
@@ -8,7 +9,7 @@ import pytest
 
 from dualrec.nightly.plan import Plan, last_plan, write_plan
 from dualrec.nightly.staging import attempt_folder, scored_so_far, take_over
-from dualrec.workspace import Workspace
+from dualrec.storage.workspace import Workspace
 
 NIGHT = date(2026, 11, 1)
 
@@ -24,7 +25,9 @@ def plan_number(number: int, settings_hash: str = "abcdef012345") -> Plan:
 PLAN = plan_number(1)
 
 
-def _write(workspace: Workspace, attempt: int, name: str, users: list[int], purpose: str = "night") -> None:
+def _write(
+    workspace: Workspace, attempt: int, name: str, users: list[int], purpose: str = "night"
+) -> None:
     folder = workspace.path(attempt_folder(PLAN, attempt))
     workspace.filesystem.create_dir(folder, recursive=True)
     table = pa.table({"user_id": pa.array(users, pa.int64()), "purpose": [purpose] * len(users)})
@@ -43,7 +46,9 @@ def test_a_first_driver_finds_nothing(place: str) -> None:
 def test_each_driver_takes_over_what_those_before_it_scored(place: str) -> None:
     workspace = Workspace(place)
     for attempt in (1, 2, 3):
-        assert sorted(take_over(workspace, PLAN, attempt).of("night").tolist()) == list(range(1, attempt))
+        assert sorted(take_over(workspace, PLAN, attempt).of("night").tolist()) == list(
+            range(1, attempt)
+        )
         _write(workspace, attempt, "a", [attempt])
     _write(workspace, 3, "b", [7], "calibration")
     assert _users(workspace, 3) == [1, 2, 3]

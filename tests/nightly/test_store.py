@@ -1,4 +1,5 @@
-"""Nights on a store that fails: for a while, by refusing credentials, and by being full. The same command ends well."""
+"""Nights on a store that fails: for a while, by refusing credentials, and by being full. The same
+command ends well."""
 
 import subprocess
 import sys
@@ -28,15 +29,20 @@ def proxy(s3_endpoint: str, tmp_path: Path) -> Iterator[FaultProxy]:
 
 
 @pytest.fixture
-def faulty_site(published_site: Site, s3_workspace: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> Site:
-    """A site with a published night on the store behind the proxy; everybody watched one more movie since."""
+def faulty_site(
+    published_site: Site, s3_workspace: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> Site:
+    """A site with a published night on the store behind the proxy; everybody watched one more movie
+    since."""
     site = published_site.copied(s3_workspace)
     site.watch(*site.lengths)
     monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
     return site
 
 
-def test_a_store_that_fails_for_a_while_does_not_stop_a_night(faulty_site: Site, proxy: FaultProxy) -> None:
+def test_a_store_that_fails_for_a_while_does_not_stop_a_night(
+    faulty_site: Site, proxy: FaultProxy
+) -> None:
     proxy.meet(*PASSING, every=100)
     nightly(faulty_site.settings_of(SECOND, *IMPATIENT))
     assert set(proxy.heal()) == set(PASSING)
@@ -85,7 +91,11 @@ def test_a_full_disk_is_told_and_with_room_the_night_goes_on(site: Site, tmp_pat
     end.mkdir()
     on_small = site.copied(str(small))
     on_small.watch(*site.lengths)
-    pages = sum(-(-file.stat().st_size // PAGE) for file in Path(site.workspace).rglob("*") if file.is_file())
+    pages = sum(
+        -(-file.stat().st_size // PAGE)
+        for file in Path(site.workspace).rglob("*")
+        if file.is_file()
+    )
     command = [sys.executable, "-m", "jobs.nightly", *on_small.options(SECOND, own_cluster=True)]
     places = [str((pages + ROOM) * PAGE), site.workspace, str(small), str(end)]
     done = subprocess.run(

@@ -1,4 +1,5 @@
-"""Workers that die while a night is scored: the job goes on by itself, and every user is published once."""
+"""Workers that die while a night is scored: the job goes on by itself, and every user is published
+once."""
 
 import json
 import subprocess
@@ -9,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from dualrec.nightly.nightly import nightly
-from dualrec.publish.manifest import standing_manifest
-from dualrec.workspace import Workspace
+from dualrec.publishing.manifest import standing_manifest
+from dualrec.storage.workspace import Workspace
 from tests.killing import killed_once
 from tests.language.tiny_models import write_model
 from tests.nightly.site import ROOT, SECOND, SLOW, Site, assert_published_once, scored_files
@@ -20,14 +21,19 @@ RUN_DATE = date.fromisoformat(SECOND)
 
 
 def test_killed_workers_are_replaced(site: Site, ray_cluster: str) -> None:
-    """In one night, an actor of the sequence model as soon as it is there, and one that reranks in the midst of its work.
+    """In one night, an actor of the sequence model as soon as it is there, and one that reranks in
+    the midst of its work.
 
     The former is done with so few users before the first of them is scored.
     """
     site.watch(*site.lengths)
     attempts = Path(site.workspace, f"nightly/run_date={SECOND}/attempts")
-    first = killed_once(lambda: any(attempts.glob("*.takes-over.json")), "MapWorker(MapBatches(_SequenceActor")
-    second = killed_once(lambda: scored_files(site.workspace) > 0, "MapWorker(MapBatches(_TraceActor")
+    first = killed_once(
+        lambda: any(attempts.glob("*.takes-over.json")), "MapWorker(MapBatches(_SequenceActor"
+    )
+    second = killed_once(
+        lambda: scored_files(site.workspace) > 0, "MapWorker(MapBatches(_TraceActor"
+    )
     with first, second:
         nightly(site.settings_of(SECOND, SLOW))
     assert_published_once(site, SECOND)
@@ -61,5 +67,7 @@ def test_a_lost_node_is_done_without(site: Site, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     lost = json.loads(done.stdout.splitlines()[-1])
     assert lost["actors"], "the node that was lost held actors of the job"
-    assert lost["meters_with_the_driver"] == [True], "what all senders ask is on no node that may be lost"
+    assert lost["meters_with_the_driver"] == [True], (
+        "what all senders ask is on no node that may be lost"
+    )
     assert_published_once(site, SECOND)

@@ -1,6 +1,8 @@
-"""`python -m tests.nightly.three_nodes WORKSPACE SETTING...`: a night on a cluster of three nodes, one of which is lost.
+"""`python -m tests.nightly.three_nodes WORKSPACE SETTING...`: a night on a cluster of three nodes,
+one of which is lost.
 
-The last line tells which actors lay on the lost node, and of each meter whether it lay on the driver's.
+The last line tells which actors lay on the lost node, and of each meter whether it lay on the
+driver's.
 """
 
 import json
@@ -9,8 +11,8 @@ import sys
 import ray
 from ray.util.state import list_actors
 
+from dualrec.config.settings import load_settings
 from dualrec.nightly.nightly import nightly
-from dualrec.settings import load_settings
 from tests.lost_node import cluster_that_loses_a_node
 from tests.nightly.site import scored_files
 
@@ -21,12 +23,20 @@ def main() -> None:
     with cluster_that_loses_a_node(lambda: scored_files(workspace) > 0, _actors_on, cpus=4) as lost:
         nightly(load_settings(None, settings))
         here = ray.get_runtime_context().get_node_id()
-        meters = [actor.node_id == here for actor in list_actors(limit=1000) if actor.class_name == "Meter"]
+        meters = [
+            actor.node_id == here
+            for actor in list_actors(limit=1000)
+            if actor.class_name == "Meter"
+        ]
     sys.stdout.write("\n" + json.dumps({"actors": lost, "meters_with_the_driver": meters}) + "\n")
 
 
 def _actors_on(node: str) -> list[str]:
-    actors = [actor for actor in list_actors(limit=1000) if actor.state == "ALIVE" and actor.node_id == node]
+    actors = [
+        actor
+        for actor in list_actors(limit=1000)
+        if actor.state == "ALIVE" and actor.node_id == node
+    ]
     return [actor.class_name for actor in actors if "MapWorker" in actor.class_name]
 
 

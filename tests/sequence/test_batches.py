@@ -33,7 +33,12 @@ def test_little_of_a_batch_is_padding(sizes: np.ndarray) -> None:
     def filled(batches: list[np.ndarray]) -> float:
         return sum(each.sum() for each in batches) / sum(each.max() * len(each) for each in batches)
 
-    assert filled([batch["size"] for batch in _batches(sizes)]) > 0.9 > 0.7 > filled(np.split(sizes, GROUPED))
+    assert (
+        filled([batch["size"] for batch in _batches(sizes)])
+        > 0.9
+        > 0.7
+        > filled(np.split(sizes, GROUPED))
+    )
 
 
 def test_batches_of_a_group_have_about_as_many_targets(sizes: np.ndarray) -> None:
@@ -50,7 +55,9 @@ def test_workers_with_as_many_chunks_have_as_many_batches(chunks: int) -> None:
 
 
 def test_workers_of_one_seed_are_at_like_lengths_at_each_step() -> None:
-    first, second = (np.random.default_rng(worker).integers(1, 101, GROUPED * BATCH) for worker in range(2))
+    first, second = (
+        np.random.default_rng(worker).integers(1, 101, GROUPED * BATCH) for worker in range(2)
+    )
     pairs = zip(_batches(first, first), _batches(second, second), strict=True)
     assert max(abs(int(one["size"].max()) - int(other["size"].max())) for one, other in pairs) < 20
 

@@ -1,12 +1,12 @@
 import numpy as np
 import pyarrow as pa
 
+from dualrec.config.settings import load_settings
 from dualrec.sequence.features import item_features
-from dualrec.settings import load_settings
 
 
-def test_items_words_and_genres_are_numbered(catalogue: pa.Table) -> None:
-    features = item_features(catalogue, load_settings(None, ["sequence.title_length=4"]).sequence)
+def test_items_words_and_genres_are_numbered(catalog: pa.Table) -> None:
+    features = item_features(catalog, load_settings(None, ["sequence.title_length=4"]).sequence)
     assert features.title_words.shape == (7, 4)
     assert features.genres.shape == (7, 7)
     assert not features.title_words[0].any()
@@ -17,11 +17,11 @@ def test_items_words_and_genres_are_numbered(catalogue: pa.Table) -> None:
     assert features.genres[1].sum() == 3
 
 
-def test_ids_become_numbers_and_unknown_ids_minus_one(catalogue: pa.Table) -> None:
-    features = item_features(catalogue, load_settings().sequence)
+def test_ids_become_numbers_and_unknown_ids_minus_one(catalog: pa.Table) -> None:
+    features = item_features(catalog, load_settings().sequence)
     assert features.numbers_of(np.array([6, 1, 99, 0])).tolist() == [6, 1, -1, -1]
 
 
-def test_rare_words_are_left_out_of_a_small_vocabulary(catalogue: pa.Table) -> None:
-    features = item_features(catalogue, load_settings(None, ["sequence.title_vocabulary=3"]).sequence)
+def test_rare_words_are_left_out_of_a_small_vocabulary(catalog: pa.Table) -> None:
+    features = item_features(catalog, load_settings(None, ["sequence.title_vocabulary=3"]).sequence)
     assert features.title_words.max() == 2

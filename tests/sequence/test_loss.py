@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dualrec.config.settings import SequenceSettings, load_settings
 from dualrec.sequence import softmax
 from dualrec.sequence.chunks import chunk_histories, target_counts
 from dualrec.sequence.ensemble import SequenceEnsemble, averaged
@@ -15,7 +16,6 @@ from dualrec.sequence.features import ItemFeatures, item_features
 from dualrec.sequence.loss import SummedLoss, next_targets
 from dualrec.sequence.negatives import chances, draw, sampled_losses, sampled_softmax
 from dualrec.sequence.softmax import Scored
-from dualrec.settings import SequenceSettings, load_settings
 from tests.conftest import histories_table
 
 CPU = torch.device("cpu")
@@ -24,8 +24,17 @@ MEMBERS = "members=[{}, {tied: true}, {ahead: 3}, {tied: true, ahead: 5}]"
 
 
 def _settings(*overrides: str) -> SequenceSettings:
-    sizes = ["item_dimension=16", "title_dimension=8", "genre_dimension=8", "hidden=[32,16]", "dense=24", "dropout=0.0"]
-    return load_settings(None, [f"sequence.{one}" for one in (*sizes, "chunk_length=12", *overrides)]).sequence
+    sizes = [
+        "item_dimension=16",
+        "title_dimension=8",
+        "genre_dimension=8",
+        "hidden=[32,16]",
+        "dense=24",
+        "dropout=0.0",
+    ]
+    return load_settings(
+        None, [f"sequence.{one}" for one in (*sizes, "chunk_length=12", *overrides)]
+    ).sequence
 
 
 def _ensemble(settings: SequenceSettings) -> SequenceEnsemble:
@@ -45,7 +54,9 @@ def batch() -> tuple[Tensor, Tensor]:
     return torch.from_numpy(random.integers(0, ITEMS + 1, (7, 9))), torch.from_numpy(targets)
 
 
-def _plain(ensemble: SequenceEnsemble, settings: SequenceSettings, inputs: Tensor, targets: Tensor) -> Tensor:
+def _plain(
+    ensemble: SequenceEnsemble, settings: SequenceSettings, inputs: Tensor, targets: Tensor
+) -> Tensor:
     """The loss as it is defined: every logit at once, one target after another."""
     logits = ensemble(inputs)
     losses = []
@@ -61,7 +72,11 @@ def _plain(ensemble: SequenceEnsemble, settings: SequenceSettings, inputs: Tenso
 def _gradients(loss: Tensor, ensemble: SequenceEnsemble) -> dict[str, Tensor]:
     ensemble.zero_grad()
     loss.backward()
-    return {name: weight.grad.clone() for name, weight in ensemble.named_parameters() if weight.grad is not None}
+    return {
+        name: weight.grad.clone()
+        for name, weight in ensemble.named_parameters()
+        if weight.grad is not None
+    }
 
 
 @pytest.mark.parametrize("rows", [1, 4, 1000])
@@ -112,13 +127,17 @@ def _scored(rows: int, ahead: int, seed: int = 3) -> tuple[Scored, Tensor]:
 
 def _sampled(scored: Scored, wanted: Tensor, chance: Tensor, count: int) -> Tensor:
     drawn = draw(chance, count, wanted)
-    own = Scored(scored.queries, scored.vectors[drawn.items], scored.bias[drawn.items], scored.ahead)
+    own = Scored(
+        scored.queries, scored.vectors[drawn.items], scored.bias[drawn.items], scored.ahead
+    )
     return sampled_softmax([own], wanted, drawn, sampled_losses)
 
 
 @pytest.mark.parametrize("power", [0.0, 0.75, 1.0])
 @pytest.mark.parametrize("ahead", [1, 4])
-def test_however_items_are_drawn_many_of_them_give_the_loss_among_all(power: float, ahead: int) -> None:
+def test_however_items_are_drawn_many_of_them_give_the_loss_among_all(
+    power: float, ahead: int
+) -> None:
     torch.manual_seed(0)
     scored, wanted = _scored(30, ahead)
     wanted[::3, 1:] = 0
@@ -133,7 +152,9 @@ def test_few_items_estimate_without_bias_what_the_softmax_divides_by() -> None:
     chance = torch.from_numpy(chances(np.arange(ITEMS), 0.75))
     logits = (scored.queries @ scored.vectors.T + scored.bias)[0]
     own = logits[wanted[0] - 1].mean()
-    estimates = torch.stack([(_sampled(scored, wanted, chance, 5) + own).exp() for _ in range(4000)])
+    estimates = torch.stack(
+        [(_sampled(scored, wanted, chance, 5) + own).exp() for _ in range(4000)]
+    )
     error = float(estimates.std()) / 4000**0.5
     assert abs(float(estimates.mean() - logits.exp().sum())) < 4 * error
     assert 4 * error < 0.1 * logits.exp().sum()
@@ -148,20 +169,27 @@ def test_a_wanted_movie_that_was_drawn_too_counts_once() -> None:
     torch.manual_seed(0)
     drawn = draw(chance, 3, wanted[:1])
     logits = scored.queries @ scored.vectors.T + scored.bias
-    first = _sampled(Scored(scored.queries[:1], scored.vectors, scored.bias, 3), wanted[:1], chance, 3)
+    first = _sampled(
+        Scored(scored.queries[:1], scored.vectors, scored.bias, 3), wanted[:1], chance, 3
+    )
     wanted_logits = logits[0, wanted[0] - 1]
     assert len(drawn.columns) > 0
     assert torch.isclose(first, wanted_logits.logsumexp(0) - wanted_logits.mean(), rtol=1e-4)
 
 
-def test_a_sample_in_pieces_has_the_same_loss_and_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sample_in_pieces_has_the_same_loss_and_gradients(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     scored, wanted = _scored(30, 4)
     chance = torch.from_numpy(chances(np.arange(ITEMS), 0.75))
     found = []
     for most in (2**24, 200):
         monkeypatch.setattr(softmax, "MOST_LOGITS", most)
         torch.manual_seed(0)
-        leaves = [tensor.clone().requires_grad_() for tensor in (scored.queries, scored.vectors, scored.bias)]
+        leaves = [
+            tensor.clone().requires_grad_()
+            for tensor in (scored.queries, scored.vectors, scored.bias)
+        ]
         loss = _sampled(Scored(*leaves, 4), wanted, chance, 20)
         loss.backward()
         found.append([loss.detach(), *(leaf.grad for leaf in leaves)])
@@ -182,17 +210,21 @@ def test_the_same_seed_draws_the_same_and_popular_items_are_drawn_more_often() -
     assert chances(np.array([0, 9]), 0.0).tolist() == [0.5, 0.5]
 
 
-def test_items_are_counted_where_they_are_targets(catalogue: pa.Table) -> None:
-    features = item_features(catalogue, SequenceSettings())
+def test_items_are_counted_where_they_are_targets(catalog: pa.Table) -> None:
+    features = item_features(catalog, SequenceSettings())
     chunks = chunk_histories(histories_table({1: [1, 2, 3], 2: [3], 3: [2, 3, 6]}), features, 2)
     assert target_counts(chunks, 6)["counts"].tolist() == [[1, 2, 3, 0, 0, 1]]
 
 
 def _chunks(targets: Tensor, inputs: Tensor) -> list[dict[str, np.ndarray]]:
-    return [{"inputs": inputs.numpy(), "targets": targets.numpy(), "size": (targets > 0).sum(1).numpy()}]
+    return [
+        {"inputs": inputs.numpy(), "targets": targets.numpy(), "size": (targets > 0).sum(1).numpy()}
+    ]
 
 
-@pytest.mark.parametrize("changes", [["negatives=5"], ["dtype=bfloat16"], ["negatives=5", "dtype=bfloat16"]])
+@pytest.mark.parametrize(
+    "changes", [["negatives=5"], ["dtype=bfloat16"], ["negatives=5", "dtype=bfloat16"]]
+)
 def test_what_is_cheaper_in_training_leaves_the_validation_exact(
     batch: tuple[Tensor, Tensor], changes: list[str]
 ) -> None:
@@ -200,7 +232,9 @@ def test_what_is_cheaper_in_training_leaves_the_validation_exact(
     inputs, targets = batch
     counts = np.ones(ITEMS, np.int64)
     expected, found = (
-        evaluate_epoch(SummedLoss(_ensemble(settings), settings, counts), _chunks(targets, inputs), CPU)
+        evaluate_epoch(
+            SummedLoss(_ensemble(settings), settings, counts), _chunks(targets, inputs), CPU
+        )
         for settings in (exact, cheaper)
     )
     assert found.means("validation") == expected.means("validation")
@@ -208,7 +242,9 @@ def test_what_is_cheaper_in_training_leaves_the_validation_exact(
     assert float(in_training.detach()) != expected.loss
 
 
-def test_bfloat16_comes_close_and_keeps_weights_and_gradients_in_float32(batch: tuple[Tensor, Tensor]) -> None:
+def test_bfloat16_comes_close_and_keeps_weights_and_gradients_in_float32(
+    batch: tuple[Tensor, Tensor],
+) -> None:
     exact, lower = _settings(MEMBERS), _settings(MEMBERS, "dtype=bfloat16")
     ensemble = _ensemble(exact)
     expected = SummedLoss(ensemble, exact)(*batch)[0]
@@ -217,7 +253,10 @@ def test_bfloat16_comes_close_and_keeps_weights_and_gradients_in_float32(batch: 
     gradients = _gradients(found, ensemble)
     assert torch.isclose(found, expected, rtol=0.01)
     assert {gradient.dtype for gradient in gradients.values()} == {torch.float32}
-    one, other = (torch.cat([value.flatten() for value in each.values()]) for each in (gradients, expected_gradients))
+    one, other = (
+        torch.cat([value.flatten() for value in each.values()])
+        for each in (gradients, expected_gradients)
+    )
     assert functional.cosine_similarity(one, other, dim=0) > 0.99
 
 

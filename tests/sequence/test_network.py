@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 import torch
 
+from dualrec.config.settings import SequenceSettings, load_settings
 from dualrec.sequence import predict
 from dualrec.sequence.chunks import chunk_histories, last_inputs
 from dualrec.sequence.ensemble import SequenceEnsemble, averaged, load_ensemble, save_ensemble
@@ -16,24 +17,32 @@ from dualrec.sequence.network import SequenceNetwork
 from dualrec.sequence.predict import SequencePredictor
 from dualrec.sequence.softmax import Scored, full_softmax, losses_and_probabilities
 from dualrec.sequence.train import learning_rate
-from dualrec.settings import SequenceSettings, load_settings
 from tests.conftest import histories_table
 
 CPU = torch.device("cpu")
 
 
 def _small(*overrides: str) -> SequenceSettings:
-    sizes = ["item_dimension=16", "title_dimension=8", "genre_dimension=8", "hidden=[32,16]", "dense=32", "dropout=0.0"]
-    return load_settings(None, [f"sequence.{one}" for one in (*sizes, "chunk_length=12", *overrides)]).sequence
+    sizes = [
+        "item_dimension=16",
+        "title_dimension=8",
+        "genre_dimension=8",
+        "hidden=[32,16]",
+        "dense=32",
+        "dropout=0.0",
+    ]
+    return load_settings(
+        None, [f"sequence.{one}" for one in (*sizes, "chunk_length=12", *overrides)]
+    ).sequence
 
 
-def _network(catalogue: pa.Table, settings: SequenceSettings) -> SequenceEnsemble:
+def _network(catalog: pa.Table, settings: SequenceSettings) -> SequenceEnsemble:
     torch.manual_seed(0)
-    return SequenceEnsemble(item_features(catalogue, settings), settings)
+    return SequenceEnsemble(item_features(catalog, settings), settings)
 
 
-def test_the_paper_network_has_the_paper_sizes(catalogue: pa.Table) -> None:
-    (network,) = _network(catalogue, SequenceSettings(preset="paper")).members
+def test_the_paper_network_has_the_paper_sizes(catalog: pa.Table) -> None:
+    (network,) = _network(catalog, SequenceSettings(preset="paper")).members
     assert network.first_lstm.input_size == 128 + 64 + 64
     assert (network.first_lstm.hidden_size, network.second_lstm.hidden_size) == (256, 128)
     assert (network.dense.out_features, network.output.out_features) == (256, 6)
@@ -48,30 +57,36 @@ def test_the_rate_falls_to_nearly_nothing_unless_it_is_constant() -> None:
     assert learning_rate(constant, 10) == constant.learning_rate
 
 
-def test_a_prediction_sees_nothing_that_comes_after_it(catalogue: pa.Table) -> None:
-    network = _network(catalogue, _small()).eval()
+def test_a_prediction_sees_nothing_that_comes_after_it(catalog: pa.Table) -> None:
+    network = _network(catalog, _small()).eval()
     one, other = torch.tensor([[0, 1, 2, 3]]), torch.tensor([[0, 1, 2, 6]])
     assert torch.allclose(network(one)[..., :3, :], network(other)[..., :3, :], atol=1e-6)
     assert not torch.allclose(network(one)[..., 3, :], network(other)[..., 3, :], atol=1e-3)
 
 
-def _batches(catalogue: pa.Table, settings: SequenceSettings, histories: dict[int, list[int]]) -> list[dict]:
-    return [chunk_histories(histories_table(histories), item_features(catalogue, settings), settings.chunk_length)]
+def _batches(
+    catalog: pa.Table, settings: SequenceSettings, histories: dict[int, list[int]]
+) -> list[dict]:
+    return [
+        chunk_histories(
+            histories_table(histories), item_features(catalog, settings), settings.chunk_length
+        )
+    ]
 
 
-def test_a_rule_is_learned_and_noise_is_not(catalogue: pa.Table, random: np.random.Generator) -> None:
+def test_a_rule_is_learned_and_noise_is_not(catalog: pa.Table, random: np.random.Generator) -> None:
     settings = _small("learning_rate=0.01")
     cycle = {user: [(user + step) % 6 + 1 for step in range(12)] for user in range(32)}
     noise = {user: random.integers(1, 7, 12).tolist() for user in range(32)}
     unseen_noise = {user: random.integers(1, 7, 12).tolist() for user in range(32)}
     accuracies = []
     for seen, unseen in ((cycle, cycle), (noise, unseen_noise)):
-        network = _network(catalogue, settings)
+        network = _network(catalog, settings)
         summed_loss = SummedLoss(network, settings)
         optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
         for _ in range(60):
-            train_epoch(summed_loss, _batches(catalogue, settings, seen), optimizer, CPU, 1)
-        totals = evaluate_epoch(summed_loss, _batches(catalogue, settings, unseen), CPU)
+            train_epoch(summed_loss, _batches(catalog, settings, seen), optimizer, CPU, 1)
+        totals = evaluate_epoch(summed_loss, _batches(catalog, settings, unseen), CPU)
         accuracies.append(totals.means("validation")["validation_accuracy"])
     assert accuracies[0] > 0.85
     assert accuracies[1] < 0.35
@@ -87,27 +102,35 @@ def test_a_rule_is_learned_and_noise_is_not(catalogue: pa.Table, random: np.rand
         ["members=[{ahead: 1}, {tied: true, ahead: 3}]", "dtype=bfloat16"],
     ],
 )
-def test_the_rule_is_learned_beyond_the_paper_too(catalogue: pa.Table, changes: list[str]) -> None:
+def test_the_rule_is_learned_beyond_the_paper_too(catalog: pa.Table, changes: list[str]) -> None:
     settings = _small("learning_rate=0.01", *changes)
     cycle = {user: [(user + step) % 6 + 1 for step in range(12)] for user in range(32)}
-    network = _network(catalogue, settings)
+    network = _network(catalog, settings)
     summed_loss = SummedLoss(network, settings, np.full(6, 64))
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate)
     for _ in range(60):
-        train_epoch(summed_loss, _batches(catalogue, settings, cycle), optimizer, CPU, 1)
+        train_epoch(summed_loss, _batches(catalog, settings, cycle), optimizer, CPU, 1)
     network.eval()
-    probabilities = averaged(network.next_logits(torch.tensor([[0, 1, 2, 3]]), torch.tensor([3])))[0].exp()
+    probabilities = averaged(network.next_logits(torch.tensor([[0, 1, 2, 3]]), torch.tensor([3])))[
+        0
+    ].exp()
     foreseen = max(settings.ahead)
-    assert sorted((probabilities.topk(foreseen).indices + 1).tolist()) == list(range(4, 4 + foreseen))
+    assert sorted((probabilities.topk(foreseen).indices + 1).tolist()) == list(
+        range(4, 4 + foreseen)
+    )
     if len(settings.members) > 1:
-        assert probabilities[3] > 0.5 > 0.1 < probabilities[4], "one member foresees the next, the other all three"
+        assert probabilities[3] > 0.5 > 0.1 < probabilities[4], (
+            "one member foresees the next, the other all three"
+        )
 
 
 @pytest.mark.parametrize("ahead", [1, 2])
 def test_a_member_that_looks_ahead_shares_its_loss_over_the_movies_that_come(ahead: int) -> None:
     chances = torch.tensor([[0.5, 0.25, 0.25], [0.2, 0.2, 0.6]])
     member = Scored(torch.eye(2), chances.log().T, torch.zeros(3), ahead)
-    loss, hits = full_softmax([member], torch.tensor([[1, 2], [2, 0]])[:, :ahead], losses_and_probabilities)
+    loss, hits = full_softmax(
+        [member], torch.tensor([[1, 2], [2, 0]])[:, :ahead], losses_and_probabilities
+    )
     expected = {1: -log(0.5) - log(0.2), 2: -(log(0.5) + log(0.25)) / 2 - log(0.2)}
     assert float(loss) == pytest.approx(expected[ahead])
     assert hits.tolist() == [1, 2]
@@ -119,26 +142,32 @@ def test_members_share_their_probabilities_equally() -> None:
     assert torch.allclose(averaged(logits[:1]).exp(), torch.tensor([[0.9, 0.1]]))
 
 
-def test_the_sums_count_real_targets_only(catalogue: pa.Table) -> None:
+def test_the_sums_count_real_targets_only(catalog: pa.Table) -> None:
     settings = _small()
     totals = evaluate_epoch(
-        SummedLoss(_network(catalogue, settings), settings),
-        _batches(catalogue, settings, {1: [1, 2, 3], 2: [4]}),
+        SummedLoss(_network(catalog, settings), settings),
+        _batches(catalog, settings, {1: [1, 2, 3], 2: [4]}),
         CPU,
     )
     assert totals.targets == 4
     assert 0 <= totals.correct <= totals.among_five <= 4
 
 
-def test_a_saved_network_predicts_the_same_and_never_what_was_watched(catalogue: pa.Table, tmp_path: Path) -> None:
+def test_a_saved_network_predicts_the_same_and_never_what_was_watched(
+    catalog: pa.Table, tmp_path: Path
+) -> None:
     settings = _small("top_k=10")
-    network = _network(catalogue, settings).eval()
+    network = _network(catalog, settings).eval()
     path = tmp_path / "model.safetensors"
     save_ensemble(network, path)
     numbers = torch.tensor([[0, 3, 1]])
     assert torch.equal(load_ensemble(path, settings).eval()(numbers), network(numbers))
     predictor = SequencePredictor(path.read_bytes(), settings)
-    histories = [np.array([1, 2], np.int64), np.array([], np.int64), np.arange(1, 7, dtype=np.int64)]
+    histories = [
+        np.array([1, 2], np.int64),
+        np.array([], np.int64),
+        np.arange(1, 7, dtype=np.int64),
+    ]
     items, scores = predictor.top_items(histories)
     assert [len(row) for row in items] == [4, 6, 0]
     assert set(items[0].tolist()) == {3, 4, 5, 6}
@@ -153,10 +182,10 @@ def test_a_saved_network_predicts_the_same_and_never_what_was_watched(catalogue:
 
 @pytest.mark.parametrize("preset", ["preset=paper", "preset=improved"])
 def test_few_histories_are_scored_at_a_time_and_as_the_networks_score_them_all(
-    catalogue: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preset: str
+    catalog: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, preset: str
 ) -> None:
     settings = _small("top_k=4", preset)
-    network, path = _network(catalogue, settings).eval(), tmp_path / "model.safetensors"
+    network, path = _network(catalog, settings).eval(), tmp_path / "model.safetensors"
     save_ensemble(network, path)
     predictor = SequencePredictor(path.read_bytes(), settings)
     histories = [np.arange(1, 1 + watched, dtype=np.int64) for watched in (2, 0, 5, 1, 3, 6, 2)]
@@ -185,9 +214,9 @@ def test_few_histories_are_scored_at_a_time_and_as_the_networks_score_them_all(
     assert {len(found) for found in computed} == {3, 1}, "seven histories, three at a time"
 
 
-def test_without_histories_there_are_no_predictions(catalogue: pa.Table, tmp_path: Path) -> None:
+def test_without_histories_there_are_no_predictions(catalog: pa.Table, tmp_path: Path) -> None:
     settings, path = _small(), tmp_path / "model.safetensors"
-    save_ensemble(_network(catalogue, settings), path)
+    save_ensemble(_network(catalog, settings), path)
     predictor = SequencePredictor(path.read_bytes(), settings)
     assert predictor.top_items([]) == ([], [])
     assert predictor.probabilities([]).shape == (0, 6)

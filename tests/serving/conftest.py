@@ -9,15 +9,15 @@ from fastapi.testclient import TestClient
 from dualrec.serving.app import create_app
 from dualrec.serving.night import Movie, Night
 from dualrec.serving.watch import NightWatch
-from dualrec.workspace import Workspace
+from dualrec.storage.workspace import Workspace
 from tests.serving.site import publish_night, write_models
 
 
 @pytest.fixture
-def published(catalogue: pa.Table, tmp_path: Path) -> Workspace:
+def published(catalog: pa.Table, tmp_path: Path) -> Workspace:
     """A workspace whose night run A published."""
     workspace = Workspace(str(tmp_path / "workspace"))
-    write_models(workspace, catalogue)
+    write_models(workspace, catalog)
     publish_night(workspace, "A")
     return workspace
 

@@ -1,4 +1,5 @@
-"""What is answered over HTTP: the published list, the sequence model's, or the most watched; and what is refused."""
+"""What is answered over HTTP: the published list, the sequence model's, or the most watched; and
+what is refused."""
 
 import json
 from typing import Any
@@ -6,10 +7,10 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from dualrec.publish.manifest import manifest_name
+from dualrec.publishing.manifest import manifest_name
 from dualrec.serving.limits import MOST_BYTES
 from dualrec.serving.watch import NightWatch
-from dualrec.workspace import Workspace
+from dualrec.storage.workspace import Workspace
 from tests.staged import NIGHT
 
 
@@ -37,25 +38,35 @@ def test_a_user_has_the_published_list(client: TestClient) -> None:
     assert len(asked(client, 3, length=2)["recommendations"]) == 2
 
 
-def test_a_user_without_a_list_has_what_the_sequence_model_expects_after_the_history(client: TestClient) -> None:
+def test_a_user_without_a_list_has_what_the_sequence_model_expects_after_the_history(
+    client: TestClient,
+) -> None:
     answer, same = asked(client, 20), posted(client, history=[3, 4])
     assert answer["source"] == "sequence"
     assert answer["recommendations"] == same["recommendations"]
-    assert {row["item_id"] for row in answer["recommendations"]} == {1, 2, 5, 6}, "all but what was watched"
+    assert {row["item_id"] for row in answer["recommendations"]} == {1, 2, 5, 6}, (
+        "all but what was watched"
+    )
     scores = [row["score"] for row in answer["recommendations"]]
     assert scores == sorted(scores, reverse=True)
-    assert answer["recommendations"][0]["because"] == [{"item_id": 4, "title": "Seven (Se7en) (1995)"}]
+    assert answer["recommendations"][0]["because"] == [
+        {"item_id": 4, "title": "Seven (Se7en) (1995)"}
+    ]
 
 
 @pytest.mark.parametrize("user", [21, 404, -1])
-def test_a_stranger_and_an_empty_history_have_the_most_watched_movies(client: TestClient, user: int) -> None:
+def test_a_stranger_and_an_empty_history_have_the_most_watched_movies(
+    client: TestClient, user: int
+) -> None:
     answer = asked(client, user, length=4)
     assert answer["source"] == "popularity"
-    assert [row["item_id"] for row in answer["recommendations"]] == [1, 2, 3, 4], "popularity falls with the id"
+    assert [row["item_id"] for row in answer["recommendations"]] == [1, 2, 3, 4], (
+        "popularity falls with the id"
+    )
     assert posted(client, history=[])["source"] == "popularity"
 
 
-def test_movies_that_the_catalogue_lacks_are_passed_over_and_counted(client: TestClient) -> None:
+def test_movies_that_the_catalog_lacks_are_passed_over_and_counted(client: TestClient) -> None:
     answer = posted(client, history=[3, 999, 4])
     assert (answer["source"], answer["unknown_movies"]) == ("sequence", 1)
     assert answer["recommendations"] == posted(client, history=[3, 4])["recommendations"]
@@ -86,13 +97,17 @@ def test_movies_that_the_catalogue_lacks_are_passed_over_and_counted(client: Tes
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_what_is_no_question_is_refused(client: TestClient, path: str, body: bytes | None, code: int) -> None:
+def test_what_is_no_question_is_refused(
+    client: TestClient, path: str, body: bytes | None, code: int
+) -> None:
     headers = {"content-type": "application/json"}
     answer = client.get(path) if body is None else client.post(path, content=body, headers=headers)
     assert answer.status_code == code, answer.text
 
 
-def test_health_names_the_night_and_what_keeps_a_newer_one_back(client: TestClient, watch: NightWatch) -> None:
+def test_health_names_the_night_and_what_keeps_a_newer_one_back(
+    client: TestClient, watch: NightWatch
+) -> None:
     assert client.get("/health").json()["status"] == "ok"
     watch.failure = "WorkspaceError: gone"
     health = client.get("/health").json()
@@ -107,7 +122,9 @@ def test_the_last_nights_figures_are_there_for_prometheus(client: TestClient) ->
     assert 'dualrec_night_start_seconds{state="published"}' in answer.text
 
 
-def test_figures_that_cannot_be_read_are_told_as_503(client: TestClient, published: Workspace) -> None:
+def test_figures_that_cannot_be_read_are_told_as_503(
+    client: TestClient, published: Workspace
+) -> None:
     published.write_bytes(manifest_name(NIGHT, 9), b"{")
     answer = client.get("/metrics")
     assert answer.status_code == 503
@@ -118,5 +135,7 @@ def test_the_page_of_a_user_and_of_the_night_are_served(client: TestClient) -> N
     assert f"The night of {NIGHT}" in client.get("/").text
     page = client.get("/", params={"user": 3})
     assert page.headers["content-type"].startswith("text/html")
-    assert "User 3" in page.text and page.text.count("<td>no list</td>") == 3, "there is no night before"
+    assert "User 3" in page.text and page.text.count("<td>no list</td>") == 3, (
+        "there is no night before"
+    )
     assert client.get("/", params={"user": "x"}).status_code == 422

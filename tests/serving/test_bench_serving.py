@@ -8,16 +8,16 @@ from fastapi.testclient import TestClient
 from dualrec.data.prepare import Prepared
 from dualrec.serving.app import create_app
 from dualrec.serving.watch import NightWatch
-from dualrec.workspace import Workspace
+from dualrec.storage.workspace import Workspace
 from scripts import bench_serving
 from tests.serving.conftest import score_alone
 from tests.serving.site import LISTED, UNLISTED, write_models
 
 
-def test_its_night_is_served(catalogue: pa.Table, tmp_path: Path) -> None:
+def test_its_night_is_served(catalog: pa.Table, tmp_path: Path) -> None:
     source, target = Workspace(str(tmp_path / "source")), Workspace(str(tmp_path / "target"))
-    write_models(source, catalogue)
-    data = Prepared("v1", "made up", catalogue, "histories/v1")
+    write_models(source, catalog)
+    data = Prepared("v1", "made up", catalog, "histories/v1")
     users, items = bench_serving.publish_night(source, data, "models/sequence/v1", target)
     assert users.tolist() == [*LISTED, *UNLISTED]
     with TestClient(create_app(NightWatch(target), score_alone)) as client:

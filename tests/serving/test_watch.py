@@ -1,4 +1,5 @@
-"""The night that is served is the one that stands, and a whole one; a broken one does not replace it."""
+"""The night that is served is the one that stands, and a whole one; a broken one does not replace
+it."""
 
 from datetime import date
 from pathlib import Path
@@ -8,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from dualrec.errors import PublishError
-from dualrec.publish.manifest import published_paths, standing_manifest
-from dualrec.publish.publish import roll_back
+from dualrec.publishing.manifest import published_paths, standing_manifest
+from dualrec.publishing.publish import roll_back
 from dualrec.serving.watch import NightWatch
-from dualrec.workspace import Workspace
+from dualrec.storage.workspace import Workspace
 from tests.serving.site import publish_night, write_models
 from tests.staged import NIGHT
 
@@ -23,7 +24,9 @@ def titles(watch: NightWatch) -> set[str]:
     return {row["title"] for user in (1, 2, 6) for row in watch.night.published(user) or []}
 
 
-def test_a_new_night_and_a_rollback_replace_what_is_served(published: Workspace, watch: NightWatch) -> None:
+def test_a_new_night_and_a_rollback_replace_what_is_served(
+    published: Workspace, watch: NightWatch
+) -> None:
     assert not watch.look() and titles(watch) == {"A"}
     publish_night(published, "B", NEXT)
     assert watch.look() and titles(watch) == {"B"}
@@ -34,14 +37,18 @@ def test_a_new_night_and_a_rollback_replace_what_is_served(published: Workspace,
     assert watch.night.publication.number == 3
 
 
-def test_who_took_a_night_keeps_it_whole(published: Workspace, watch: NightWatch, catalogue: pa.Table) -> None:
-    write_models(published, catalogue.slice(0, 4), "v2", seed=1)
+def test_who_took_a_night_keeps_it_whole(
+    published: Workspace, watch: NightWatch, catalog: pa.Table
+) -> None:
+    write_models(published, catalog.slice(0, 4), "v2", seed=1)
     before, expected = watch.night, watch.night.by_sequence([[3, 4]])
     publish_night(published, "B", NEXT, "v2")
     assert watch.look()
     assert before.published(1)[0]["title"] == "A"
     assert before.by_sequence([[3, 4]]) == expected
-    assert {movie["item_id"] for movie in watch.night.by_sequence([[3, 4]])[0]} == {1, 2}, "the new catalogue's"
+    assert {movie["item_id"] for movie in watch.night.by_sequence([[3, 4]])[0]} == {1, 2}, (
+        "the new catalog's"
+    )
 
 
 @pytest.mark.parametrize("broken", ["lists", "model", "manifest"])

@@ -1,0 +1,33 @@
+"""MostPop: the items that most training users watched. Says what is worth knowing of nobody in
+particular."""
+
+import numpy as np
+
+from dualrec.baselines.baseline import (
+    Baseline,
+    Histories,
+    Items,
+    Learned,
+    Parameters,
+    Scorer,
+    State,
+    TrainingData,
+)
+
+
+def _learn(data: TrainingData, parameters: Parameters) -> Learned:
+    counts = np.bincount(
+        np.concatenate(list(data.training)), minlength=len(data.items.item_ids) + 1
+    )[1:]
+    state = {"popularity": counts.astype(np.float32)}
+    return Learned(state, data.judged(_scorer(state, data.items, parameters)))
+
+
+def _scorer(state: State, items: Items, parameters: Parameters) -> Scorer:
+    def score(histories: Histories) -> np.ndarray:
+        return np.tile(state["popularity"], (len(histories), 1))
+
+    return score
+
+
+BASELINE = Baseline("MostPop", "popularity among training users", {}, _learn, _scorer)

@@ -1,0 +1,229 @@
+"""Trains and scores any neural baseline: batches, loss, early stopping. Knows tensors; not users,
+files or Ray.
+
+A baseline brings a network alone. Its `forward(batch)` gives a state of each history, and
+`scores(states)` the score of every item for each state. Where `every_position` holds, forward gives
+the state after each place of the inputs, which must not look ahead, and every place is trained on.
+Elsewhere it gives the state of the whole inputs, and the harness trains on histories that are cut
+at random places.
+
+A network may have `prepare(training)`, called once before it learns, to fill its buffers from the
+histories; and may set `auxiliary_loss` in forward while it trains, which is added to the loss.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dualrec.baselines.baseline import (
+    Baseline,
+    Histories,
+    Items,
+    Learned,
+    Parameters,
+    Scorer,
+    State,
+    TrainingData,
+)
+
+# stands before the first item of every history, so that none is empty; pads at the end as well
+START = 0
+
+Build = Callable[[Items, Parameters], nn.Module]
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Histories as a network reads them.
+
+    Attributes:
+        inputs: int64 (n, length), item numbers, START before the first; padded with 0 at the end.
+        size: int64 (n,), how many inputs each row has, at least one.
+        users: int64 (n,), the training user's number from 1; 0 for users that are not trained on.
+    """
+
+    inputs: Tensor
+    size: Tensor
+    users: Tensor
+
+
+def network_baseline(
+    name: str,
+    paper: str,
+    ranges: dict[str, tuple[int | float | str, ...]],
+    build: Build,
+    every_position: bool,
+    loss: Loss | None = None,
+) -> Baseline:
+    """A baseline that is a network.
+
+    Args:
+        ranges: with `window` (most recent inputs that are read), `batch_size`, `learning_rate` and
+            `weight_decay`
+            among them; a batch is `batch_size` targets, roughly where every position is trained on.
+        build: makes the network; randomness is seeded before.
+        loss: of scores (n, N) and targets (n,), column numbers; the full softmax unless given.
+    """
+    network = _NetworkKind(build, every_position, loss or functional.cross_entropy)
+    return Baseline(name, paper, ranges, partial(_learn, network), partial(_scorer, network))
+
+
+@dataclass(frozen=True)
+class _NetworkKind:
+    build: Build
+    every_position: bool
+    loss: Loss
+
+
+def _learn(kind: _NetworkKind, data: TrainingData, parameters: Parameters) -> Learned:
+    settings = data.settings
+    torch.manual_seed(settings.seed)
+    random = np.random.default_rng(settings.seed)
+    network = kind.build(data.items, parameters)
+    prepare = getattr(network, "prepare", None)
+    if prepare is not None:
+        prepare(data.training)
+    optimizer = torch.optim.AdamW(
+        network.parameters(),
+        lr=float(parameters["learning_rate"]),
+        weight_decay=float(parameters["weight_decay"]),
+    )
+    epochs: list[dict[str, float]] = []
+    best: dict[str, Tensor] = {}
+    for epoch in range(1, settings.epochs + 1):
+        loss = _train_epoch(kind, network, optimizer, _batches(kind, data, parameters, random))
+        ndcg = data.judged(_scorer_of(kind, network, int(parameters["window"])))
+        if not math.isfinite(loss):
+            break
+        epochs.append({"epoch": epoch, "loss": loss, "ndcg_at_10": ndcg})
+        ahead = max(epochs, key=lambda one: one["ndcg_at_10"])
+        if ahead["epoch"] == epoch:
+            best = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+        elif epoch - ahead["epoch"] >= settings.patience:
+            break
+    state = {name: tensor.numpy() for name, tensor in best.items()}
+    return Learned(state, max((one["ndcg_at_10"] for one in epochs), default=0.0), epochs)
+
+
+def _train_epoch(
+    kind: _NetworkKind,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: Iterator[tuple[Batch, Tensor]],
+) -> float:
+    """One pass; returns the mean loss of its batches."""
+    network.train()
+    losses = []
+    for batch, targets in batches:
+        states = network(batch)
+        if kind.every_position:
+            real = targets > 0
+            states, targets = states[real], targets[real]
+        loss = kind.loss(network.scores(states), targets - 1)
+        extra = getattr(network, "auxiliary_loss", None)
+        optimizer.zero_grad()
+        (loss if extra is None else loss + extra).backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    return float(np.mean(losses))
+
+
+def _batches(
+    kind: _NetworkKind, data: TrainingData, parameters: Parameters, random: np.random.Generator
+) -> Iterator[tuple[Batch, Tensor]]:
+    """The batches of an epoch in a random order, each with its targets: (n, length) or (n,)."""
+    window, size = int(parameters["window"]), int(parameters["batch_size"])
+    if kind.every_position:
+        pieces = _pieces(data.training, window, random)
+        rows = max(size // window, 1)
+    else:
+        pieces = _prefixes(data.training, window, data.settings.prefixes_per_epoch, random)
+        rows = size
+    order = random.permutation(len(pieces))
+    for start in range(0, len(order), rows):
+        some = [pieces[place] for place in order[start : start + rows]]
+        inputs = [
+            np.concatenate([[START], data.training[user][:end]])
+            if not begin
+            else data.training[user][begin - 1 : end]
+            for user, begin, end in some
+        ]
+        users = np.array([user + 1 for user, _, _ in some], np.int64)
+        if kind.every_position:
+            targets = _padded([data.training[user][begin:end] for user, begin, end in some])
+            yield _batch([numbers[:-1] for numbers in inputs], users), targets
+        else:
+            targets = torch.tensor([int(numbers[-1]) for numbers in inputs])
+            yield _batch([numbers[:-1] for numbers in inputs], users), targets
+
+
+def _pieces(
+    histories: Histories, window: int, random: np.random.Generator
+) -> list[tuple[int, int, int]]:
+    """(user, begin, end) of pieces of at most `window` targets that cover every history, from a
+    random phase on."""
+    pieces = []
+    for user, numbers in enumerate(histories):
+        first = int(random.integers(1, window + 1))
+        cuts = [0, *range(first, len(numbers), window), len(numbers)]
+        pieces += [(user, begin, end) for begin, end in pairwise(cuts) if end > begin]
+    return pieces
+
+
+def _prefixes(
+    histories: Histories, window: int, most: int, random: np.random.Generator
+) -> list[tuple[int, int, int]]:
+    """(user, begin, end): a random target at end - 1 and the `window` inputs before it."""
+    lengths = np.array([len(numbers) for numbers in histories])
+    user = np.repeat(np.arange(len(lengths)), lengths)
+    end = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths) + 1
+    chosen = random.permutation(len(end))[:most]
+    return [
+        (int(user[place]), max(int(end[place]) - window, 0), int(end[place])) for place in chosen
+    ]
+
+
+def _scorer(kind: _NetworkKind, state: State, items: Items, parameters: Parameters) -> Scorer:
+    network = kind.build(items, parameters)
+    network.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
+    return _scorer_of(kind, network, int(parameters["window"]))
+
+
+def _scorer_of(kind: _NetworkKind, network: nn.Module, window: int) -> Scorer:
+    @torch.no_grad()
+    def score(histories: Histories) -> np.ndarray:
+        network.eval()
+        scores = []
+        for begin in range(0, len(histories), 128):
+            some = histories[begin : begin + 128]
+            inputs = [np.concatenate([[START], numbers])[-window:] for numbers in some]
+            batch = _batch(inputs, np.zeros(len(inputs), np.int64))
+            states = network(batch)
+            if kind.every_position:
+                states = states[torch.arange(len(inputs)), batch.size - 1]
+            scores.append(cast(Tensor, network.scores(states)).float().numpy())
+        return np.concatenate(scores)
+
+    return score
+
+
+def _batch(inputs: list[np.ndarray], users: np.ndarray) -> Batch:
+    size = torch.tensor([len(numbers) for numbers in inputs])
+    return Batch(_padded(inputs), size, torch.from_numpy(users))
+
+
+def _padded(rows: list[np.ndarray]) -> Tensor:
+    padded = np.zeros((len(rows), max(map(len, rows))), np.int64)
+    for row, numbers in enumerate(rows):
+        padded[row, : len(numbers)] = numbers
+    return torch.from_numpy(padded)

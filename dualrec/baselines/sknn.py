@@ -1,0 +1,86 @@
+"""SKNN: what the training users most like a user watched. Order-blind but for `recent`.
+
+A history is the set of its items. Its neighbours are the training histories of the largest cosine,
+and an item's score is the sum of the cosines of the neighbours that hold it. The paper draws its
+neighbours from a sample of past sessions, to be fast; here every training history may be one.
+`recent` asks for neighbours of the last items alone, as an option of the authors' later framework
+does (Ludewig and Jannach 2018, "Evaluation of Session-based Recommendation Algorithms"); the paper
+asks with the whole session.
+"""
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from dualrec.baselines.baseline import (
+    Baseline,
+    Histories,
+    Items,
+    Learned,
+    Parameters,
+    Scorer,
+    State,
+    TrainingData,
+)
+from dualrec.baselines.incidence import incidence
+
+QUERIES = 128  # histories whose cosines with every training history are held at a time
+
+
+def neighbours(queries: csr_array, training: csr_array, most: int) -> csr_array:
+    """The cosines of each query with the training histories nearest to it.
+
+    Args:
+        queries: ones float32 (n, N).
+        training: ones float32 (training histories, N).
+        most: how many of them a query keeps.
+
+    Returns:
+        float32 (n, training histories), at most `most` in a row.
+    """
+    lengths = np.sqrt(np.outer(queries.sum(1), training.sum(1)))
+    cosines = (queries @ training.T).toarray() / np.maximum(lengths, 1).astype(np.float32)
+    nearest = np.argpartition(-cosines, min(most, training.shape[0]) - 1, axis=1)[:, :most]
+    rows = np.repeat(np.arange(len(cosines)), nearest.shape[1])
+    return csr_array((cosines[rows, nearest.ravel()], (rows, nearest.ravel())), shape=cosines.shape)
+
+
+def _scorer(state: State, items: Items, parameters: Parameters) -> Scorer:
+    width, recent, most = (
+        len(items.item_ids),
+        int(parameters["recent"]),
+        int(parameters["neighbours"]),
+    )
+    ones, users = np.ones(len(state["indices"]), np.float32), len(state["indptr"]) - 1
+    training = csr_array((ones, state["indices"], state["indptr"]), shape=(users, width))
+
+    def score(histories: Histories) -> np.ndarray:
+        scores = np.zeros((len(histories), width), np.float32)
+        for begin in range(0, len(histories), QUERIES):
+            some = [
+                numbers[-recent:] for numbers in histories[begin : begin + QUERIES]
+            ]  # all of them where it is 0
+            scores[begin : begin + QUERIES] = (
+                neighbours(incidence(some, width), training, most) @ training
+            ).toarray()
+        return scores
+
+    return score
+
+
+def _learn(data: TrainingData, parameters: Parameters) -> Learned:
+    training = incidence(data.training, len(data.items.item_ids))
+    state = {"indices": training.indices, "indptr": training.indptr}
+    return Learned(state, data.judged(_scorer(state, data.items, parameters)))
+
+
+BASELINE = Baseline(
+    "SKNN",
+    "Jannach and Ludewig 2017, When Recurrent Neural Networks meet the Neighborhood for Session-Based Recommendation, "
+    "RecSys",
+    {
+        "neighbours": (100, 50, 500, 1000),
+        "recent": (0, 5, 10, 20),
+    },
+    _learn,
+    _scorer,
+)

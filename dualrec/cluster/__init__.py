@@ -1,0 +1,1 @@
+"""What jobs need of Ray: sessions, training runs, logs, progress, metrics, tracking."""

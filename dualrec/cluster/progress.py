@@ -1,0 +1,168 @@
+"""How far a job is, in its log: rows done and the time left, or at least that it is at work.
+
+On a terminal Ray Data draws bars for the rows instead.
+"""
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import ray
+from ray.actor import ActorHandle
+
+from dualrec.cluster.metrics import EngineMetrics
+
+logger = logging.getLogger(__name__)
+
+INTERVAL_S = 30.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Rows done, and what the rate follows from: the rows since the first batch, and the seconds
+    that they took.
+
+    Attributes:
+        loaded: whether an engine has told that it has its model.
+    """
+
+    rows: int
+    rows_since_first: int
+    seconds_since_first: float
+    loaded: bool = False
+
+    def line(self, total: int, what: str) -> str:
+        """The state of things, as the log shows it."""
+        if self.rows == 0:
+            state = (
+                "the first answers are being written"
+                if self.loaded
+                else "the models are being loaded"
+            )
+            return f"0 of {total:,} {what}: {state}"
+        if self.rows_since_first == 0:
+            return f"{self.rows:,} of {total:,} {what}"
+        rate = self.rows_since_first / self.seconds_since_first
+        digits = 0 if rate >= 100 else 1
+        left = max(total - self.rows, 0) / rate
+        return f"{min(self.rows, total):,} of {total:,} {what}, {rate:,.{digits}f} a second, about {left / 60:.1f} min left"
+
+
+@ray.remote(num_cpus=0)
+class RowCounter:
+    """Counts the rows that actors have finished, and the seconds in which engines were busy."""
+
+    def __init__(self) -> None:
+        self.rows, self.written, self.first_rows, self.first_time = 0, 0, 0, 0.0
+        self.loaded = False
+        self.engine_s, self.engine_until, self.answered = 0.0, 0.0, 0
+        self.metrics = EngineMetrics()
+
+    def add(self, rows: int) -> None:
+        """Count rows that are finished."""
+        self.rows += rows
+        self._begin()
+
+    def engine_loaded(self) -> None:
+        """Note that an engine has its model."""
+        self.loaded = True
+
+    def add_written(self, answers: int) -> None:
+        """Count answers as engines write them, which is long before the batch that they are of is
+        finished."""
+        self.written += answers
+        self._begin()
+
+    def _begin(self) -> None:
+        if not self.first_time:
+            self.first_rows, self.first_time = self._done(), time.monotonic()
+
+    def _done(self) -> int:
+        return max(self.rows, self.written)
+
+    def engine_answered(self, rows: int, seconds: float) -> None:
+        """Count rows that an engine was busy with for the last so many seconds; seconds told twice
+        count once."""
+        now = time.monotonic()
+        busy = now - max(now - seconds, self.engine_until)
+        self.metrics.busy(busy)
+        self.engine_s += busy
+        self.engine_until = now
+        self.answered += rows
+
+    def engine(self) -> tuple[int, float]:
+        """Rows that engines have answered so far, and for how many seconds there were rows in them."""
+        return self.answered, self.engine_s
+
+    def progress(self) -> Progress:
+        """The state so far."""
+        done = self._done()
+        return Progress(
+            done, done - self.first_rows, time.monotonic() - self.first_time, self.loaded
+        )
+
+
+@contextmanager
+def logged_progress(total: int, what: str) -> Iterator[ActorHandle]:
+    """Give a RowCounter that actors add to; log a line every half minute until the block is left.
+
+    Args:
+        total: rows there are to do.
+        what: their name in the log, such as "requests".
+    """
+    counter = RowCounter.remote()  # type: ignore[attr-defined]
+    done = threading.Event()
+    thread = threading.Thread(target=_log, args=(counter, total, what, done), daemon=True)
+    if not sys.stderr.isatty():
+        thread.start()
+    try:
+        yield counter
+    finally:
+        done.set()
+        if thread.ident:
+            thread.join()
+        ray.kill(counter)
+
+
+@contextmanager
+def heartbeat(step: str) -> Iterator[None]:
+    """Log how long a step has been at work, whenever dualrec has logged nothing else for half a
+    minute, until the block is left."""
+    ours, heard, done = logging.getLogger("dualrec"), _LastHeard(), threading.Event()
+    thread = threading.Thread(target=_beat, args=(step, heard, done), daemon=True)
+    ours.addHandler(heard)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        ours.removeHandler(heard)
+
+
+class _LastHeard(logging.Handler):
+    """Notes when something was logged last, in seconds of time.monotonic()."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at = time.monotonic()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.at = time.monotonic()
+
+
+def _beat(step: str, heard: _LastHeard, done: threading.Event) -> None:
+    started = time.monotonic()
+    while not done.wait(max(heard.at + INTERVAL_S - time.monotonic(), 0.01)):
+        now = time.monotonic()
+        if now - heard.at >= INTERVAL_S:
+            logger.info(f"{step}: at work for {now - started:.0f} s")
+
+
+def _log(counter: ActorHandle, total: int, what: str, done: threading.Event) -> None:
+    while not done.wait(INTERVAL_S):
+        logger.info(ray.get(counter.progress.remote()).line(total, what))

@@ -1,0 +1,1 @@
+"""Settings: one typed class a job, read from YAML and `--set a.b=c`."""

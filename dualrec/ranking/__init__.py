@@ -1,0 +1,1 @@
+"""From traces to ranked lists, and the weights of the models in them."""

@@ -1,0 +1,1 @@
+"""Requests in, traces out: the Ray Data pipeline of all models."""

@@ -1,0 +1,1 @@
+"""Filesystems, and the artifacts that lie on them."""

@@ -1,0 +1,14 @@
+"""Rows of item numbers as networks read them."""
+
+import torch
+
+from dualrec.baselines.networks import Batch
+
+
+def batch(*rows: list[int]) -> Batch:
+    """Rows of one length, of users outside training."""
+    return Batch(
+        torch.tensor(rows),
+        torch.tensor([len(row) for row in rows]),
+        torch.zeros(len(rows), dtype=torch.int64),
+    )
