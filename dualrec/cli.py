@@ -1,66 +1,26 @@
-"""The `dualrec` command: one subcommand a job. Parses settings, calls one function, prints its
-summary."""
+"""The `dualrec` command: one subcommand for each job and each question an operator has.
 
-import importlib
+A subcommand reads its settings, calls one function of the package and prints the summary that comes
+back. `python -m jobs.NAME` runs the same subcommand.
+"""
+
+import functools
 import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ParamSpec
 
 import typer
 from rich.console import Console
 
 from dualrec import __version__
 from dualrec.cluster.threads import let_idle_threads_sleep
-from dualrec.config.settings import load_settings
+from dualrec.config.settings import Settings, load_settings
 from dualrec.errors import DualrecError, WorkspaceError
-
-JOBS = {
-    "prepare": (
-        "dualrec.data.prepare:prepare",
-        "Read a data set; write its catalog and one history a user.",
-    ),
-    "train-sequence": (
-        "dualrec.sequence.train:train_sequence",
-        "Train the LSTM that predicts each user's next movie.",
-    ),
-    "finetune-language": (
-        "dualrec.language.finetune:finetune_language",
-        "Teach the language model to answer with titles, by LoRA; write the adapter and the merged model.",
-    ),
-    "recommend": (
-        "dualrec.ranking.recommend:recommend",
-        "Write a ranked list for every user, by both models.",
-    ),
-    "nightly": (
-        "dualrec.nightly.nightly:nightly",
-        "Publish one night whole or not at all: score users whose history, models or settings changed, carry the others' "
-        "lists over, verify, judge by the gates, commit. The same command again goes on where it stopped, or says that it "
-        "is done. Exits with 2 where a setting or the data is wrong, with 3 where a gate failed, with 4 where another driver is at work.",
-    ),
-    "fit-baselines": (
-        "dualrec.evaluation.fitting:fit_baselines",
-        "Fit the systems that dualrec is compared with, each with the same budget of trials on validation users.",
-    ),
-    "evaluate": (
-        "dualrec.evaluation.evaluate:evaluate",
-        "Measure the lists on test users, beside the baselines of the settings, under named protocols.",
-    ),
-    "benchmark": (
-        "dualrec.pipeline.benchmark:benchmark",
-        "The whole comparison: prepare, train and fine-tune, fit every baseline, evaluate, and write one report.",
-    ),
-    "run": (
-        "dualrec.pipeline.run:run",
-        "All of it in order: prepare, train-sequence, finetune-language where language.tuned is set, fit-baselines, "
-        "recommend, evaluate.",
-    ),
-}
 
 Config = Annotated[
     str | None,
@@ -75,141 +35,242 @@ Overrides = Annotated[
 Force = Annotated[
     bool, typer.Option("--force", help="Do it again, even if the result is already there.")
 ]
+P = ParamSpec("P")
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Nightly movie recommendations by a sequence model and a language model together, on Ray.\n\n"
-    "Start with `dualrec run --config jobs/configs/local.yaml`. Every job writes to the workspace (./workspace unless "
-    "set) and is skipped where its result is already there.",
+    rich_markup_mode="markdown",  # joins the lines of a docstring's paragraph
 )
 
 
-def main() -> None:
-    """The entry point of the `dualrec` command."""
+@app.callback()
+def describe() -> None:
+    """Nightly movie recommendations by a sequence model and a language model together, on Ray.
+
+    Start with `dualrec run --config jobs/configs/local.yaml`. Every job writes to the workspace
+    (./workspace unless set) and is skipped where its result is already there.
+    """
+
+
+def main(command: str | None = None) -> None:
+    """Run the command line; with `command`, as if that subcommand had been its first word."""
     let_idle_threads_sleep()
-    app()
+    app(sys.argv[1:] if command is None else [command, *sys.argv[1:]])
 
 
-def run_job(name: str) -> None:
-    """The entry point of `python -m jobs.NAME`: the same options as the subcommand."""
-    let_idle_threads_sleep()
-    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    single.command(help=JOBS[name][1])(_command(name))
-    single()
+def handle_cli_errors(command: Callable[P, None]) -> Callable[P, None]:
+    """Make a subcommand log to standard error, and show a DualrecError as one message.
+
+    The process then exits with the error's own code.
+    """
+
+    @functools.wraps(command)
+    def handled(*args: P.args, **kwargs: P.kwargs) -> None:
+        logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+        logging.getLogger("dualrec").setLevel(logging.INFO)
+        try:
+            command(*args, **kwargs)
+        except DualrecError as error:
+            message = str(error).replace("[", r"\[")
+            Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/bold red] {message}")
+            raise typer.Exit(error.exit_code) from error
+
+    return handled
 
 
-def _command(name: str) -> Callable[..., None]:
-    def command(config: Config = None, overrides: Overrides = None, force: Force = False) -> None:
-        with _told():
-            settings = load_settings(config, overrides)
-            _refuse_lost_workspace(settings.workspace)
-            module, function = JOBS[name][0].split(":")
-            getattr(importlib.import_module(module), function)(settings, force).show(Console())
+@app.command()
+@handle_cli_errors
+def run(config: Config = None, overrides: Overrides = None, force: Force = False) -> None:
+    """Do all of it in order, from raw data to lists and their report.
 
-    return command
+    The steps are prepare, train-sequence, finetune-language where language.tuned is set,
+    fit-baselines, recommend and evaluate.
+    """
+    from dualrec.pipeline.run import run
 
-
-for _name, (_, _help) in JOBS.items():
-    app.command(_name, help=_help)(_command(_name))
+    run(_job_settings(config, overrides), force).show(Console())
 
 
-@app.command(
-    help="Download data sets and models by name into the cache; without a name, list what there is."
-)
+@app.command()
+@handle_cli_errors
+def prepare(config: Config = None, overrides: Overrides = None, force: Force = False) -> None:
+    """Read a data set; write its catalog and one history for each user."""
+    from dualrec.data.prepare import prepare
+
+    prepare(_job_settings(config, overrides), force).show(Console())
+
+
+@app.command()
+@handle_cli_errors
+def train_sequence(
+    config: Config = None, overrides: Overrides = None, force: Force = False
+) -> None:
+    """Train the LSTM that predicts each user's next movie."""
+    from dualrec.sequence.train import train_sequence
+
+    train_sequence(_job_settings(config, overrides), force).show(Console())
+
+
+@app.command()
+@handle_cli_errors
+def finetune_language(
+    config: Config = None, overrides: Overrides = None, force: Force = False
+) -> None:
+    """Teach the language model to answer with titles, by LoRA.
+
+    Writes the adapter and the merged model.
+    """
+    from dualrec.language.finetune import finetune_language
+
+    finetune_language(_job_settings(config, overrides), force).show(Console())
+
+
+@app.command()
+@handle_cli_errors
+def fit_baselines(config: Config = None, overrides: Overrides = None, force: Force = False) -> None:
+    """Fit the systems that dualrec is compared with.
+
+    Each has the same budget of trials, judged on validation users.
+    """
+    from dualrec.evaluation.fitting import fit_baselines
+
+    fit_baselines(_job_settings(config, overrides), force).show(Console())
+
+
+@app.command()
+@handle_cli_errors
+def recommend(config: Config = None, overrides: Overrides = None, force: Force = False) -> None:
+    """Write a ranked list for every user, by both models."""
+    from dualrec.ranking.recommend import recommend
+
+    recommend(_job_settings(config, overrides), force).show(Console())
+
+
+@app.command()
+@handle_cli_errors
+def evaluate(config: Config = None, overrides: Overrides = None, force: Force = False) -> None:
+    """Measure the lists on test users, beside the baselines of the settings.
+
+    Writes metrics.json and a report as a page and as Markdown, under named protocols.
+    """
+    from dualrec.evaluation.evaluate import evaluate
+
+    evaluate(_job_settings(config, overrides), force).show(Console())
+
+
+@app.command()
+@handle_cli_errors
+def benchmark(config: Config = None, overrides: Overrides = None, force: Force = False) -> None:
+    """Compare all systems: prepare, train, fine-tune, fit every baseline, evaluate, one report."""
+    from dualrec.pipeline.benchmark import benchmark
+
+    benchmark(_job_settings(config, overrides), force).show(Console())
+
+
+@app.command()
+@handle_cli_errors
+def nightly(config: Config = None, overrides: Overrides = None, force: Force = False) -> None:
+    """Publish the lists of a run date, all of them or none.
+
+    Users whose history, models or settings changed are scored, the others' lists are carried over;
+    then the lists are verified, judged by the gates and committed. The same command again continues
+    where it stopped. Exits with 2 where a setting or the data is wrong, with 3 where a gate failed,
+    with 4 where another driver is at work.
+    """
+    from dualrec.nightly.nightly import nightly
+
+    nightly(_job_settings(config, overrides), force).show(Console())
+
+
+@app.command()
+@handle_cli_errors
 def fetch(
     names: Annotated[list[str] | None, typer.Argument(metavar="NAME...")] = None,
     config: Config = None,
     overrides: Overrides = None,
 ) -> None:
-    """Fetch assets ahead of the jobs that need them."""
-    with _told():
-        from dualrec.assets.fetch import fetch as fetch_asset
-        from dualrec.assets.registry import DATASETS, MODELS
+    """Download data sets and models by name into the cache; without a name, list what there is."""
+    from dualrec.assets.fetch import fetch
+    from dualrec.assets.registry import DATASETS, MODELS
 
-        console, settings = Console(), load_settings(config, overrides)
-        for name in names or []:
-            console.print(
-                f"{name}: {fetch_asset(name, settings.cache, settings.network.downloads)}"
-            )
-        if not names:
-            console.print("\n".join([*DATASETS, *MODELS]))
+    console, settings = Console(), load_settings(config, overrides)
+    for name in names or []:
+        console.print(f"{name}: {fetch(name, settings.cache, settings.network.downloads)}")
+    if not names:
+        console.print("\n".join([*DATASETS, *MODELS]))
 
 
-@app.command(
-    help="List the published nights: which version stands for each date, and which one a rollback would bring back.\n\n"
-    "A night may be published again, by a new run; each time it gets the next number. Reads the workspace's manifests "
-    "alone, so it can be run while a job publishes."
-)
+@app.command()
+@handle_cli_errors
 def nights(config: Config = None, overrides: Overrides = None) -> None:
-    """List the published nights."""
-    with _told():
-        from dualrec.publishing.nights import nights as list_nights
+    """List the published snapshots: which version of each date is current, and which came before.
 
-        list_nights(load_settings(config, overrides)).show(Console())
+    Each publication of a date gets the next number. Reads the workspace's manifests alone, so it
+    can run while a job publishes.
+    """
+    from dualrec.publishing.nights import nights
+
+    nights(load_settings(config, overrides)).show(Console())
 
 
-@app.command(
-    help="Bring back the version before of one night, for readers of Delta and of plain Parquet alike.\n\n"
-    "DATE is the night, as YYYY-MM-DD. The version before becomes a new publication; nothing is rewritten, and readers "
-    "see the one night or the other, whole. Done again, it goes back one version further, never to the one that was "
-    "taken back. `dualrec nights` shows what stands."
-)
+@app.command()
+@handle_cli_errors
 def rollback(
     run_date: Annotated[datetime, typer.Argument(metavar="DATE", formats=["%Y-%m-%d"])],
     config: Config = None,
     overrides: Overrides = None,
 ) -> None:
-    """Bring back the version before of one night."""
-    with _told():
-        from dualrec.publishing.nights import rollback as roll_night_back
+    """Roll a run date back to its previous version, for readers of Delta and of plain Parquet alike.
 
-        roll_night_back(load_settings(config, overrides), run_date.date()).show(Console())
+    The previous version becomes a new publication; nothing is rewritten, and readers see the one
+    snapshot or the other, whole. Done again, it goes back one version further. `dualrec nights`
+    shows which version is current.
+    """
+    from dualrec.publishing.nights import rollback
+
+    rollback(load_settings(config, overrides), run_date.date()).show(Console())
 
 
-@app.command(
-    help="Serve the published nights over HTTP, until stopped: GET /users/ID/recommendations, POST /recommendations, "
-    "/health, and /docs, which describes them.\n\n"
-    "Users without a list get the sequence model's, strangers the most watched movies. A new night, or a rollback, is "
-    "picked up within serving.poll_seconds, without a restart."
-)
+@app.command()
+@handle_cli_errors
 def serve(config: Config = None, overrides: Overrides = None) -> None:
-    """Serve the published nights over HTTP."""
-    with _told():
-        from dualrec.serving.serve import serve_nights
+    """Serve the published lists over HTTP, until stopped; /docs describes the requests.
 
-        serve_nights(load_settings(config, overrides), Console())
+    Users without a list get the sequence model's, unknown users the most watched movies. A new
+    snapshot, or a rollback, is picked up within serving.poll_seconds, without a restart.
+    """
+    from dualrec.serving.serve import serve_nights
+
+    serve_nights(load_settings(config, overrides), Console())
 
 
-@app.command(
-    help="Write pages to look at: the last published night beside the one before, its gates and its cost, and for each "
-    "--user the history, and the list with why each movie is there.\n\n"
-    "The pages need nothing but a browser. `dualrec serve` shows the same for any user."
-)
+@app.command()
+@handle_cli_errors
 def report(
     users: Annotated[
         list[int] | None,
         typer.Option("--user", metavar="ID", help="Whose page; may be given again."),
     ] = None,
     out: Annotated[
-        Path, typer.Option("--out", help="A folder; made where it is not there.")
+        Path, typer.Option("--out", help="A folder; created where it does not exist.")
     ] = Path("report"),
     config: Config = None,
     overrides: Overrides = None,
 ) -> None:
-    """Write pages of the last published night."""
-    with _told():
-        from dualrec.serving.pages.report import report as write_pages
+    """Write pages for a browser: the last published snapshot beside the one before, gates and cost.
 
-        write_pages(load_settings(config, overrides), users or [], out).show(Console())
+    For each --user also the history, and the list with the reason for each movie. `dualrec serve`
+    shows the same for any user.
+    """
+    from dualrec.serving.pages.report import report
+
+    report(load_settings(config, overrides), users or [], out).show(Console())
 
 
-@app.command(
-    help="Show the last night's figures in Prometheus' text format: when it was published, whom it served, its gates, its cost.\n\n"
-    "With --out they go to a file, for node_exporter's textfile collector; `dualrec serve` shows the same at /metrics. "
-    "What jobs tell while they run is in Ray's own metrics, as ray_dualrec_*."
-)
+@app.command()
+@handle_cli_errors
 def metrics(
     config: Config = None,
     overrides: Overrides = None,
@@ -217,50 +278,40 @@ def metrics(
         Path | None, typer.Option("--out", help="A file to write instead; replaced as a whole.")
     ] = None,
 ) -> None:
-    """Show the last night's figures for Prometheus."""
-    with _told():
-        from dualrec.nightly.prometheus import exposition, write_metrics
-        from dualrec.storage.workspace import Workspace
+    """Show the figures of the last published snapshot in Prometheus' text format.
 
-        workspace = Workspace.of(load_settings(config, overrides))
-        if out is None:
-            typer.echo(exposition(workspace), nl=False)
-        else:
-            write_metrics(workspace, out)
+    With --out they go to a file, for node_exporter's textfile collector; `dualrec serve` shows the
+    same at /metrics. Jobs that run report in Ray's own metrics, as ray_dualrec_*.
+    """
+    from dualrec.nightly.prometheus import exposition, write_metrics
+    from dualrec.storage.workspace import Workspace
+
+    workspace = Workspace.of(load_settings(config, overrides))
+    if out is None:
+        typer.echo(exposition(workspace), nl=False)
+    else:
+        write_metrics(workspace, out)
 
 
-@app.command(help="Print the version.")
+@app.command()
 def version() -> None:
     """Print the version."""
     Console().print(__version__)
 
 
-def _refuse_lost_workspace(workspace: str) -> None:
-    """A submitted job runs in its node's unpacked copy of the code, where nothing outlasts it."""
-    submitted = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")).get(
-        "runtime_env", {}
-    )
+def _job_settings(config: str | None, overrides: list[str] | None) -> Settings:
+    """Load a job's settings; refuse a workspace that would vanish with the job.
+
+    A submitted job runs in its node's unpacked copy of the code, which is deleted after it.
+    """
+    settings = load_settings(config, overrides)
+    workspace = settings.workspace
+    submitted = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}"))
     lasting = "://" in workspace or Path(workspace).expanduser().is_absolute()
-    if "working_dir" in submitted and not lasting:
+    if "working_dir" in submitted.get("runtime_env", {}) and not lasting:
         raise WorkspaceError(
-            f"workspace {workspace}: would lie in the submitted job's copy of the code, and be lost with it; "
-            "name a folder that every node sees, by its whole path, or s3://bucket/prefix: --set workspace=PLACE"
+            f"workspace {workspace}: would lie in the submitted job's copy of the code, and be lost "
+            "with it; name a folder that every node sees, by its whole path, or "
+            "s3://bucket/prefix: --set workspace=PLACE"
         )
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Set up the log of a job; show a DualrecError as one message, and exit with its code."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
-    logging.getLogger("dualrec").setLevel(logging.INFO)
-    try:
-        yield
-    except DualrecError as error:
-        Console(stderr=True, soft_wrap=True).print(
-            f"[bold red]error:[/bold red] {_plain(str(error))}"
-        )
-        raise typer.Exit(error.exit_code) from error
-
-
-def _plain(message: str) -> str:
-    return message.replace("[", r"\[")
+    return settings

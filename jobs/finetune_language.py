@@ -4,7 +4,7 @@ On a cluster: ray job submit --working-dir . --runtime-env runtime_env.yaml -- \
     python -m jobs.finetune_language --config jobs/configs/ml-1m-gpu.yaml
 """
 
-from dualrec.cli import run_job
+from dualrec.cli import main
 
 if __name__ == "__main__":
-    run_job("finetune-language")
+    main("finetune-language")

@@ -5,7 +5,7 @@ On a cluster: ray job submit --working-dir . --runtime-env runtime_env.yaml -- \
     recommend.run_date=2026-11-01
 """
 
-from dualrec.cli import run_job
+from dualrec.cli import main
 
 if __name__ == "__main__":
-    run_job("nightly")
+    main("nightly")

@@ -4,7 +4,7 @@ On a cluster: ray job submit --working-dir . --runtime-env runtime_env.yaml -- \
     python -m jobs.recommend --config jobs/configs/ml-32m-cluster.yaml
 """
 
-from dualrec.cli import run_job
+from dualrec.cli import main
 
 if __name__ == "__main__":
-    run_job("recommend")
+    main("recommend")

@@ -1,12 +1,10 @@
-"""Serve the published nights over HTTP, until stopped: `dualrec serve` as a module.
+"""Serve the published lists over HTTP, until stopped: `dualrec serve` as a module.
 
 On a cluster, Serve's own way in is `serve deploy`, with the import path
 dualrec.serving.deployment:build (docs/serving.md).
 """
 
-import sys
-
-from dualrec.cli import app
+from dualrec.cli import main
 
 if __name__ == "__main__":
-    app(["serve", *sys.argv[1:]])
+    main("serve")

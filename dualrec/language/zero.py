@@ -49,13 +49,13 @@ def engine_of(module: Any, settings: FinetuneSettings, workers: int) -> Any:
     import torch
 
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
-    with (
-        silent_native_lines()
-    ):  # it tries which of its own operators could be compiled; none is needed
-        import deepspeed
-    # Its shared-memory all-reduce for CPUs would be compiled on the spot, for minutes; gloo does as
-    # well here.
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    import deepspeed
+
+    # When it first needs to know, it tries which of its own operators could be compiled here, with
+    # the compiler's errors on the screen. None is needed, and its shared-memory all-reduce for CPUs
+    # would then be compiled for minutes; gloo does as well.
+    with silent_native_lines():
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     _join_process_group()
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from dualrec.cli import run_job
+from dualrec import cli
 from dualrec.nightly import nightly, planning
 from dualrec.publishing import publish
 from tests.nightly.site import scored_files
@@ -75,7 +75,7 @@ def main() -> None:
         threading.Thread(
             target=_die_after, args=(AFTER_FILES[point], workspace), daemon=True
         ).start()
-    run_job("nightly")
+    cli.main("nightly")
 
 
 if __name__ == "__main__":
