@@ -71,7 +71,7 @@ def test_a_part_imports_only_earlier_parts(path: Path) -> None:
     ],
 )
 def test_a_later_part_is_noticed_however_it_is_imported(line: str, refused: bool) -> None:
-    assert bool(_refused("publish", line)) is refused
+    assert bool(_refused("publishing", line)) is refused
 
 
 def test_every_part_has_its_place_in_the_order() -> None:
