@@ -222,7 +222,7 @@ def rollback(
     config: Config = None,
     overrides: Overrides = None,
 ) -> None:
-    """Roll a run date back to its previous version, for readers of Delta and of plain Parquet alike.
+    """Roll a run date back to its previous version, for readers of Delta and of Parquet files.
 
     The previous version becomes a new publication; nothing is rewritten, and readers see the one
     snapshot or the other, whole. Done again, it goes back one version further. `dualrec nights`
@@ -310,8 +310,8 @@ def _job_settings(config: str | None, overrides: list[str] | None) -> Settings:
     lasting = "://" in workspace or Path(workspace).expanduser().is_absolute()
     if "working_dir" in submitted.get("runtime_env", {}) and not lasting:
         raise WorkspaceError(
-            f"workspace {workspace}: would lie in the submitted job's copy of the code, and be lost "
-            "with it; name a folder that every node sees, by its whole path, or "
+            f"workspace {workspace}: would lie in the submitted job's copy of the code, and be "
+            "lost with it; name a folder that every node sees, by its whole path, or "
             "s3://bucket/prefix: --set workspace=PLACE"
         )
     return settings

@@ -1,9 +1,11 @@
-"""The errors that a user can cause and mend. Each message says what, where, and what to do."""
+"""The errors that a user can cause and fix. Each message says what, where, and what to do."""
 
 
 class DualrecError(Exception):
-    """Any error with a message meant for the user; the command prints it without a traceback, and
-    exits with its code."""
+    """An error with a message for the user.
+
+    The command prints it without a traceback and exits with `exit_code`.
+    """
 
     exit_code = 1
 
@@ -15,36 +17,34 @@ class SettingsError(DualrecError, ValueError):
 
 
 class InputError(DualrecError, ValueError):
-    """Data that came from outside is not what it should be: names the file, the line or the field."""
+    """Input data is not what it should be; the message names the file, the line or the field."""
 
     exit_code = 2
 
 
 class AssetError(DualrecError):
-    """A data set or a model could not be had, or what came is not what was expected."""
+    """A data set or a model could not be fetched, or is not what was expected."""
 
 
 class WorkspaceError(DualrecError):
-    """The workspace cannot be read or written, or lacks the artifact that a job rests on."""
+    """The workspace cannot be read or written, or lacks an artifact that a job needs."""
 
 
 class EndpointError(DualrecError):
-    """A language model's endpoint can answer none of the job's requests: no key, a wrong one, no
-    such model."""
+    """A language model's endpoint can answer no request: no key, a wrong key, no such model."""
 
 
 class PublishError(DualrecError):
-    """A night cannot be published or rolled back: it is not whole, was replaced, or another job
-    came first."""
+    """A snapshot cannot be published or rolled back: incomplete, replaced, or another job won."""
 
 
 class GateError(DualrecError):
-    """A night was scored, but a gate keeps it from being published; the night before stands."""
+    """The lists were scored, but a gate failed; the previous snapshot stays the current one."""
 
     exit_code = 3
 
 
 class LeaseError(DualrecError):
-    """Another driver is at work on this night, or took it over from this one."""
+    """Another driver is working on this run date, or has taken it over from this one."""
 
     exit_code = 4

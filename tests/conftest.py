@@ -47,7 +47,7 @@ def write_movielens_1m(
 
 
 def cyclic_ratings(users: int, items: int, length: int) -> list[tuple[int, int, int, int]]:
-    """Every user watches items in a fixed cycle from its own start: the next movie can be learned."""
+    """Every user watches items in a fixed cycle from its own start: the next can be learned."""
     return [
         (user, (user * 7 + step) % items + 1, 5, 1000 + step)
         for user in range(1, users + 1)
@@ -95,12 +95,17 @@ def histories_table(item_ids: dict[int, list[int]], split: str = "train") -> pa.
     """Histories with made-up times."""
     return pa.Table.from_pylist(
         [
-            {"user_id": user, "item_ids": items, "timestamps": list(range(len(items))), "ratings": [5.0] * len(items),
-             "split": split}
+            {
+                "user_id": user,
+                "item_ids": items,
+                "timestamps": list(range(len(items))),
+                "ratings": [5.0] * len(items),
+                "split": split,
+            }
             for user, items in item_ids.items()
         ],
         schema=HISTORIES,
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture

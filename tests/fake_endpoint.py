@@ -60,8 +60,11 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault == "hang":
             self.server.done.wait(30)
         elif fault in ("rubbish", "empty", "silent"):
-            answers = {"rubbish": b"<html>", "empty": b'{"choices": []}',
-                       "silent": b'{"choices": [{"message": {"content": null}}]}'}  # fmt: skip
+            answers = {
+                "rubbish": b"<html>",
+                "empty": b'{"choices": []}',
+                "silent": b'{"choices": [{"message": {"content": null}}]}',
+            }
             self._send(200, answers[str(fault)])
         elif fault == 200:
             self._answer_well(body)

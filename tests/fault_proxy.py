@@ -209,7 +209,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._drop()
 
     def _refuse(self, status: int, code: str, message: str) -> None:
-        said = f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code><Message>{message}</Message></Error>'
+        said = (
+            '<?xml version="1.0" encoding="UTF-8"?>'
+            f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+        )
         self._answer(
             status,
             [("Content-Type", "application/xml")],

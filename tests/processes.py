@@ -61,7 +61,7 @@ def _wait(process: subprocess.Popen[bytes], url: str, until: float, log: Path) -
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a server and all that it started: what does not end by itself within seconds is killed."""
+    """End a server and all that it started; kill what does not end by itself within seconds."""
     started = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     process.send_signal(signal.SIGTERM)
     for child in started:

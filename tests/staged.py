@@ -25,11 +25,21 @@ def rows(
 ) -> list[dict[str, Any]]:
     """The lists of some users."""
     return [
-        {"run_date": run_date, "user_id": int(user), "rank": rank, "item_id": rank, "title": run_id, "year": 1995,
-         "genres": ["Drama"], "score": 1 / rank, "source": "both", "because": [7]}
+        {
+            "run_date": run_date,
+            "user_id": int(user),
+            "rank": rank,
+            "item_id": rank,
+            "title": run_id,
+            "year": 1995,
+            "genres": ["Drama"],
+            "score": 1 / rank,
+            "source": "both",
+            "because": [7],
+        }
         for user in users
         for rank in ranks
-    ]  # fmt: skip
+    ]
 
 
 def write(workspace: Workspace, folder: str, name: str, lists: list[dict[str, Any]]) -> None:
@@ -46,9 +56,16 @@ def stage(workspace: Workspace, run_id: str, run_date: date = NIGHT, users: Any 
         write(workspace, folder, f"part-{part}.parquet", rows(run_id, half, run_date=run_date))
     whole = verify_lists(workspace, folder, np.asarray(users), run_date, LENGTH)
     return Night(
-        run_date=run_date, run_id=run_id, users=whole.users, rows=whole.rows, files=whole.files,
-        models={"sequence": "0123456789ab"}, settings_hash="ba9876543210", metrics={"HR@5": 0.4}, cost={"tokens": 12},
-    )  # fmt: skip
+        run_date=run_date,
+        run_id=run_id,
+        users=whole.users,
+        rows=whole.rows,
+        files=whole.files,
+        models={"sequence": "0123456789ab"},
+        settings_hash="ba9876543210",
+        metrics={"HR@5": 0.4},
+        cost={"tokens": 12},
+    )
 
 
 def publish_run(workspace: Workspace, run_id: str, run_date: date = NIGHT) -> Published:

@@ -66,8 +66,10 @@ def test_the_aws_provider_launches_every_kind_of_node(
             (reservation,) = machines.describe_instances(InstanceIds=[node])["Reservations"]
             launched[name] = reservation["Instances"][0]
     assert {name: node["InstanceType"] for name, node in launched.items()} == {
-        "head": "m7i.xlarge", "cpu": "m7i.4xlarge", "gpu": "g6e.4xlarge",
-    }  # fmt: skip
+        "head": "m7i.xlarge",
+        "cpu": "m7i.4xlarge",
+        "gpu": "g6e.4xlarge",
+    }
     assert {name for name, node in launched.items() if node.get("InstanceLifecycle") == "spot"} == {
         "cpu",
         "gpu",

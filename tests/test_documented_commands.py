@@ -20,9 +20,16 @@ ROOT = Path(__file__).parent.parent
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
 # What a reader puts own names for, each with one of those that there are.
 NAMES = {
-    "FILE": "jobs/configs/local.yaml", "CONFIG": "jobs/configs/local.yaml", "settings.yaml": "jobs/configs/local.yaml", "own/settings.yaml": "jobs/configs/local.yaml",
-    "DATE": "2026-11-01", "NAME...": "ml-100k", "ID": "42", "a.b=c": "sequence.epochs=1", "$SET": "",
-}  # fmt: skip
+    "FILE": "jobs/configs/local.yaml",
+    "CONFIG": "jobs/configs/local.yaml",
+    "settings.yaml": "jobs/configs/local.yaml",
+    "own/settings.yaml": "jobs/configs/local.yaml",
+    "DATE": "2026-11-01",
+    "NAME...": "ml-100k",
+    "ID": "42",
+    "a.b=c": "sequence.epochs=1",
+    "$SET": "",
+}
 OURS = re.compile(r"(?:dualrec|make|python -m jobs\.\w+|python scripts/\w+\.py)(?: |$)")
 
 

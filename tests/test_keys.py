@@ -50,11 +50,21 @@ def test_no_key_is_in_anything_that_a_night_writes_or_says(
     faults: list[int | str] = [400, 500, "rubbish", 429, "empty", 403]
     with fake_endpoint(*faults, key=PLANTED["AN_ENDPOINT_KEY"]) as server:
         settings = [
-            f"workspace={s3_workspace}", f"data.source={source}", "sequence.preset=paper", "sequence.hidden=[8,8]",
-            "sequence.epochs=1", "ranking.preset=paper", "language.model=deepseek-v3", f"language.endpoint.url={server.url}",
-            "language.endpoint.api_key_env=AN_ENDPOINT_KEY", "recommend.trace_salt_env=A_SALT", "evaluation.language=false",
-            "evaluation.protocols=[last_five]", "evaluation.bootstrap_samples=20", "evaluation.permutations=19",
-        ]  # fmt: skip
+            f"workspace={s3_workspace}",
+            f"data.source={source}",
+            "sequence.preset=paper",
+            "sequence.hidden=[8,8]",
+            "sequence.epochs=1",
+            "ranking.preset=paper",
+            "language.model=deepseek-v3",
+            f"language.endpoint.url={server.url}",
+            "language.endpoint.api_key_env=AN_ENDPOINT_KEY",
+            "recommend.trace_salt_env=A_SALT",
+            "evaluation.language=false",
+            "evaluation.protocols=[last_five]",
+            "evaluation.bootstrap_samples=20",
+            "evaluation.permutations=19",
+        ]
         command = [
             sys.executable,
             "-m",

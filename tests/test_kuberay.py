@@ -1,4 +1,4 @@
-"""The manifests for KubeRay: what Kubernetes accepts, strictly, and a night that is submitted once."""
+"""The manifests for KubeRay: valid for Kubernetes, strictly, and a job submitted once."""
 
 import os
 import subprocess
@@ -85,9 +85,15 @@ def test_the_night_is_what_the_project_runs():
     )
     assert settings.recommend.split == "all"
     gpus = sum(
-        float(group["template"]["spec"]["containers"][0]["resources"]["limits"].get("nvidia.com/gpu", 0)) * group["maxReplicas"]
-        for name, group in groups().items() if name != "head"
-    )  # fmt: skip
+        float(
+            group["template"]["spec"]["containers"][0]["resources"]["limits"].get(
+                "nvidia.com/gpu", 0
+            )
+        )
+        * group["maxReplicas"]
+        for name, group in groups().items()
+        if name != "head"
+    )
     assert settings.language.engine.replicas * settings.language.engine.tensor_parallel <= gpus
     assert settings.sequence.resources.workers <= gpus
 
@@ -136,7 +142,8 @@ def test_the_cron_job_submits_a_night_once(tmp_path: Path):
     kubectl.write_text(
         "#!/bin/sh\n"
         f'if [ "$1" = get ]; then [ ! -e "{tmp_path}/$3" ] || echo "rayjob/$3"; exit; fi\n'
-        f'cat > "{tmp_path}/made"; name=$(sed -n "s/^  name: //p" "{tmp_path}/made"); echo made >> "{tmp_path}/$name"\n'
+        f'cat > "{tmp_path}/made"; name=$(sed -n "s/^  name: //p" "{tmp_path}/made"); '
+        f'echo made >> "{tmp_path}/$name"\n'
     )
     kubectl.chmod(0o755)
     (script,) = container["args"]

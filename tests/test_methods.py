@@ -76,8 +76,14 @@ def test_prepare() -> None:
         [users, items, [3.5] * len(rows), times, list(range(len(rows)))], schema=INTERACTIONS
     )
     histories = build_histories(table, load_settings(None, ["data.until=1006"]).data)
-    described = pa.table({"item_id": [1, 2, 3, 4, 5, 6], "title": list("abcdef"), "year": pa.array([1999] * 6, pa.int16()),
-                          "genres": [["Drama"]] * 6})  # fmt: skip
+    described = pa.table(
+        {
+            "item_id": [1, 2, 3, 4, 5, 6],
+            "title": list("abcdef"),
+            "year": pa.array([1999] * 6, pa.int16()),
+            "genres": [["Drama"]] * 6,
+        }
+    )
     catalog = build_catalog(described, item_counts(histories), 4)
     kept = keep_items(histories, catalog.column("item_id").to_numpy())
     found = [_hash(histories), catalog.column("item_id").to_pylist(), _hash(catalog), _hash(kept)]
@@ -194,18 +200,32 @@ def test_scoring_answers(catalog: pa.Table) -> None:
 
 
 TRACE = {
-    "item_ids": [1, 2], "sequence_item_ids": [3, 4, 5], "sequence_scores": [0.5, 0.3, 0.2],
+    "item_ids": [1, 2],
+    "sequence_item_ids": [3, 4, 5],
+    "sequence_scores": [0.5, 0.3, 0.2],
     "titles": ["Sabrina (1954)", "Unheard Of (1999)", "Toy Story (1995)", "Seven (1995)"],
-    "title_item_ids": [5, None, 1, 4], "title_similarities": [0.2, 0.9, 0.8, 0.4], "title_logprobs": None,
-}  # fmt: skip
-RANKED = TRACE | {"titles": ["Seven (1995)", "Heat (1995)"], "title_item_ids": [4, 3], "title_similarities": [0.4, 0.5],
-                  "title_logprobs": [-0.2, -2.0]}  # fmt: skip
+    "title_item_ids": [5, None, 1, 4],
+    "title_similarities": [0.2, 0.9, 0.8, 0.4],
+    "title_logprobs": None,
+}
+RANKED = TRACE | {
+    "titles": ["Seven (1995)", "Heat (1995)"],
+    "title_item_ids": [4, 3],
+    "title_similarities": [0.4, 0.5],
+    "title_logprobs": [-0.2, -2.0],
+}
 
 
 def test_ranking() -> None:
-    lists = [make(trace) for trace in (TRACE, RANKED) for make in (
-        lambda trace: fused_list(trace, 0.4, 5), lambda trace: paper_list(trace, 5), lambda trace: language_list(trace, 5)
-    )]  # fmt: skip
+    lists = [
+        make(trace)
+        for trace in (TRACE, RANKED)
+        for make in (
+            lambda trace: fused_list(trace, 0.4, 5),
+            lambda trace: paper_list(trace, 5),
+            lambda trace: language_list(trace, 5),
+        )
+    ]
     random = np.random.default_rng(0)
     gains = {weight: random.random(40) + weight * (1 - weight) for weight in (0.0, 0.2, 0.5, 1.0)}
     found = [
@@ -235,8 +255,11 @@ def test_evaluate(catalog: pa.Table) -> None:
     lists = np.zeros((2, LENGTH), np.int32)
     lists[0, :4], lists[1, :3] = [3, -1, 2, 6], [1, 2, 4]
     metrics = user_metrics(lists, cases.truth, cases.visible, item_facts(catalog, 10))
-    found = [{name: _rounded(values) for name, values in metrics.items()}, coverage(lists, 6),
-             candidate_sets(cases, 40, 0).tolist()]  # fmt: skip
+    found = [
+        {name: _rounded(values) for name, values in metrics.items()},
+        coverage(lists, 6),
+        candidate_sets(cases, 40, 0).tolist(),
+    ]
     _check(_hash(found), EVALUATED, "dualrec.evaluation.evaluate")
 
 

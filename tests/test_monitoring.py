@@ -149,9 +149,11 @@ def prometheus(tmp_path: Path) -> Iterator[str]:
         (tmp_path / "prometheus.yaml").write_text(yaml.safe_dump(config))
         port = free_port()
         line = [
-            "prometheus", f"--config.file={tmp_path / 'prometheus.yaml'}", f"--storage.tsdb.path={tmp_path / 'data'}",
+            "prometheus",
+            f"--config.file={tmp_path / 'prometheus.yaml'}",
+            f"--storage.tsdb.path={tmp_path / 'data'}",
             f"--web.listen-address=127.0.0.1:{port}",
-        ]  # fmt: skip
+        ]
         url = f"http://127.0.0.1:{port}"
         with running(line, None, f"{url}/-/ready", 60, tmp_path / "prometheus.log"):
             wait_until(lambda: requests.get(f"{url}/-/ready", timeout=10).status_code == 200, 60)

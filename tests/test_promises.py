@@ -77,7 +77,7 @@ def _marks(node: ast.AST) -> set[str]:
 
 
 def _cases(decorator: ast.Call) -> list[set[str]]:
-    """The marks of each case of a parametrize decorator; of cases that are not written out, none."""
+    """The marks of each case of a parametrize decorator; none where cases are not literal."""
     values = decorator.args[1]
     return (
         [_marks(case) for case in values.elts]
@@ -87,7 +87,7 @@ def _cases(decorator: ast.Call) -> list[set[str]]:
 
 
 def layers_of(source: str, name: str) -> set[str]:
-    """The layers that run a test function, or some of its cases; empty where there is no such test."""
+    """The layers that run a test function or some of its cases; empty if there is no such test."""
     tree = ast.parse(source)
     own: set[str] = set()
     for node in tree.body:

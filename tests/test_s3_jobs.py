@@ -23,10 +23,17 @@ def _settings(workspace: str, folder: Path) -> list[str]:
         folder / "movielens", cyclic_ratings(60, 40, 14), numbered_movies(40)
     )
     return [
-        f"workspace={workspace}", f"data.source={source}", "data.top_items=0", "sequence.preset=paper", "sequence.epochs=1",
-        "baselines.trials=1", "baselines.epochs=1", "evaluation.language=false", "evaluation.bootstrap_samples=20",
+        f"workspace={workspace}",
+        f"data.source={source}",
+        "data.top_items=0",
+        "sequence.preset=paper",
+        "sequence.epochs=1",
+        "baselines.trials=1",
+        "baselines.epochs=1",
+        "evaluation.language=false",
+        "evaluation.bootstrap_samples=20",
         "evaluation.permutations=19",
-    ]  # fmt: skip
+    ]
 
 
 def _assert_measured(uri: str) -> None:

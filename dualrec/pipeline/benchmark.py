@@ -1,5 +1,4 @@
-"""The job `benchmark`: every system trained on what it may see, and all of them measured in one
-report."""
+"""The job `benchmark`: every system fitted, and all of them measured in one report."""
 
 from rich.console import Console
 
@@ -21,8 +20,7 @@ from dualrec.storage.workspace import Workspace
 
 
 def benchmark(settings: Settings, force: bool = False) -> Summary:
-    """Run all steps, for the whole histories and, where the time split is asked for, once more for
-    what came before.
+    """Run all steps; with the protocol `time_split`, once more on the data before its moment.
 
     Each shows its own summary, and is skipped where its result is there.
 
@@ -48,14 +46,16 @@ def benchmark(settings: Settings, force: bool = False) -> Summary:
                 [prepare, train_sequence, *_tuning(before), fit_baselines], before, force, console
             )
             took |= _other_networks(before, force, console)
-            seconds |= {f"{name}, before the moment": one for name, one in took.items()}
+            seconds |= {
+                f"{name}, before the moment": seconds_taken for name, seconds_taken in took.items()
+            }
         seconds |= run_steps([evaluate], settings, force, console)
     lines: dict[str, object] = {f"{name} took": took for name, took in seconds.items()}
     return Summary("benchmark", lines, {"workspace": settings.workspace})
 
 
 def _other_networks(settings: Settings, force: bool, console: Console) -> dict[str, str]:
-    """Train the sequence models that are measured beside the one in force; returns what each took."""
+    """Train the sequence models that are only measured; return how long each took."""
     seconds = {}
     for name, own in sequence_models(settings).items():
         if name != SEQUENCE:

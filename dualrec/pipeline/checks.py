@@ -1,5 +1,4 @@
-"""What can be known of all steps of a command before the first one begins, from settings and models
-alone."""
+"""Check all steps of a command before the first one starts, from settings and models alone."""
 
 from collections.abc import Sequence
 
@@ -24,12 +23,12 @@ from dualrec.storage.workspace import Workspace
 def check_steps(
     settings: Settings, tuned: Sequence[Settings], serves: bool, force: bool
 ) -> list[ModelPlace]:
-    """Check what every step will need, as far as its result is not there.
+    """Check what each step whose result is missing will need.
 
     Args:
         tuned: the settings under which a language model is fine-tuned.
-        serves: whether lists are made by a language model, whatever is measured.
-        force: whether steps are done again whose result is there.
+        serves: whether the language model writes lists, whatever is measured.
+        force: whether steps run again whose result is there.
 
     Returns:
         The models that are not on this machine.
@@ -42,9 +41,9 @@ def check_steps(
     systems = settings.baselines.systems
     chosen_systems(systems)
     workspace = Workspace.of(settings)
-    data = _there(workspace, settings)
+    data = _prepared_or_none(workspace, settings)
     if not force and data is not None and workspace.has(report_name(data, settings)):
-        return []  # all that the last step rests on is there
+        return []  # everything that the last step needs is there
     if "time_split" in settings.evaluation.protocols:
         check_what_the_moment_hides(settings)
     elsewhere = (
@@ -61,8 +60,7 @@ def check_steps(
 
 
 def check_prepared(settings: Settings, tuned: Sequence[Settings], force: bool) -> None:
-    """Check, once histories are there, that there will be enough examples and room for prompts of
-    these titles.
+    """Check, once histories are prepared, that examples suffice and that prompts fit the titles.
 
     Raises:
         SettingsError, AssetError, InputError: as finetune-language would, after the sequence model
@@ -77,14 +75,13 @@ def check_prepared(settings: Settings, tuned: Sequence[Settings], force: bool) -
 
 
 def _variants(settings: Settings) -> list[Settings]:
-    """The settings of the variants that are measured; those in force may be tuned, to a version not
-    known yet."""
+    """The settings of the variants that are measured."""
     if not settings.evaluation.language:
         return []
     return [changed(settings, variant, variant.set) for variant in settings.evaluation.variants]
 
 
-def _there(workspace: Workspace, settings: Settings) -> Prepared | None:
+def _prepared_or_none(workspace: Workspace, settings: Settings) -> Prepared | None:
     try:
         return prepared(workspace, settings)
     except WorkspaceError:

@@ -1,10 +1,9 @@
-"""About how long `run` takes, from the size of the data and the settings. Knows settings and
-counts; starts nothing.
+"""Estimate how long `run` takes from the size of the data and the settings, before it starts.
 
-The seconds are those of two CPU cores without a GPU, for SmolLM2-135M: one run of the local profile
-was measured there and divided by what its settings ask for (docs/experiments.md). On other machines
-they are off by a factor; where a step runs on a GPU, or another language model is named, no
-estimate is given.
+The constants are seconds on two CPU cores without a GPU, for SmolLM2-135M: one run of the local
+profile was measured and divided by the amount of work that its settings request
+(docs/experiments.md). On other machines they are off by a factor. There is no estimate where a step
+runs on a GPU or another language model is set.
 """
 
 from dataclasses import dataclass
@@ -19,10 +18,8 @@ RAY_START_S = 8.0
 PREPARE_START_S, PREPARE_S_PER_MILLION = 5.0, 1.2  # interactions
 TRAINING_START_S = 3.0  # of a run in the job's own process
 TARGETS_PER_SECOND = 25_000.0  # one network of the sequence model
-FINETUNE_START_S, EXAMPLE_S = (
-    40.0,
-    0.54,
-)  # loading, encoding and merging; one example of some 220 tokens, in bfloat16
+FINETUNE_START_S = 40.0  # loading, encoding and merging
+EXAMPLE_S = 0.54  # one training example of some 220 tokens, in bfloat16
 VALIDATED_EXAMPLE_S = EXAMPLE_S / 3  # forward only
 BASELINE_FIT_S_PER_100K = 50.0  # one trial of one system, by interactions
 ENGINE_START_S, REQUEST_S = 50.0, 0.16  # one user's titles from a shortlist
@@ -43,14 +40,14 @@ KNOWN = {
 
 @dataclass(frozen=True)
 class Size:
-    """How large a data set is: users of each split, and interactions of all users together."""
+    """The size of a data set: users of each split, and the interactions of all users."""
 
     users: dict[str, int]
     interactions: int
 
 
 def published_size(settings: Settings) -> Size | None:
-    """The size of a data set that is known by name, before it has been read; None for another one."""
+    """Return the published size of a data set known by name; None for another."""
     if settings.data.source not in KNOWN:
         return None
     users, interactions = KNOWN[settings.data.source]
@@ -60,17 +57,16 @@ def published_size(settings: Settings) -> Size | None:
 
 
 def prepared_size(workspace: Workspace, data: Prepared) -> Size:
-    """The size of prepared histories."""
-    made = workspace.description(data.histories)
-    return Size(made["users"], made["interactions"]["kept"])
+    """Return the size of prepared histories."""
+    description = workspace.description(data.histories)
+    return Size(description["users"], description["interactions"]["kept"])
 
 
 def estimated_seconds(settings: Settings, size: Size) -> float | None:
-    """Seconds of the whole of `run` where nothing is there yet; None where these constants say
-    nothing of it.
+    """Return the seconds of a `run` in an empty workspace; None if the constants do not apply.
 
     Raises:
-        SettingsError: `baselines.systems` names a system that there is not.
+        SettingsError: `baselines.systems` names an unknown system.
     """
     engine = settings.language.engine
     on_gpus = (
@@ -98,7 +94,7 @@ def estimated_seconds(settings: Settings, size: Size) -> float | None:
 
 
 def _network_s(settings: Settings, size: Size) -> float:
-    """One network of the sequence model, over all epochs, on the training users' interactions."""
+    """Seconds of one network of the sequence model, over all epochs."""
     targets = size.interactions * size.users["train"] / max(sum(size.users.values()), 1)
     return targets * settings.sequence.epochs / TARGETS_PER_SECOND
 
@@ -108,7 +104,7 @@ def _finetune_s(settings: Settings, size: Size) -> float:
     examples = size.users["train"] * (tuning.examples_per_user if tuning.examples == "cuts" else 1)
     examples = min(examples, tuning.max_examples or examples)
     validated = min(tuning.validation_examples, size.users["validation"])
-    # Each half of the users trains one network, in a run of its own.
+    # Out-of-fold hints: each half of the users trains one network, in a run of its own.
     folds = 2 * TRAINING_START_S + _network_s(settings, size) if tuning.examples == "cuts" else 0.0
     return (
         folds
@@ -118,26 +114,28 @@ def _finetune_s(settings: Settings, size: Size) -> float:
 
 
 def _scoring_s(settings: Settings, size: Size) -> float:
-    """The pass that answers users, calibration and evaluation, and one more for each variant."""
+    """Seconds of the pass that scores users and all cases, and of each variant's own pass."""
     chosen, serving = settings.evaluation, settings.recommend
     users = sum(size.users.values()) if serving.split == "all" else size.users[serving.split]
     users = min(users, serving.max_users or users)
     calibration = min(size.users["validation"], settings.ranking.calibration_users)
-    of_each = min(size.users["test"], chosen.max_users or size.users["test"])
+    test_users = min(size.users["test"], chosen.max_users or size.users["test"])
     seconds = ENGINE_START_S + REQUEST_S * (users + calibration)
     if not chosen.language:
         return seconds
-    seconds += REQUEST_S * of_each * len(_asked_of_each(chosen.protocols))
+    seconds += REQUEST_S * test_users * len(_requested_protocols(chosen.protocols))
     of_variants = [
         ENGINE_START_S
         + REQUEST_S
-        * (of_each * len(_asked_of_each(chosen.variant_protocols)) + calibration * variant.fused)
+        * (
+            test_users * len(_requested_protocols(chosen.variant_protocols))
+            + calibration * variant.fused
+        )
         for variant in chosen.variants
     ]
     return seconds + sum(of_variants)
 
 
-def _asked_of_each(protocols: tuple[str, ...]) -> set[str]:
-    """The protocols under which each test user is one request: candidates_20 ranks the answers of
-    next_item."""
+def _requested_protocols(protocols: tuple[str, ...]) -> set[str]:
+    """The protocols that need a request for each test user: candidates_20 reranks next_item's."""
     return {"next_item" if name == "candidates_20" else name for name in protocols} & set(HELD_OUT)

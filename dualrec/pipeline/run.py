@@ -1,4 +1,4 @@
-"""The job `run`: every step in order in one Ray session, from raw files to lists and their metrics."""
+"""The job `run`: every step in order in one Ray session, from raw files to lists and metrics."""
 
 import time
 from collections.abc import Callable
@@ -45,12 +45,13 @@ def run(settings: Settings, force: bool = False) -> Summary:
             size = prepared_size(workspace, prepared(workspace, settings))
             _announce(console, steps, settings, size)
         seconds |= run_steps(steps, settings, force, console)
-    places = {
+    report = report_name(prepared(workspace, settings), settings)
+    paths = {
         "workspace": workspace.uri,
-        "the report, a page for your browser": f"{workspace.uri}/{report_name(prepared(workspace, settings), settings)}/report.html",
+        "the report, a page for your browser": f"{workspace.uri}/{report}/report.html",
     }
     return Summary(
-        "run", {f"{name} took": took for name, took in seconds.items()}, places, [_what_next()]
+        "run", {f"{name} took": took for name, took in seconds.items()}, paths, [_what_next()]
     )
 
 
@@ -67,7 +68,7 @@ def recommend_and_predict(settings: Settings, force: bool = False) -> Summary:
 def run_steps(
     steps: list[Step], settings: Settings, force: bool, console: Console
 ) -> dict[str, str]:
-    """Run steps in order, each showing its summary; returns what each took, by the summary's title."""
+    """Run steps in order and show their summaries; return how long each took, by its title."""
     seconds = {}
     for step in steps:
         started = time.perf_counter()

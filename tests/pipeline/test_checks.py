@@ -21,7 +21,10 @@ TYPO = "smolm2-135m"
 VARIANT = (
     f"evaluation.variants=[{{name: other, set: {{language.model: {TYPO}, language.tuned: null}}}}]"
 )
-TUNED_VARIANT = f"evaluation.variants=[{{name: other, set: {{language.model: {TYPO}, language.tuned: current}}}}]"
+TUNED_VARIANT = (
+    "evaluation.variants=[{name: other, set: "
+    f"{{language.model: {TYPO}, language.tuned: current}}}}]"
+)
 
 
 @pytest.mark.parametrize("job", [run, benchmark])
@@ -58,9 +61,14 @@ TUNED_VARIANT = f"evaluation.variants=[{{name: other, set: {{language.model: {TY
     ],
 )
 def test_what_a_later_step_cannot_do_is_told_before_the_first_begins(
-    settings_for: SettingsFor, no_ray: None, monkeypatch: pytest.MonkeyPatch,
-    job: Callable[[Settings], object], overrides: list[str], error: type[DualrecError], said: str,
-) -> None:  # fmt: skip
+    settings_for: SettingsFor,
+    no_ray: None,
+    monkeypatch: pytest.MonkeyPatch,
+    job: Callable[[Settings], object],
+    overrides: list[str],
+    error: type[DualrecError],
+    said: str,
+) -> None:
     monkeypatch.delenv("OPENROUTER_API_KEY", raising=False)
     settings = settings_for(*overrides)
     with pytest.raises(error, match=said):

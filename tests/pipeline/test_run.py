@@ -46,9 +46,13 @@ def site(tmp_path_factory: pytest.TempPathFactory, ray_cluster: str) -> Iterator
 
 def _settings(site: Site, run_date: str, *more: str) -> Settings:
     return site.settings_of(
-        run_date, "recommend.split=test", "evaluation.protocols=[next_item, last_five, candidates_20]",
-        "evaluation.bootstrap_samples=20", "evaluation.permutations=19", *more,
-    )  # fmt: skip
+        run_date,
+        "recommend.split=test",
+        "evaluation.protocols=[next_item, last_five, candidates_20]",
+        "evaluation.bootstrap_samples=20",
+        "evaluation.permutations=19",
+        *more,
+    )
 
 
 def _users(settings: Settings) -> dict[str, int]:
@@ -200,14 +204,20 @@ def test_nir_and_the_variants_of_a_model_that_knows_the_rule_stand_in_the_report
     has."""
     monkeypatch.setattr("dualrec.evaluation.predictions.score", _scored_by_the_rule)
     monkeypatch.setattr("dualrec.evaluation.nir_answers.generate", _steps_of_nir)
-    variants = "[{name: shuffled, shuffled: true}, {name: ranking, fused: true, set: {language.mode: rank}}]"
+    variants = (
+        "[{name: shuffled, shuffled: true}, "
+        "{name: ranking, fused: true, set: {language.mode: rank}}]"
+    )
     settings = overridden(
         _without(done, tmp_path / "workspace", "reports"),
         [
-            f"language.model={write_model(tmp_path / 'model', 'qwen2')}", "language.max_prompt_tokens=1024",
-            "baselines.systems=[NIR]", "evaluation.protocols=[next_item]", f"evaluation.variants={variants}",
+            f"language.model={write_model(tmp_path / 'model', 'qwen2')}",
+            "language.max_prompt_tokens=1024",
+            "baselines.systems=[NIR]",
+            "evaluation.protocols=[next_item]",
+            f"evaluation.variants={variants}",
         ],
-    )  # fmt: skip
+    )
     evaluate(settings)
     metrics = _report(settings)
     assert metrics["systems"]["NIR"]["kind"] == "baseline"
@@ -231,7 +241,7 @@ def test_nir_and_the_variants_of_a_model_that_knows_the_rule_stand_in_the_report
 def _scored_by_the_rule(
     requests: ray.data.Dataset, models: object, settings: Settings, counter: object
 ) -> Any:
-    """In place of scoring: the language model writes, or ranks first, the next movie of the cycle."""
+    """In place of scoring: the language model names the next movie of the cycle first."""
     likelihoods = [-0.1, -2.0] if settings.language.mode == "rank" else None
     titles = {item: title for item, (title, _) in numbered_movies(ITEMS).items()}
 
@@ -240,11 +250,19 @@ def _scored_by_the_rule(
         for row in rows.to_pylist():
             right, wrong = ((row["item_ids"][-1] + ahead) % ITEMS + 1 for ahead in (0, 1))
             told = {
-                "sequence_item_ids": [wrong, right], "sequence_scores": [0.6, 0.3], "prompt": "a prompt",
-                "generated_text": titles[right], "prompt_tokens": 60, "generated_tokens": 7, "finish_reason": "stop",
-                "titles": [titles[right], titles[wrong]], "title_item_ids": [right, wrong], "title_matches": ["exact"] * 2,
-                "title_similarities": [0.5, 1.0], "title_logprobs": likelihoods,
-            }  # fmt: skip
+                "sequence_item_ids": [wrong, right],
+                "sequence_scores": [0.6, 0.3],
+                "prompt": "a prompt",
+                "generated_text": titles[right],
+                "prompt_tokens": 60,
+                "generated_tokens": 7,
+                "finish_reason": "stop",
+                "titles": [titles[right], titles[wrong]],
+                "title_item_ids": [right, wrong],
+                "title_matches": ["exact"] * 2,
+                "title_similarities": [0.5, 1.0],
+                "title_logprobs": likelihoods,
+            }
             traces.append({**row, **told})
         return pa.Table.from_pylist(traces, schema=TRACES)
 
