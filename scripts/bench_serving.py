@@ -88,7 +88,7 @@ def _lists(users: np.ndarray, catalog: pa.Table) -> pa.Table:
     columns = {
         "run_date": [NIGHT] * rows, "user_id": np.repeat(users, LENGTH), "rank": np.tile(np.arange(1, LENGTH + 1), len(users)),
         **{name: movies.column(name) for name in ("item_id", "title", "year", "genres")},
-        "score": np.ones(rows), "source": ["both"] * rows, "because": [[item] for item in movies.column("item_id").to_pylist()],
+        "score": np.ones(rows), "source": ["both"] * rows, "similar_history": [[item] for item in movies.column("item_id").to_pylist()],
     }  # fmt: skip
     return conform(pa.table(columns), RECOMMENDATIONS, "the lists")
 

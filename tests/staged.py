@@ -35,7 +35,7 @@ def rows(
             "genres": ["Drama"],
             "score": 1 / rank,
             "source": "both",
-            "because": [7],
+            "similar_history": [7],
         }
         for user in users
         for rank in ranks

@@ -217,10 +217,10 @@ class ListWriter:
                 "genres": item.get("genres", []),
                 "score": place.score,
                 "source": place.source,
-                "because": self._because(place.item_id, trace["item_ids"]),
+                "similar_history": self._similar_history(place.item_id, trace["item_ids"]),
             }
 
-    def _because(self, item_id: int | None, history: list[int], most: int = 3) -> list[int]:
+    def _similar_history(self, item_id: int | None, history: list[int], most: int = 3) -> list[int]:
         """The watched movies whose titles are closest to the item's, among the twenty most recent."""
         if item_id is None:
             return []

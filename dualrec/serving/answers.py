@@ -61,7 +61,7 @@ class Recommendation(BaseModel):
     genres: list[str] | None
     score: float
     source: Literal["sequence", "language", "both", "popularity"]
-    because: list[Movie] = Field(description="what of the history it rests on")
+    similar_history: list[Movie] = Field(description="the watched movies whose titles are nearest")
 
 
 class ServedNight(BaseModel):

@@ -99,7 +99,7 @@ class Night:
         if rows is None:
             return None
         return [
-            {**row, "because": self.movies(row["because"] or [])}
+            {**row, "similar_history": self.movies(row["similar_history"] or [])}
             for row in rows.drop(["user_id"]).to_pylist()
         ]
 
@@ -145,11 +145,17 @@ class Night:
         return list(columns.take(places).to_pylist())
 
     def _ranked(
-        self, item_ids: list[int], scores: list[float], source: str, because: list[Movie]
+        self, item_ids: list[int], scores: list[float], source: str, similar_history: list[Movie]
     ) -> list[Movie]:
         rows = self._rows(item_ids)
         return [
-            {"rank": rank, **row, "score": score, "source": source, "because": because}
+            {
+                "rank": rank,
+                **row,
+                "score": score,
+                "source": source,
+                "similar_history": similar_history,
+            }
             for rank, (row, score) in enumerate(zip(rows, scores, strict=False), start=1)
         ]
 

@@ -96,7 +96,7 @@ RECOMMENDATIONS = pa.schema(
         ("genres", pa.list_(pa.string())),
         ("score", pa.float32()),
         ("source", pa.string()),  # sequence, language, both
-        ("because", pa.list_(pa.int64())),  # the history items it rests on
+        ("similar_history", pa.list_(pa.int64())),  # the watched items whose titles are nearest
     ]
 )
 

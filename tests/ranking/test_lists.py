@@ -242,14 +242,14 @@ def test_the_written_rows_are_the_contract(catalog: pa.Table) -> None:
         (1, 3, "Heat (1995)"), (2, 4, "Seven (Se7en) (1995)")]  # fmt: skip
     assert rows[0] == {
         "run_date": date(2026, 1, 2), "user_id": 7, "rank": 1, "item_id": 3, "title": "Heat (1995)", "year": 1995,
-        "genres": ["Action", "Crime", "Thriller"], "score": 1.0, "source": "sequence", "because": [2, 1],
+        "genres": ["Action", "Crime", "Thriller"], "score": 1.0, "source": "sequence", "similar_history": [2, 1],
     }  # fmt: skip
 
 
 def test_a_title_in_no_catalog_keeps_its_words(catalog: pa.Table) -> None:
     writer = ListWriter(catalog, np.eye(6, dtype=np.float32), "paper", 0.0, 10, date(2026, 1, 2))
     row = writer(pa.Table.from_pylist([trace()], schema=TRACES)).to_pylist()[1]
-    assert (row["item_id"], row["title"], row["year"], row["genres"], row["because"]) == (
+    assert (row["item_id"], row["title"], row["year"], row["genres"], row["similar_history"]) == (
         None,
         "Nowhere",
         None,
@@ -263,7 +263,7 @@ def test_a_movie_rests_on_movies_of_the_catalog_only(catalog: pa.Table) -> None:
     histories = {(99, 2, 0): [2], (99,): [], (): []}
     traces = [trace() | {"item_ids": list(history)} for history in histories]
     rows = writer(pa.Table.from_pylist(traces, schema=TRACES)).to_pylist()
-    assert [row["because"] for row in rows] == list(histories.values())
+    assert [row["similar_history"] for row in rows] == list(histories.values())
 
 
 def test_a_movie_rests_on_the_three_nearest_of_the_twenty_most_recent(catalog: pa.Table) -> None:
@@ -274,4 +274,4 @@ def test_a_movie_rests_on_the_three_nearest_of_the_twenty_most_recent(catalog: p
     histories = {(1, 2, 4, 5): [2, 4, 5], (1, *elsewhere): [1], (1, *elsewhere, 120): []}
     traces = [trace(item_ids=list(history)) for history in histories]
     rows = writer(pa.Table.from_pylist(traces, schema=TRACES)).to_pylist()
-    assert [row["because"] for row in rows] == list(histories.values())
+    assert [row["similar_history"] for row in rows] == list(histories.values())

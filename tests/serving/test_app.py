@@ -49,7 +49,7 @@ def test_a_user_without_a_list_has_what_the_sequence_model_expects_after_the_his
     )
     scores = [row["score"] for row in answer["recommendations"]]
     assert scores == sorted(scores, reverse=True)
-    assert answer["recommendations"][0]["because"] == [
+    assert answer["recommendations"][0]["similar_history"] == [
         {"item_id": 4, "title": "Seven (Se7en) (1995)"}
     ]
 

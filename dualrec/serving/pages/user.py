@@ -32,7 +32,7 @@ class Listed(NamedTuple):
     genres: list[str]
     score: float
     source: str
-    because: list[str]
+    similar_history: list[str]
     rank_before: int | None
 
 
@@ -83,14 +83,14 @@ def _key(row: dict[str, Any]) -> Any:
 
 
 def _listed(row: dict[str, Any], titles: dict[int, str], ranks: dict[Any, int]) -> Listed:
-    because = [titles.get(item, f"movie {item}") for item in row["because"] or []]
+    similar_history = [titles.get(item, f"movie {item}") for item in row["similar_history"] or []]
     return Listed(
         rank=row["rank"],
         title=row["title"],
         genres=row["genres"] or [],
         score=row["score"],
         source=row["source"],
-        because=because,
+        similar_history=similar_history,
         rank_before=ranks.get(_key(row)),
     )
 

@@ -58,7 +58,7 @@ def _row(
     movie = movie if item is None else catalog.slice(item - 1, 1).to_pylist()[0]
     own = {name: movie[name] for name in ("title", "year", "genres")}
     return {"run_date": run_date, "user_id": WATCHED, "rank": rank, "item_id": item, **own, "score": 1 / rank,
-            "source": source, "because": [2, 99]}  # fmt: skip
+            "source": source, "similar_history": [2, 99]}  # fmt: skip
 
 
 def _publish(workspace: Workspace, run_date: date, rows: list[dict[str, Any]]) -> None:

@@ -64,7 +64,7 @@ def test_a_list_stands_beside_the_night_before(nights: Workspace, run: RunView) 
         (1, EVIL, 2), (2, MOVIES[3][0], 1), (3, "In No Catalog (1901)", None),
     ]  # fmt: skip
     assert view.dropped == [MOVIES[5][0]]
-    assert view.listed[0].because == [MOVIES[2][0], "movie 99"], (
+    assert view.listed[0].similar_history == [MOVIES[2][0], "movie 99"], (
         "what the catalog lacks is still named"
     )
     assert [one.title for one in view.watched] == ["movie 99", MOVIES[2][0], MOVIES[1][0]], (
