@@ -184,17 +184,15 @@ def _write_histories(
 
 
 class _Grouped(NamedTuple):
-    """One history a user, of all items, in memory, and their `_totals`; and the files that were
-    left out."""
+    """One history a user, of all items, in memory, and their `_totals`."""
 
     histories: ray.data.Dataset
     total: dict[str, int]
-    skipped: tuple[str, ...]
 
 
 def _grouped(source: Source, settings: Settings, workspace: Workspace) -> _Grouped:
     ray.data.DataContext.get_current().shuffle_input_batch_bytes = SHUFFLE_BATCH_BYTES
-    with readable(source, settings.data, workspace) as within_reach:
+    with readable(source, workspace) as within_reach:
         histories = (
             read_interactions(within_reach, settings.data)
             .repartition(settings.data.shards, keys=["user_id"])
@@ -211,7 +209,7 @@ def _grouped(source: Source, settings: Settings, workspace: Workspace) -> _Group
             f"{settings.data.source} holds no interaction{when}: there is nothing to learn from"
         )
     _check_splits({name: total[name] for name in SPLITS}, settings)
-    return _Grouped(histories, total, within_reach.skipped)
+    return _Grouped(histories, total)
 
 
 def _kept(
@@ -232,7 +230,6 @@ def _kept(
         "users": users,
         "items": len(catalog),
         "items_without_year": without_year(catalog),
-        "skipped_files": grouped.skipped,
         "interactions": {
             "read": rows,
             "kept": in_histories,
@@ -307,8 +304,6 @@ def _summary(workspace: Workspace, version: str, state: str) -> Summary:
     }
     if made["items_without_year"]:
         lines["items without a year"] = made["items_without_year"]
-    if skipped := made["skipped_files"]:
-        lines["files skipped as corrupt"] = f"{len(skipped)}: {', '.join(skipped)}"
     lines |= {f"{split} users": count for split, count in made["users"].items()}
     lines |= {f"interactions {name}": count for name, count in made["interactions"].items()}
     places = {name: f"{workspace.uri}/{name}/{version}" for name in ("catalog", "histories")}

@@ -218,14 +218,9 @@ def test_one_corrupt_file_among_hundreds_is_named_and_nothing_is_written(
     assert not Workspace.of(settings).folders("catalog")
 
 
-@pytest.mark.parametrize(
-    "harm", [_corrupt, lambda file: file.write_text("not parquet")], ids=["pages", "footer"]
-)
-def test_a_corrupt_file_is_skipped_where_that_is_asked_for(
-    tmp_path: Path, settings_for: SettingsFor, harm: Callable[[Path], object]
-) -> None:
-    settings = settings_for(*_own_tables(tmp_path, 6), "data.corrupt_files=skip")
-    harm(tmp_path / "views/part-002.parquet")
-    summary = prepare(settings)
-    assert summary.lines["interactions read"] == 540 - 90
-    assert summary.lines["files skipped as corrupt"] == f"1: {tmp_path / 'views/part-002.parquet'}"
+def test_files_that_are_no_parquet_are_all_named(tmp_path: Path, settings_for: SettingsFor) -> None:
+    settings = settings_for(*_own_tables(tmp_path, 9))
+    for number in (2, 3, 4, 5, 6, 7, 8):
+        (tmp_path / f"views/part-{number:03d}.parquet").write_text("not parquet")
+    with pytest.raises(InputError, match=r"(?s)part-002.*part-006.*\nand 2 more files$"):
+        prepare(settings)
