@@ -57,10 +57,11 @@ class Prepared:
             InputError: the files hold other rows than those that `prepare` wrote, one a user.
         """
         names = SPLITS if split == "all" else (split,)
-        files = {name: workspace.parquet_files(f"{self.histories}/split={name}") for name in names}
+        content = workspace.content(self.histories)
+        files = {name: workspace.parquet_files(f"{content}/split={name}") for name in names}
         written = workspace.description(self.histories)["users"]
         for name, paths in files.items():
-            _check_rows(workspace, f"{self.histories}/split={name}", paths, written[name])
+            _check_rows(workspace, f"{content}/split={name}", paths, written[name])
         return ray.data.read_parquet(
             [path for paths in files.values() for path in paths],
             filesystem=workspace.filesystem,
@@ -137,7 +138,7 @@ def prepared_as(workspace: Workspace, version: str) -> Prepared:
         WorkspaceError: they are not there.
     """
     dataset = workspace.description(f"catalog/{version}")["dataset"]
-    catalog = workspace.read_table(f"catalog/{version}", CATALOG)
+    catalog = workspace.read_table(workspace.content(f"catalog/{version}"), CATALOG)
     return Prepared(version, dataset, catalog, f"histories/{version}")
 
 
@@ -306,5 +307,8 @@ def _summary(workspace: Workspace, version: str, state: str) -> Summary:
         lines["items without a year"] = made["items_without_year"]
     lines |= {f"{split} users": count for split, count in made["users"].items()}
     lines |= {f"interactions {name}": count for name, count in made["interactions"].items()}
-    places = {name: f"{workspace.uri}/{name}/{version}" for name in ("catalog", "histories")}
+    places = {
+        name: f"{workspace.uri}/" + workspace.content(f"{name}/{version}")
+        for name in ("catalog", "histories")
+    }
     return Summary("prepare", lines, places)

@@ -93,7 +93,12 @@ def finetune_language(settings: Settings, force: bool = False) -> Summary:
             "finetune": settings.finetune.model_dump(mode="json"),
             "language": {"model": settings.language.model},
         }
-        track(settings.tracking, name, used, json.loads(workspace.read_bytes(f"{name}/{METRICS}")))
+        track(
+            settings.tracking,
+            name,
+            used,
+            json.loads(workspace.read_bytes(f"{workspace.content(name)}/{METRICS}")),
+        )
         state = "written"
     return _summary(workspace, name, state)
 
@@ -113,7 +118,8 @@ def encoded_examples(
     language, tuning = settings.language, settings.finetune
     cut = {"titles": language.titles, "seed": tuning.seed}
     trained_on_all = _hinted_by(
-        [workspace.read_bytes(f"{sequence_name(data, settings)}/{WEIGHTS}")], settings
+        [workspace.read_bytes(f"{workspace.content(sequence_name(data, settings))}/{WEIGHTS}")],
+        settings,
     )
     published = tuning.examples == "published"
     ahead = language.titles if published else max(AHEAD, language.titles)
@@ -334,7 +340,7 @@ def _totals(epochs: list[dict[str, float]]) -> dict[str, float]:
 
 
 def _summary(workspace: Workspace, name: str, state: str) -> Summary:
-    metrics = json.loads(workspace.read_bytes(f"{name}/{METRICS}"))
+    metrics = json.loads(workspace.read_bytes(f"{workspace.content(name)}/{METRICS}"))
     best, epochs, budget = metrics["best"], metrics["epochs"], metrics["budget"]
     lines: dict[str, object] = {
         "version": f"{name.rpartition('/')[2]} ({state})",
@@ -352,5 +358,5 @@ def _summary(workspace: Workspace, name: str, state: str) -> Summary:
     places = {"adapter": ADAPTER, "merged model": MERGED, "metrics": METRICS, "curves": CURVES}
     places["TensorBoard"] = TENSORBOARD
     return Summary(
-        "finetune-language", lines, {title: f"{workspace.uri}/{name}/{place}" for title, place in places.items()}
+        "finetune-language", lines, {title: f"{workspace.uri}/{workspace.content(name)}/{place}" for title, place in places.items()}
     )  # fmt: skip

@@ -23,6 +23,6 @@ def served_model(workspace: Workspace, data: Prepared, settings: Settings) -> Se
     workspace.require(name, "finetune-language")
     preset, place = language_model(settings)
     assert place is not None, "an endpoint serves no model of ours"
-    merged = f"{name}/{MERGED}"
+    merged = f"{workspace.content(name)}/{MERGED}"
     source = workspace.path(merged) if workspace.is_local else f"{workspace.uri}/{merged}"
     return ServedModel(preset, ModelPlace.named(source, settings))

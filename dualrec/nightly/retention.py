@@ -7,6 +7,10 @@ from dualrec.nightly.plan import NIGHTLY
 from dualrec.publishing.retention import clean_up, last_written
 from dualrec.storage.workspace import Workspace
 
+ARTIFACT_KINDS = (
+    *("catalog", "histories", "models", "recommendations", "traces", "predictions", "reports"),
+)
+
 
 def forget(workspace: Workspace, retention_days: int, keep: str) -> list[str]:
     """Remove what is older than the retention time, of publishing and of the nightly job; see
@@ -25,6 +29,9 @@ def forget(workspace: Workspace, retention_days: int, keep: str) -> list[str]:
     nights = [f"{NIGHTLY}/{folder}" for folder in workspace.folders(NIGHTLY)]
     over = [folder for folder in nights if last_written(workspace, folder) < limit]
     over += [name for name in _histories_of_nights(workspace, limit) if name != keep]
+    for kind in ARTIFACT_KINDS:
+        attempts = workspace.abandoned_attempts(kind)
+        over += [attempt for attempt in attempts if last_written(workspace, attempt) < limit]
     for folder in over:
         workspace.remove(folder)
     return [*clean_up(workspace, retention_days), *over]

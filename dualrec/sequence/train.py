@@ -52,7 +52,7 @@ def train_sequence(settings: Settings, force: bool = False) -> Summary:
     if not workspace.has(name) or force:
         with ray_session(settings.cluster):
             _train(workspace, data, settings, name)
-        metrics = json.loads(workspace.read_bytes(f"{name}/{METRICS}"))
+        metrics = json.loads(workspace.read_bytes(f"{workspace.content(name)}/{METRICS}"))
         track(
             settings.tracking,
             name,
@@ -307,7 +307,7 @@ def _train(workspace: Workspace, data: Prepared, settings: Settings, name: str) 
 
 
 def _summary(workspace: Workspace, name: str, state: str) -> Summary:
-    metrics = json.loads(workspace.read_bytes(f"{name}/{METRICS}"))
+    metrics = json.loads(workspace.read_bytes(f"{workspace.content(name)}/{METRICS}"))
     best, epochs = metrics["best"], metrics["epochs"]
     lines: dict[str, object] = {
         "version": f"{name.rpartition('/')[2]} ({state})",
@@ -319,7 +319,7 @@ def _summary(workspace: Workspace, name: str, state: str) -> Summary:
         "targets a second": f"{sum(epoch['targets_per_second'] for epoch in epochs) / len(epochs):,.0f}",
         "waited for input": _waited(epochs),
     }
-    return Summary("train-sequence", lines, {"model": f"{workspace.uri}/{name}"})
+    return Summary("train-sequence", lines, {"model": f"{workspace.uri}/{workspace.content(name)}"})
 
 
 def _waited(epochs: list[dict[str, float]]) -> str:
