@@ -20,7 +20,9 @@ SettingsFor = Callable[..., Settings]
 
 def _histories(settings: Settings) -> dict[int, list[int]]:
     workspace = Workspace.of(settings)
-    table = workspace.read_table(prepared(workspace, settings).histories, HISTORIES)
+    table = workspace.read_table(
+        workspace.content(prepared(workspace, settings).histories), HISTORIES
+    )
     return dict(
         zip(*(table.column(name).to_pylist() for name in ("user_id", "item_ids")), strict=True)
     )
@@ -37,9 +39,11 @@ def test_catalog_and_histories_are_what_the_file_says(
     workspace = Workspace.of(settings)
     data = prepared(workspace, settings)
     for split in ("train", "validation", "test"):
-        table = workspace.read_table(f"{data.histories}/split={split}", HISTORIES)
+        table = workspace.read_table(
+            f"{workspace.content(data.histories)}/split={split}", HISTORIES
+        )
         assert set(table.column("split").to_pylist()) == {split}
-    train = workspace.read_table(f"{data.histories}/split=train", HISTORIES)
+    train = workspace.read_table(f"{workspace.content(data.histories)}/split=train", HISTORIES)
     assert sum(data.catalog.column("popularity").to_pylist()) == sum(
         map(len, train.column("item_ids").to_pylist())
     )
@@ -165,7 +169,7 @@ def test_a_copied_file_of_histories_is_noticed(movielens: Path, settings_for: Se
     prepare(settings)
     workspace = Workspace.of(settings)
     data = prepared(workspace, settings)
-    first = workspace.parquet_files(f"{data.histories}/split=train")[0]
+    first = workspace.parquet_files(f"{workspace.content(data.histories)}/split=train")[0]
     pq.write_table(pq.read_table(first, partitioning=None), Path(first).with_name("copy.parquet"))
     with pytest.raises(
         InputError,
