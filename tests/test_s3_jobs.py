@@ -41,12 +41,14 @@ def _assert_measured(uri: str) -> None:
     workspace = Workspace(uri)
     (report,) = workspace.folders("reports")
     assert workspace.has(f"reports/{report}")
-    assert b"<svg" in workspace.read_bytes(f"reports/{report}/report.html")
+    assert b"<svg" in workspace.read_bytes(f"{workspace.content(f'reports/{report}')}/report.html")
     made = {
         kind: len(workspace.folders(kind)) for kind in ("catalog", "histories", "models/sequence")
     }
     assert made == {"catalog": 1, "histories": 1, "models/sequence": 1}
-    assert not workspace.files(".staging"), "nothing half-made stays"
+    for kind in ("catalog", "histories", "models", "reports"):
+        assert not workspace.abandoned_attempts(kind), "nothing unfinished stays"
+    assert not workspace.files(".staging")
 
 
 def test_the_whole_comparison_is_made_on_s3(

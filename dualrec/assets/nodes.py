@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dualrec.assets.fetch import resolve_model
-from dualrec.assets.places import copied
 from dualrec.assets.registry import MODELS
 from dualrec.config.settings import NetworkSettings, Settings
 from dualrec.errors import AssetError
@@ -54,22 +53,3 @@ class ModelPlace:
             return resolve_model(self.source, self.cache, self.network)
         except AssetError as error:
             raise AssetError(f"on node {socket.gethostname()}: {error}") from error
-
-
-@dataclass(frozen=True)
-class AdapterPlace:
-    """A LoRA adapter of a workspace: a folder on every node, or an s3:// URI."""
-
-    source: str
-    cache: str
-    network: NetworkSettings = NetworkSettings()
-
-    def folder(self) -> Path:
-        """Its folder on the node that asks.
-
-        Raises:
-            AssetError: it cannot be had there.
-        """
-        if self.source.startswith("s3://"):
-            return copied(self.source, self.cache, self.network)
-        return Path(self.source)

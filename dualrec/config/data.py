@@ -1,6 +1,6 @@
 """What `prepare` reads and keeps."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
@@ -38,9 +38,6 @@ class DataSettings(Group):
     validation_fraction: Fraction = 0.15  # the rest are test users
     until: int | None = (
         None  # seconds since 1970: what happened then or later is left out; None keeps everything
-    )
-    corrupt_files: Literal["fail", "skip"] = (
-        "fail"  # of several; to skip one, all are read once more, beforehand
     )
     shards: Count = 4  # Parquet files a table is written to
     block_mib: Count = 16  # raw bytes a reading task parses at a time

@@ -79,9 +79,6 @@ class LanguageSettings(Group):
     # None: the model as it comes; "current": what finetune-language makes of it with these
     # settings; or a version of it.
     tuned: str | None = None
-    serve: Literal["merged", "adapter"] = (
-        "merged"  # adapter: LoRA at request time, slower, on one base for many adapters
-    )
     # generate: it writes titles, as published; rank: it orders the sequence model's first items, by
     # one token a user.
     mode: Literal["generate", "rank"] = "generate"

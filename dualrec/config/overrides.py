@@ -1,9 +1,7 @@
-"""Reads settings as text: a YAML file, `a.b=c` laid over it, and what is wrong with them, told.
-Knows no setting.
+"""Read settings from text: a YAML file, `a.b=c` overrides, and clear errors about both.
 
-The text may come from others: no tag makes an object, no alias makes a small file a huge tree, and
-what is told repeats no line of a file and no value that was laid over it, since a key may stand
-there by mistake.
+Knows no particular setting. No YAML tag creates an object. Errors repeat no line of a file and no
+value of an override, since a key may be there by mistake.
 """
 
 from pathlib import Path
@@ -13,8 +11,6 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from dualrec.errors import SettingsError
-
-MOST_VALUES = 10_000  # written out, without aliases; every setting there is makes a few hundred
 
 _LONGEST_SHOWN = 80  # characters of a wrong value
 
@@ -30,7 +26,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
             f"settings file {path} does not exist; the profiles are in jobs/configs/"
         )
     try:
-        tree = _loaded(path.read_text()) or {}
+        tree = yaml.safe_load(path.read_text()) or {}
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SettingsError(f"settings file {path} is not YAML: {_problem(error)}") from None
     if not isinstance(tree, dict):
@@ -56,38 +52,11 @@ def lay_over(tree: dict[str, Any], override: str) -> None:
 
 def _read_value(value: str, name: str) -> Any:
     try:
-        return _loaded(value)
+        return yaml.safe_load(value)
     except (yaml.YAMLError, ValueError, RecursionError):
         raise SettingsError(
             f"--set {name}=…: the value is not YAML; put it in quotes: KEY='\"VALUE\"'"
         ) from None
-
-
-def _loaded(text: str) -> Any:
-    loader = yaml.SafeLoader(text)
-    try:
-        node = loader.get_single_node()
-        if node is None:
-            return None
-        _check_size(node)
-        return loader.construct_document(node)
-    finally:
-        loader.dispose()
-
-
-def _check_size(node: yaml.Node) -> None:
-    """Count values as if aliases were written out: a few lines of them can stand for more than a
-    memory holds."""
-    pending, found = [node], 0
-    while pending:
-        found += 1
-        if found > MOST_VALUES:
-            raise ValueError(f"it holds more than {MOST_VALUES:,} values, aliases written out")
-        one = pending.pop()
-        if isinstance(one, yaml.MappingNode):
-            pending += [part for pair in one.value for part in pair]
-        elif isinstance(one, yaml.SequenceNode):
-            pending += one.value
 
 
 def _problem(error: Exception) -> str:

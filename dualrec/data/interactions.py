@@ -1,7 +1,6 @@
 """Interactions as a Ray dataset, read from any accepted source in parallel pieces of bounded size."""
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,7 +18,7 @@ from dualrec.storage.filesystems import side_by_side
 from dualrec.storage.schemas import INTERACTIONS, conform
 from dualrec.storage.workspace import Workspace
 
-logger = logging.getLogger(__name__)
+MOST_NAMED = 5  # files that cannot be read, in one error
 
 
 @dataclass(frozen=True)
@@ -30,13 +29,11 @@ class Source:
         interactions: the files of interactions, in the order that breaks ties.
         items: item_id, title, year and genres of every item described, in file order.
         layout: how the text files are written; None for Parquet.
-        skipped: names of files that are left out, since they are corrupt.
     """
 
     interactions: tuple[DataFile, ...]
     items: pa.Table
     layout: text.TextLayout | None
-    skipped: tuple[str, ...] = ()
 
 
 def open_source(
@@ -81,19 +78,14 @@ def _of_one_kind(place: DataPlace) -> tuple[DataFile, ...]:
 
 
 @contextmanager
-def readable(source: Source, settings: DataSettings, workspace: Workspace) -> Iterator[Source]:
-    """The source where every node can read it, until the block is left; without corrupt files, if
-    they are to be skipped.
+def readable(source: Source, workspace: Workspace) -> Iterator[Source]:
+    """Yield the source where every node can read it, until the block is left.
 
     Raises:
-        InputError: every file is corrupt.
         WorkspaceError: the store failed.
     """
     with within_reach(source.interactions, workspace) as files:
-        source = replace(source, interactions=files)
-        yield (
-            _without_corrupt_files(source, settings) if settings.corrupt_files == "skip" else source
-        )
+        yield replace(source, interactions=files)
 
 
 def read_interactions(source: Source, settings: DataSettings) -> ray.data.Dataset:
@@ -105,44 +97,21 @@ def read_interactions(source: Source, settings: DataSettings) -> ray.data.Datase
             item that is not
             described.
     """
-    pieces = [piece for some in _pieces_of_files(source, settings) for piece in _or_raise(some)]
-    return _pieces(pieces).map_batches(
-        _reader(source, settings), batch_format="pyarrow", batch_size=1
+    pieces = _pieces_of_files(source, settings)
+    known = ray.put(np.unique(source.items.column("item_id").to_numpy()))
+    read = partial(
+        _read_piece, files=source.interactions, layout=source.layout, settings=settings, known=known
     )
+    dataset = ray.data.from_items(pieces, override_num_blocks=len(pieces))
+    return dataset.map_batches(read, batch_format="pyarrow", batch_size=1)
 
 
-def _without_corrupt_files(source: Source, settings: DataSettings) -> Source:
-    """Reads everything once, only to see which files can be read to their ends."""
-    found = _pieces_of_files(source, settings)
-    corrupt = {
-        number: str(some) for number, some in enumerate(found) if isinstance(some, InputError)
-    }
-    pieces = [piece for some in found if not isinstance(some, InputError) for piece in some]
-    if pieces:
-        check = partial(_problem, read=_reader(source, settings))
-        for row in (
-            _pieces(pieces).map_batches(check, batch_format="pyarrow", batch_size=1).take_all()
-        ):
-            corrupt.setdefault(row["file"], row["problem"])
-    for problem in corrupt.values():
-        logger.warning(f"skipped, the whole file: {problem}")
-    kept = tuple(file for number, file in enumerate(source.interactions) if number not in corrupt)
-    if not kept:
-        raise InputError(
-            f"every file of interactions is corrupt, such as: {next(iter(corrupt.values()))}"
-        )
-    return replace(
-        source,
-        interactions=kept,
-        skipped=tuple(str(source.interactions[number]) for number in sorted(corrupt)),
-    )
+def _pieces_of_files(source: Source, settings: DataSettings) -> list[dict[str, int]]:
+    """Return number of the file, start and end of each piece, in row groups or bytes.
 
-
-def _pieces_of_files(
-    source: Source, settings: DataSettings
-) -> list[list[dict[str, int]] | InputError]:
-    """Number of the file, start and end of each piece, in row groups or bytes; or why a file has
-    none."""
+    Raises:
+        InputError: files are empty or their ends cannot be read; names up to MOST_NAMED of them.
+    """
 
     def cut(number: int) -> list[dict[str, int]] | InputError:
         try:
@@ -151,7 +120,16 @@ def _pieces_of_files(
             return error
         return [{"file": number, "start": start, "end": end} for start, end in ends]
 
-    return list(side_by_side(cut, range(len(source.interactions))))
+    pieces, errors = [], []
+    for pieces_or_error in side_by_side(cut, range(len(source.interactions))):
+        if isinstance(pieces_or_error, InputError):
+            errors.append(str(pieces_or_error))
+        else:
+            pieces += pieces_or_error
+    if errors:
+        more = f"\nand {len(errors) - MOST_NAMED} more files" if len(errors) > MOST_NAMED else ""
+        raise InputError("\n".join(errors[:MOST_NAMED]) + more)
+    return pieces
 
 
 def _ends(
@@ -160,32 +138,6 @@ def _ends(
     if layout is None:
         return [(group, group + 1) for group in range(tables.row_groups(file))]
     return text.byte_ranges(str(file), file.size(), block_bytes)
-
-
-def _or_raise(pieces: list[dict[str, int]] | InputError) -> list[dict[str, int]]:
-    if isinstance(pieces, InputError):
-        raise pieces
-    return pieces
-
-
-def _pieces(pieces: list[dict[str, int]]) -> ray.data.Dataset:
-    return ray.data.from_items(pieces, override_num_blocks=len(pieces))
-
-
-def _reader(source: Source, settings: DataSettings) -> Callable[[pa.Table], pa.Table]:
-    known = ray.put(np.unique(source.items.column("item_id").to_numpy()))
-    return partial(
-        _read_piece, files=source.interactions, layout=source.layout, settings=settings, known=known
-    )
-
-
-def _problem(piece: pa.Table, read: Callable[[pa.Table], pa.Table]) -> pa.Table:
-    """The file of a piece that cannot be read, and why: columns file and problem, one row or none."""
-    try:
-        read(piece)
-    except InputError as error:
-        return pa.table({"file": piece.column("file"), "problem": [str(error)]})
-    return pa.table({"file": pa.array([], pa.int64()), "problem": pa.array([], pa.string())})
 
 
 def _read_piece(

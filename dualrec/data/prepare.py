@@ -14,7 +14,7 @@ from dualrec.cluster.session import ray_session
 from dualrec.cluster.summary import Summary
 from dualrec.config.settings import Settings, version_of
 from dualrec.data.catalog import build_catalog, without_year
-from dualrec.data.files import DataPlace, Fingerprint, data_place
+from dualrec.data.files import RawData, raw_data
 from dualrec.data.histories import build_histories, item_counts, keep_items
 from dualrec.data.interactions import Source, open_source, read_interactions, readable
 from dualrec.data.splits import SPLITS
@@ -23,22 +23,10 @@ from dualrec.storage.filesystems import side_by_side, told
 from dualrec.storage.schemas import CATALOG
 from dualrec.storage.workspace import Workspace
 
-METHOD = (
-    1  # of catalog, histories and splits; raised when the same files give others (CONTRIBUTING.md)
-)
-SHUFFLE_BATCH_BYTES = (
-    64 << 20
-)  # a task's; of Ray's default, 1 GiB, two cores sort 32 million rows on one of them
-
-
-class _Raw(NamedTuple):
-    """Where the raw data lies: the interactions, with their items or without."""
-
-    data: DataPlace
-    items: DataPlace | None
-
-    def fingerprints(self) -> tuple[list[Fingerprint], list[Fingerprint] | None]:
-        return self.data.fingerprints(), self.items.fingerprints() if self.items else None
+# of catalog, histories and splits; raised when the same files give others (CONTRIBUTING.md)
+METHOD = 1
+# of a task of the shuffle: with Ray's default, 1 GiB, one of two cores sorts 32 million rows
+SHUFFLE_BATCH_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -57,10 +45,11 @@ class Prepared:
             InputError: the files hold other rows than those that `prepare` wrote, one a user.
         """
         names = SPLITS if split == "all" else (split,)
-        files = {name: workspace.parquet_files(f"{self.histories}/split={name}") for name in names}
+        content = workspace.content(self.histories)
+        files = {name: workspace.parquet_files(f"{content}/split={name}") for name in names}
         written = workspace.description(self.histories)["users"]
         for name, paths in files.items():
-            _check_rows(workspace, f"{self.histories}/split={name}", paths, written[name])
+            _check_rows(workspace, f"{content}/split={name}", paths, written[name])
         return ray.data.read_parquet(
             [path for paths in files.values() for path in paths],
             filesystem=workspace.filesystem,
@@ -77,7 +66,7 @@ def prepare(settings: Settings, force: bool = False) -> Summary:
         WorkspaceError: the workspace cannot be written.
     """
     workspace = Workspace.of(settings)
-    raw = _located(settings)
+    raw = raw_data(settings)
     version = version_of(METHOD, settings.data, *raw.fingerprints())
     if workspace.has(f"histories/{version}") and workspace.has(f"catalog/{version}") and not force:
         return _summary(workspace, version, "already there")
@@ -99,7 +88,7 @@ def prepare_for_models(settings: Settings, data_version: str) -> Prepared:
         WorkspaceError: there is no such catalog, or the workspace cannot be written.
     """
     workspace = Workspace.of(settings)
-    earlier, raw = prepared_as(workspace, data_version), _located(settings)
+    earlier, raw = prepared_as(workspace, data_version), raw_data(settings)
     prints = raw.fingerprints()
     if version_of(METHOD, settings.data, *prints) == data_version:
         return earlier
@@ -137,7 +126,7 @@ def prepared_as(workspace: Workspace, version: str) -> Prepared:
         WorkspaceError: they are not there.
     """
     dataset = workspace.description(f"catalog/{version}")["dataset"]
-    catalog = workspace.read_table(f"catalog/{version}", CATALOG)
+    catalog = workspace.read_table(workspace.content(f"catalog/{version}"), CATALOG)
     return Prepared(version, dataset, catalog, f"histories/{version}")
 
 
@@ -157,7 +146,7 @@ def _check_rows(workspace: Workspace, name: str, paths: list[str], users: int) -
         )
 
 
-def _write(workspace: Workspace, version: str, settings: Settings, raw: _Raw) -> None:
+def _write(workspace: Workspace, version: str, settings: Settings, raw: RawData) -> None:
     source = open_source(raw.data, raw.items, settings.data, settings.cache)
     grouped = _grouped(source, settings, workspace)
     counts = pa.concat_tables(
@@ -175,7 +164,7 @@ def _write(workspace: Workspace, version: str, settings: Settings, raw: _Raw) ->
 
 
 def _write_histories(
-    workspace: Workspace, name: str, settings: Settings, raw: _Raw, earlier: Prepared
+    workspace: Workspace, name: str, settings: Settings, raw: RawData, earlier: Prepared
 ) -> None:
     source = open_source(raw.data, raw.items, settings.data, settings.cache)
     grouped = _grouped(source, settings, workspace)
@@ -184,17 +173,15 @@ def _write_histories(
 
 
 class _Grouped(NamedTuple):
-    """One history a user, of all items, in memory, and their `_totals`; and the files that were
-    left out."""
+    """One history a user, of all items, in memory, and their `_totals`."""
 
     histories: ray.data.Dataset
     total: dict[str, int]
-    skipped: tuple[str, ...]
 
 
 def _grouped(source: Source, settings: Settings, workspace: Workspace) -> _Grouped:
     ray.data.DataContext.get_current().shuffle_input_batch_bytes = SHUFFLE_BATCH_BYTES
-    with readable(source, settings.data, workspace) as within_reach:
+    with readable(source, workspace) as within_reach:
         histories = (
             read_interactions(within_reach, settings.data)
             .repartition(settings.data.shards, keys=["user_id"])
@@ -211,7 +198,7 @@ def _grouped(source: Source, settings: Settings, workspace: Workspace) -> _Group
             f"{settings.data.source} holds no interaction{when}: there is nothing to learn from"
         )
     _check_splits({name: total[name] for name in SPLITS}, settings)
-    return _Grouped(histories, total, within_reach.skipped)
+    return _Grouped(histories, total)
 
 
 def _kept(
@@ -232,7 +219,6 @@ def _kept(
         "users": users,
         "items": len(catalog),
         "items_without_year": without_year(catalog),
-        "skipped_files": grouped.skipped,
         "interactions": {
             "read": rows,
             "kept": in_histories,
@@ -292,12 +278,6 @@ def _tables(dataset: ray.data.Dataset) -> list[pa.Table]:
     return list(dataset.iter_batches(batch_format="pyarrow", batch_size=None))
 
 
-def _located(settings: Settings) -> _Raw:
-    data, cache, network = settings.data, settings.cache, settings.network
-    items = data_place(data.items, cache, network) if data.items else None
-    return _Raw(data_place(data.source, cache, network), items)
-
-
 def _summary(workspace: Workspace, version: str, state: str) -> Summary:
     made = workspace.description(f"histories/{version}")
     lines: dict[str, object] = {
@@ -307,9 +287,10 @@ def _summary(workspace: Workspace, version: str, state: str) -> Summary:
     }
     if made["items_without_year"]:
         lines["items without a year"] = made["items_without_year"]
-    if skipped := made["skipped_files"]:
-        lines["files skipped as corrupt"] = f"{len(skipped)}: {', '.join(skipped)}"
     lines |= {f"{split} users": count for split, count in made["users"].items()}
     lines |= {f"interactions {name}": count for name, count in made["interactions"].items()}
-    places = {name: f"{workspace.uri}/{name}/{version}" for name in ("catalog", "histories")}
+    places = {
+        name: f"{workspace.uri}/" + workspace.content(f"{name}/{version}")
+        for name in ("catalog", "histories")
+    }
     return Summary("prepare", lines, places)

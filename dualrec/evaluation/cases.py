@@ -156,7 +156,9 @@ def _histories(
     workspace: Workspace, data: Prepared, splits: tuple[str, ...], columns: list[str]
 ) -> pa.Table:
     tables = [
-        workspace.read_table(f"{data.histories}/split={split}", HISTORIES, columns)
+        workspace.read_table(
+            f"{workspace.content(data.histories)}/split={split}", HISTORIES, columns
+        )
         for split in splits
     ]
     return pa.concat_tables(tables)

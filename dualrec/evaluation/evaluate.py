@@ -185,14 +185,14 @@ def _ask_language_models(
 
 
 def _summary(workspace: Workspace, name: str) -> Summary:
-    metrics = json.loads(workspace.read_bytes(f"{name}/metrics.json"))
+    metrics = json.loads(workspace.read_bytes(f"{workspace.content(name)}/metrics.json"))
     lines: dict[str, object] = {"data set": metrics["dataset"], "decoding": metrics["decoding"]}
     for variant, fit in metrics["validation"].items():
         lines[f"on validation users, {variant}"] = (
             f"NDCG@10 {fit['language_ndcg_at_10']:.4f} of the language model alone; its weight {fit['weight']}"
         )
     places = {
-        file: f"{workspace.uri}/{name}/{file}"
+        file: f"{workspace.uri}/{workspace.content(name)}/{file}"
         for file in ("metrics.json", "report.md", "report.html")
     }
     tables = [terminal_table(protocol, result) for protocol, result in metrics["protocols"].items()]

@@ -79,7 +79,7 @@ def fitted_state(workspace: Workspace, artifact: str) -> State:
     """What a fitted baseline scores with."""
     from safetensors.numpy import load
 
-    return dict(load(workspace.read_bytes(f"{artifact}/{STATE}")))
+    return dict(load(workspace.read_bytes(f"{workspace.content(artifact)}/{STATE}")))
 
 
 def items_of(workspace: Workspace, data: Prepared, settings: Settings) -> Items:
@@ -166,7 +166,7 @@ def numbered_split(
 ) -> list[np.ndarray]:
     """The histories of a split's users as item numbers, ordered by user id."""
     histories = workspace.read_table(
-        f"{data.histories}/split={split}", HISTORIES, ["user_id", "item_ids"]
+        f"{workspace.content(data.histories)}/split={split}", HISTORIES, ["user_id", "item_ids"]
     )
     return numbered(histories.sort_by("user_id"), item_ids)
 

@@ -96,7 +96,7 @@ def predictions_in_force(workspace: Workspace, question: Questions, folder: str)
         workspace.filesystem.delete_dir(folder)
     fit = fit_weight(TRACES.empty_table(), workspace, data, settings)  # is there by now
     seconds = workspace.description(name)["seconds_per_request"]
-    return Predictions(workspace.read_table(name, TRACES), seconds, fit)
+    return Predictions(workspace.read_table(workspace.content(name), TRACES), seconds, fit)
 
 
 def predictions_of_variant(

@@ -41,7 +41,9 @@ def scored(
         task = _of_baseline.options(num_cpus=resources.cpus)
         tasks[name] = task.remote(name, parameters, state, items, cases, resources.threads)
     for name, own in sequence_models(settings).items():
-        weights = ray.put(workspace.read_bytes(f"{sequence_name(data, own)}/{WEIGHTS}"))
+        weights = ray.put(
+            workspace.read_bytes(f"{workspace.content(sequence_name(data, own))}/{WEIGHTS}")
+        )
         task = _of_sequence_model.options(num_cpus=resources.cpus)
         tasks[name] = task.remote(weights, own.sequence, items, cases, resources.threads)
     return dict(zip(tasks, ray.get(list(tasks.values())), strict=True))

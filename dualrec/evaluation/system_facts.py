@@ -91,9 +91,9 @@ def facts_of_lists(path: str) -> dict[str, Any]:
 
 
 def _of_sequence_model(workspace: Workspace, data: Prepared, settings: Settings) -> dict[str, Any]:
-    epochs = json.loads(workspace.read_bytes(f"{sequence_name(data, settings)}/{METRICS}"))[
-        "epochs"
-    ]
+    epochs = json.loads(
+        workspace.read_bytes(f"{workspace.content(sequence_name(data, settings))}/{METRICS}")
+    )["epochs"]
     return {
         "paper": PAPER,
         "parameters": settings.sequence.model_dump(mode="json", exclude={"resources", "top_k"}),

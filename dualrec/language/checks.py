@@ -140,7 +140,7 @@ def check_serving_settings(settings: Settings, titles: dict[int, str]) -> list[M
     preset, place = language_model(settings)
     if place is None:
         key_of(settings.language.endpoint)
-    elif not _is_merged(settings):
+    elif settings.language.tuned is None:
         elsewhere += _check_place(place, preset, settings, titles)
     return elsewhere
 
@@ -163,14 +163,9 @@ def check_serving(workspace: Workspace, data: Prepared, settings: Settings) -> l
     model = served_model(workspace, data, settings)
     if model.place is None:
         check_reachable(settings.language.endpoint)
-    elif _is_merged(settings):
+    elif settings.language.tuned is not None:
         elsewhere += _check_place(model.place, model.preset, settings, titles)
     return elsewhere
-
-
-def _is_merged(settings: Settings) -> bool:
-    """Whether fine-tuning leaves a model that needs no other."""
-    return settings.language.tuned is not None and settings.language.serve == "merged"
 
 
 def _check_place(

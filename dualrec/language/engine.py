@@ -17,7 +17,7 @@ class Engine(vLLMEngineStageUDF):
     """Ray Data's own actor takes a folder, which has to be on every node before a job begins.
 
     Args:
-        served: the model, and the adapter where one goes over it.
+        served: the model.
         counter: a RowCounter that is told when the model is there, and of answers as they are
             written, since a batch is
             handed on as a whole.
@@ -31,8 +31,6 @@ class Engine(vLLMEngineStageUDF):
         self, served: ServedModel, counter: ActorHandle | None, model: str, **options: Any
     ) -> None:
         assert served.place is not None, f"{model} is served at an endpoint"
-        if served.adapter:
-            served.adapter[0].folder()
         super().__init__(model=str(served.place.folder()), **options)
         self.counter, self.untold, self.told_at = counter, 0, 0.0
         if counter is not None:

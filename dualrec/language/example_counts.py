@@ -87,7 +87,7 @@ def history_lengths(workspace: Workspace, data: Prepared, split: str) -> Iterato
     Raises:
         WorkspaceError: a file cannot be read.
     """
-    for path in workspace.parquet_files(f"{data.histories}/split={split}"):
+    for path in workspace.parquet_files(f"{workspace.content(data.histories)}/split={split}"):
         with (
             told(path),
             pq.ParquetFile(

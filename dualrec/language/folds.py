@@ -46,7 +46,8 @@ def fold_models(workspace: Workspace, data: Prepared, settings: Settings) -> lis
             for fold in range(FOLDS):
                 logger.info(f"out-of-fold hints: training sequence model {fold + 1} of {FOLDS}")
                 _train_without(workspace, data, own, fold, folder)
-    return [workspace.read_bytes(f"{name}/{_file(fold)}") for fold in range(FOLDS)]
+    content = workspace.content(name)
+    return [workspace.read_bytes(f"{content}/{_file(fold)}") for fold in range(FOLDS)]
 
 
 def _train_without(

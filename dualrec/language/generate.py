@@ -8,14 +8,13 @@ others.
 
 import logging
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import ray.data
 from ray.actor import ActorHandle
 
-from dualrec.assets.nodes import AdapterPlace
 from dualrec.cluster.replicas import engine_replicas
 from dualrec.cluster.session import cluster_gpus
 from dualrec.config.settings import LanguageSettings
@@ -73,9 +72,7 @@ def generate(
     )
     processor = build_processor(
         config,
-        preprocess=partial(
-            _as_engine_input, model=model, sampling=sampling_options(model, settings)
-        ),
+        preprocess=partial(_as_engine_input, sampling=sampling_options(model, settings)),
         postprocess=_from_engine_output,
         preprocess_map_kwargs={"num_cpus": 0.1},
         postprocess_map_kwargs={"num_cpus": 0.1},
@@ -100,21 +97,12 @@ def generate(
     )
 
 
-def _as_engine_input(
-    row: dict[str, Any], model: ServedModel, sampling: dict[str, Any]
-) -> dict[str, Any]:
+def _as_engine_input(row: dict[str, Any], sampling: dict[str, Any]) -> dict[str, Any]:
     own = {
         "max_tokens": row["max_tokens"],
         **_held_to(row.pop("grammar", None), row.get("label_tokens")),
     }
-    adapter = {"model": _folder_of(model.adapter[0])} if model.adapter else {}
-    return {**row, **adapter, "sampling_params": {**sampling, **own}}
-
-
-@cache
-def _folder_of(adapter: AdapterPlace) -> str:
-    """The same on all nodes, and asked of the store once."""
-    return str(adapter.folder())
+    return {**row, "sampling_params": {**sampling, **own}}
 
 
 def _held_to(grammar: str | None, labels: Sequence[int] | None) -> dict[str, Any]:
@@ -230,8 +218,6 @@ def engine_options(model: ServedModel, settings: LanguageSettings) -> dict[str, 
         "seed": settings.seed,
         "tensor_parallel_size": engine.tensor_parallel,
     }
-    if model.adapter:
-        options |= {"enable_lora": True, "max_lora_rank": model.adapter[1]}
     if engine.use_gpu:
         options["gpu_memory_utilization"] = engine.gpu_memory_fraction
     else:

@@ -3,7 +3,7 @@ prompt and no Ray."""
 
 from dataclasses import dataclass, field
 
-from dualrec.assets.nodes import AdapterPlace, ModelPlace
+from dualrec.assets.nodes import ModelPlace
 from dualrec.config.settings import Settings
 from dualrec.data.requests import Decoding
 from dualrec.errors import SettingsError
@@ -48,13 +48,11 @@ class ServedModel:
 
     Attributes:
         place: weights and tokenizer; None behind an endpoint.
-        adapter: a LoRA adapter that goes over them at request time, with its rank.
         dtype: of the weights while they write, as vLLM names it.
     """
 
     preset: LanguageModel
     place: ModelPlace | None
-    adapter: tuple[AdapterPlace, int] | None = None
     dtype: str = "auto"
 
 

@@ -1,12 +1,10 @@
 """Which weights are served: a model as it comes, or what fine-tuning made of it. Knows artifacts;
 no engine and no Ray."""
 
-import json
-
-from dualrec.assets.nodes import AdapterPlace, ModelPlace
+from dualrec.assets.nodes import ModelPlace
 from dualrec.config.settings import Settings
 from dualrec.data.prepare import Prepared
-from dualrec.language.artifact import ADAPTER, MERGED, tuned_name
+from dualrec.language.artifact import MERGED, tuned_name
 from dualrec.language.models import ServedModel, check_tuned, language_model
 from dualrec.storage.workspace import Workspace
 
@@ -25,16 +23,6 @@ def served_model(workspace: Workspace, data: Prepared, settings: Settings) -> Se
     workspace.require(name, "finetune-language")
     preset, place = language_model(settings)
     assert place is not None, "an endpoint serves no model of ours"
-    if settings.language.serve == "merged":
-        return ServedModel(
-            preset, ModelPlace.named(_source(workspace, f"{name}/{MERGED}"), settings)
-        )
-    rank = json.loads(workspace.read_bytes(f"{name}/{ADAPTER}/adapter_config.json"))["r"]
-    adapter = AdapterPlace(
-        _source(workspace, f"{name}/{ADAPTER}"), settings.cache, settings.network
-    )
-    return ServedModel(preset, place, (adapter, int(rank)))
-
-
-def _source(workspace: Workspace, name: str) -> str:
-    return workspace.path(name) if workspace.is_local else f"{workspace.uri}/{name}"
+    merged = f"{workspace.content(name)}/{MERGED}"
+    source = workspace.path(merged) if workspace.is_local else f"{workspace.uri}/{merged}"
+    return ServedModel(preset, ModelPlace.named(source, settings))

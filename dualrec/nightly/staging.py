@@ -24,6 +24,10 @@ from dualrec.publishing.retention import clean_up, last_written
 from dualrec.storage.filesystems import side_by_side, told
 from dualrec.storage.workspace import Workspace
 
+ARTIFACT_KINDS = (
+    *("catalog", "histories", "models", "recommendations", "traces", "predictions", "reports"),
+)
+
 
 class ScoredUsers(NamedTuple):
     """What was scored so far.
@@ -89,6 +93,9 @@ def delete_expired(workspace: Workspace, retention_days: int, keep: str) -> list
     runs = [f"{NIGHTLY}/{folder}" for folder in workspace.folders(NIGHTLY)]
     expired = [folder for folder in runs if last_written(workspace, folder) < limit]
     expired += [name for name in _serving_histories(workspace, limit) if name != keep]
+    for kind in ARTIFACT_KINDS:
+        attempts = workspace.abandoned_attempts(kind)
+        expired += [attempt for attempt in attempts if last_written(workspace, attempt) < limit]
     for folder in expired:
         workspace.remove(folder)
     return [*clean_up(workspace, retention_days), *expired]

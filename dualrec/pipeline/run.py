@@ -45,7 +45,7 @@ def run(settings: Settings, force: bool = False) -> Summary:
             size = prepared_size(workspace, prepared(workspace, settings))
             _announce(console, steps, settings, size)
         seconds |= run_steps(steps, settings, force, console)
-    report = report_name(prepared(workspace, settings), settings)
+    report = workspace.content(report_name(prepared(workspace, settings), settings))
     paths = {
         "workspace": workspace.uri,
         "the report, a page for your browser": f"{workspace.uri}/{report}/report.html",

@@ -203,12 +203,15 @@ def _summary(workspace: Workspace, place: str, state: str) -> Summary:
         "rows the language model failed on": made["errors"],
         "weight of the language model": made["weight"],
     }
-    places = {name: f"{workspace.uri}/{name}/{place}" for name in ("recommendations", "traces")}
+    places = {
+        name: f"{workspace.uri}/" + workspace.content(f"{name}/{place}")
+        for name in ("recommendations", "traces")
+    }
     return Summary("recommend", lines, places, [_example(workspace, place)])
 
 
 def _example(workspace: Workspace, place: str) -> Table:
-    first = workspace.read_table(f"recommendations/{place}", RECOMMENDATIONS)
+    first = workspace.read_table(workspace.content(f"recommendations/{place}"), RECOMMENDATIONS)
     user = pc.min(first.column("user_id")).as_py()
     table = Table(title=f"user {user}", title_justify="left")
     for name in ("rank", "title", "genres", "score", "source"):

@@ -97,7 +97,7 @@ def load_models(workspace: Workspace, data: Prepared, settings: Settings) -> Mod
     embeddings = title_embeddings(workspace, data, settings)
     return Models(
         data.catalog,
-        workspace.read_bytes(f"{name}/{WEIGHTS}"),
+        workspace.read_bytes(f"{workspace.content(name)}/{WEIGHTS}"),
         language,
         encoder,
         embeddings,

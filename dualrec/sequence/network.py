@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dualrec.config.settings import MemberSettings, SequenceSettings
-from dualrec.sequence.dropout import Dropout
 from dualrec.sequence.features import ItemFeatures
 
 ITEMS_AT_A_TIME = 8192  # whose titles' words are held at once, 20 MiB
@@ -44,7 +43,7 @@ class SequenceNetwork(nn.Module):
             self.bias = nn.Parameter(torch.zeros(items))
         else:
             self.output = nn.Linear(settings.dense, items)
-        self.dropout = Dropout(settings.dropout)
+        self.dropout = nn.Dropout(settings.dropout)
 
     def forward(self, numbers: Tensor) -> Tensor:
         """Score every item after each movie.

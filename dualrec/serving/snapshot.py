@@ -182,7 +182,7 @@ def load_snapshot(workspace: Workspace, run_date: date, number: int) -> Publishe
     name = manifest.models["sequence"]
     trained_with = SequenceSettings.model_validate(workspace.description(name)["settings"])
     predictor = SequencePredictor(
-        workspace.read_bytes(f"{name}/{WEIGHTS}"),
+        workspace.read_bytes(f"{workspace.content(name)}/{WEIGHTS}"),
         trained_with.model_copy(update={"top_k": MAX_RECOMMENDATIONS}),
     )
     unlisted = _unlisted(workspace, manifest.models["histories"], lists.users)
@@ -214,7 +214,7 @@ def _unlisted(workspace: Workspace, histories: str, listed: np.ndarray) -> pa.Ta
     schema = pa.schema([("user_id", pa.int64()), ("item_ids", pa.list_(pa.int64()))])
     listed_ids, unlisted = pa.array(listed), [schema.empty_table()]
     with told(f"{workspace.uri}/{histories}"):
-        paths = workspace.parquet_files(histories)
+        paths = workspace.parquet_files(workspace.content(histories))
         files = pads.dataset(paths, filesystem=workspace.filesystem, format="parquet")
         for batch in files.to_batches(columns=schema.names):
             missing = pc.invert(pc.is_in(batch.column("user_id"), value_set=listed_ids))

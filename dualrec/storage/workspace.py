@@ -1,23 +1,19 @@
-"""Where artifacts lie, under one URI: a local folder or s3://bucket/prefix. Knows files, not what
-is in them.
+"""The artifacts of a workspace, a local folder or s3://bucket/prefix. Knows files, not their content.
 
-An artifact is a folder that appears whole or not at all: it is written beside its place, then moved
-there with
-`artifact.json`, which says what made it. A folder without that file does not count. On S3, where
-nothing can be moved,
-that file is copied last, and on replacement deleted first: an artifact is whole or, for a moment,
-not there.
+An artifact is written where it stays: in a folder of its own for each attempt, `NAME/attempt-ID/`.
+It counts once its marker `NAME.artifact.json` is there, which is written last and names the attempt
+and its files. Nothing is moved or copied, so one marker makes the whole artifact visible at once,
+on a disk as on S3. The marker lies beside the folder, so that any reader of Parquet can be pointed
+at the attempt.
 """
 
 import json
 import os
-import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -30,7 +26,8 @@ from dualrec.errors import WorkspaceError
 from dualrec.storage.filesystems import advice, file_system, plain, put_once, told
 from dualrec.storage.schemas import conform
 
-MARKER = "artifact.json"
+MARKER = ".artifact.json"  # after the name of an artifact
+ATTEMPT = "attempt-"
 
 
 class Workspace:
@@ -39,7 +36,7 @@ class Workspace:
     Attributes:
         uri: the root, as given or made absolute.
         filesystem, root: the same for pyarrow and Ray Data.
-        store: how patiently object storage is asked.
+        store: time-outs and retries of object storage.
     """
 
     def __init__(self, uri: str, store: StoreSettings = StoreSettings()) -> None:
@@ -50,20 +47,32 @@ class Workspace:
 
     @classmethod
     def of(cls, settings: Settings) -> "Workspace":
-        """Open the workspace that the settings name, with their patience."""
-        return cls(settings.workspace, settings.network.store)
+        """Open the workspace that the settings name, with their time-outs and retries.
+
+        Raises:
+            WorkspaceError: an earlier version of dualrec wrote it, in another layout.
+        """
+        workspace = cls(settings.workspace, settings.network.store)
+        with told(workspace.uri):
+            earlier = workspace.filesystem.get_file_info(workspace.path("catalogue"))
+        if earlier.type == pafs.FileType.Directory:
+            raise WorkspaceError(
+                f"workspace {workspace.uri} was written by an earlier version of dualrec, in a layout "
+                "that this one does not read: name a new one with --set workspace=PATH"
+            )
+        return workspace
 
     def path(self, name: str) -> str:
-        """The path of an artifact's folder, for `filesystem`."""
+        """Return the path of a file or folder of the workspace, for `filesystem`."""
         return f"{self.root}/{name}"
 
     def name_of(self, path: str) -> str:
-        """The name of a folder that `path` or `writing` gave."""
+        """Return the name of what `path` or `writing` gave the path of."""
         return path.removeprefix(f"{self.root}/")
 
     def has(self, name: str) -> bool:
-        """Whether the artifact is there, whole."""
-        return self.has_file(f"{name}/{MARKER}")
+        """Return whether the artifact is there, whole."""
+        return self.has_file(f"{name}{MARKER}")
 
     def has_file(self, name: str) -> bool:
         """Whether there is a file of that name."""
@@ -71,63 +80,101 @@ class Workspace:
             return bool(self.filesystem.get_file_info(self.path(name)).type == pafs.FileType.File)
 
     def description(self, name: str) -> dict[str, Any]:
-        """What made the artifact, as its writer noted it.
+        """Return what an artifact's writer noted of it.
 
         Raises:
-            WorkspaceError: it is not there.
+            WorkspaceError: the artifact is not there.
         """
-        return dict(json.loads(self.read_bytes(f"{name}/{MARKER}")))
+        return dict(json.loads(self.read_bytes(f"{name}{MARKER}")))
+
+    def content(self, name: str) -> str:
+        """Return the folder that holds an artifact's files, as a name of the workspace.
+
+        Raises:
+            WorkspaceError: the artifact is not there.
+        """
+        return f"{name}/{self.description(name)['attempt']}"
 
     def newest(self, kind: str, made_from: dict[str, str]) -> str | None:
-        """The artifact under the folder `kind` that was made last with these values in its
-        description."""
-        names = [f"{kind}/{folder}" for folder in self.folders(kind)]
-        found = []
-        for name in filter(self.has, names):
+        """Return the artifact of a kind that was written last with these values in its description."""
+        matches = []
+        for folder in self.folders(kind):
+            name = f"{kind}/{folder}"
+            if not self.has(name):
+                continue
             description = self.description(name)
             if all(description.get(key) == value for key, value in made_from.items()):
-                found.append((description["made"], name))
-        return max(found)[1] if found else None
+                matches.append((description["made"], name))
+        return max(matches)[1] if matches else None
 
-    def require(self, name: str, made_by: str) -> str:
-        """Return the artifact's path.
+    def require(self, name: str, made_by: str) -> None:
+        """Check that an artifact is there.
 
         Raises:
-            WorkspaceError: it is not there; says which job makes it.
+            WorkspaceError: it is not; the message names the job that writes it.
         """
         if not self.has(name):
             raise WorkspaceError(
                 f"{self.uri}/{name} is not there: run `dualrec {made_by}` first, with the same settings "
                 "(another data source, seed or network makes another version)"
             )
-        return self.path(name)
 
     @contextmanager
     def writing(self, name: str, description: dict[str, Any]) -> Iterator[str]:
-        """Give a fresh folder to write in; on leaving without an error it becomes the artifact
-        `name`.
+        """Yield the path of a fresh folder; on leaving without an error it becomes the artifact.
 
-        `description` is written as the artifact's marker, and may be filled in meanwhile. After an
-        error the folder is removed, and an earlier artifact of that name stays as it was.
+        Of two writers that begin where no artifact is, the first to finish wins, and the other's
+        files are deleted. A writer that begins where one is replaces it: the marker is overwritten
+        at once, then the earlier files are deleted, and who reads them at that moment fails. After
+        an error the folder is deleted, and an earlier artifact stays.
+
+        Args:
+            description: written into the marker; may be filled in until the block is left.
 
         Raises:
             WorkspaceError: the workspace cannot be written.
         """
-        staging = f"{self.root}/.staging/{uuid.uuid4().hex}"
-        self._make_folder(staging)
+        earlier = self.description(name).get("attempt") if self.has(name) else None
+        attempt = f"{ATTEMPT}{uuid.uuid4().hex[:12]}"
+        folder = self.path(f"{name}/{attempt}")
+        self._make_folder(folder)
+        superseded = attempt
         try:
-            yield staging
-            description = {"artifact": name, "dualrec": __version__, "made": _now(), **description}
-            with told(f"{self.uri}/{name}"):
-                with self.filesystem.open_output_stream(f"{staging}/{MARKER}") as stream:
-                    stream.write(json.dumps(description, indent=2, default=str).encode())
-                self._move(staging, self.path(name))
+            yield folder
+            marker = {
+                "artifact": name,
+                "dualrec": __version__,
+                "made": datetime.now(UTC).isoformat(timespec="seconds"),
+                **description,
+                "attempt": attempt,
+                "files": self._sizes(f"{name}/{attempt}"),
+            }
+            content = json.dumps(marker, indent=2, default=str).encode()
+            if earlier is None:
+                if self.put_once(f"{name}{MARKER}", content):
+                    superseded = ""
+            else:
+                self.write_bytes(f"{name}{MARKER}", content)
+                superseded = earlier
         finally:
-            with suppress(
-                OSError
-            ):  # a store that fails now must not hide why; the nightly clean-up takes the rest
-                if self.filesystem.get_file_info(staging).type == pafs.FileType.Directory:
-                    self.filesystem.delete_dir(staging)
+            # A store that fails now must not hide why; clean-up deletes what is left later.
+            with suppress(OSError, WorkspaceError):
+                if superseded:
+                    self.remove(f"{name}/{superseded}")
+
+    def abandoned_attempts(self, kind: str) -> list[str]:
+        """Return the folders of attempts of a kind of artifact that no marker names.
+
+        They are of writers that were killed, or are at work now.
+        """
+        abandoned = []
+        for info in self._listed(kind, recursive=True):
+            if info.type == pafs.FileType.Directory and info.base_name.startswith(ATTEMPT):
+                attempt = self.name_of(info.path)
+                name = attempt.rpartition("/")[0]
+                if not self.has(name) or self.content(name) != attempt:
+                    abandoned.append(attempt)
+        return sorted(abandoned)
 
     def write_table(self, table: pa.Table, path: str) -> None:
         """Write one Parquet file at a path that `writing` gave."""
@@ -165,7 +212,7 @@ class Workspace:
         """One file, to be read from its beginning to its end.
 
         Args:
-            at_a_time: bytes that are asked of the store at once, however few the reader takes.
+            at_a_time: bytes of each request to the store, however few the reader takes.
 
         Raises:
             WorkspaceError: it is not there.
@@ -193,15 +240,10 @@ class Workspace:
             return put_once(self.filesystem, self.path(name), content)
 
     def write_bytes(self, name: str, content: bytes) -> None:
-        """Write one small file, whole or not at all, over what is there.
-
-        Raises:
-            WorkspaceError: it cannot be written.
-        """
+        """Write one small file, whole or not at all, over what is there."""
         path = self.path(name)
-        draft = (
-            f"{path}.{uuid.uuid4().hex}" if self.is_local else path
-        )  # S3 shows a file once it is whole
+        # S3 shows a file once it is whole.
+        draft = f"{path}.{uuid.uuid4().hex}" if self.is_local else path
         self._make_folder(path.rpartition("/")[0])
         with told(f"{self.uri}/{name}"):
             with self.filesystem.open_output_stream(draft) as stream:
@@ -210,16 +252,14 @@ class Workspace:
                 os.replace(draft, path)
 
     def parquet_files(self, name: str) -> list[str]:
-        """The Parquet files of a folder and those below it, sorted, as paths of `filesystem`."""
+        """Return the Parquet files of a folder and below it, sorted, as paths of `filesystem`."""
         return [info.path for info in self.files(name) if info.path.endswith(".parquet")]
 
     def files(self, name: str) -> list[pafs.FileInfo]:
-        """All files of a folder and those below it, sorted by path; none where there is no such
-        folder."""
-        found = self._listed(name, recursive=True)
-        return sorted(
-            (info for info in found if info.type == pafs.FileType.File), key=lambda info: info.path
-        )
+        """Return all files of a folder and below it, sorted by path; none without such a folder."""
+        infos = self._listed(name, recursive=True)
+        files = [info for info in infos if info.type == pafs.FileType.File]
+        return sorted(files, key=lambda info: info.path)
 
     def folders(self, name: str) -> list[str]:
         """The names of the folders right under a folder, sorted, without those above them."""
@@ -227,31 +267,30 @@ class Workspace:
         return sorted(info.base_name for info in found if info.type == pafs.FileType.Directory)
 
     def remove(self, name: str) -> None:
-        """Delete a folder and all in it, an artifact's marker first; nothing happens where it is
-        not there.
+        """Delete a folder and all in it, an artifact's marker first; do nothing where none is there.
 
         Raises:
             WorkspaceError: it cannot be deleted.
         """
+        paths = [self.path(f"{name}{MARKER}"), self.path(name)]
         with told(f"{self.uri}/{name}"):
-            self._remove(self.path(name))
+            marker, folder = self.filesystem.get_file_info(paths)
+            if marker.type == pafs.FileType.File:
+                self.filesystem.delete_file(marker.path)
+            if folder.type == pafs.FileType.Directory:
+                self.filesystem.delete_dir(folder.path)
+
+    def _sizes(self, folder: str) -> dict[str, int]:
+        start = len(self.path(folder)) + 1
+        return {info.path[start:]: info.size for info in self.files(folder)}
 
     def _listed(self, name: str, recursive: bool) -> list[pafs.FileInfo]:
         with told(f"{self.uri}/{name}"):
             selector = pafs.FileSelector(self.path(name), recursive=recursive, allow_not_found=True)
             try:
                 return list(self.filesystem.get_file_info(selector))
-            # pyarrow found no folder, looked again whether there is one, and another job had made
-            # it
-            except FileNotFoundError:
+            except FileNotFoundError:  # another job made it between pyarrow's look and its check
                 return list(self.filesystem.get_file_info(selector))
-
-    def _remove(self, path: str) -> None:
-        marker, folder = self.filesystem.get_file_info([f"{path}/{MARKER}", path])
-        if marker.type == pafs.FileType.File:
-            self.filesystem.delete_file(marker.path)
-        if folder.type == pafs.FileType.Directory:
-            self.filesystem.delete_dir(path)
 
     def _make_folder(self, path: str) -> None:
         try:
@@ -260,24 +299,3 @@ class Workspace:
             raise WorkspaceError(
                 f"workspace {self.uri} cannot be written ({plain(error)}): {advice(error)}"
             ) from None
-
-    def _move(self, source: str, target: str) -> None:
-        self._make_folder(target.rpartition("/")[0])
-        if self.is_local:
-            replaced = f"{source}.replaced"
-            if Path(target).exists():
-                os.rename(target, replaced)
-            os.rename(source, target)
-            shutil.rmtree(replaced, ignore_errors=True)
-            return
-        self._remove(target)
-        files = self.filesystem.get_file_info(pafs.FileSelector(source, recursive=True))
-        for info in sorted(files, key=lambda info: info.path.endswith(MARKER)):  # the marker last
-            if info.type == pafs.FileType.File:
-                place = target + info.path.removeprefix(source)
-                self.filesystem.create_dir(place.rpartition("/")[0], recursive=True)
-                self.filesystem.copy_file(info.path, place)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -20,7 +20,9 @@ SettingsFor = Callable[..., Settings]
 
 def _histories(settings: Settings) -> dict[int, list[int]]:
     workspace = Workspace.of(settings)
-    table = workspace.read_table(prepared(workspace, settings).histories, HISTORIES)
+    table = workspace.read_table(
+        workspace.content(prepared(workspace, settings).histories), HISTORIES
+    )
     return dict(
         zip(*(table.column(name).to_pylist() for name in ("user_id", "item_ids")), strict=True)
     )
@@ -37,9 +39,11 @@ def test_catalog_and_histories_are_what_the_file_says(
     workspace = Workspace.of(settings)
     data = prepared(workspace, settings)
     for split in ("train", "validation", "test"):
-        table = workspace.read_table(f"{data.histories}/split={split}", HISTORIES)
+        table = workspace.read_table(
+            f"{workspace.content(data.histories)}/split={split}", HISTORIES
+        )
         assert set(table.column("split").to_pylist()) == {split}
-    train = workspace.read_table(f"{data.histories}/split=train", HISTORIES)
+    train = workspace.read_table(f"{workspace.content(data.histories)}/split=train", HISTORIES)
     assert sum(data.catalog.column("popularity").to_pylist()) == sum(
         map(len, train.column("item_ids").to_pylist())
     )
@@ -165,7 +169,7 @@ def test_a_copied_file_of_histories_is_noticed(movielens: Path, settings_for: Se
     prepare(settings)
     workspace = Workspace.of(settings)
     data = prepared(workspace, settings)
-    first = workspace.parquet_files(f"{data.histories}/split=train")[0]
+    first = workspace.parquet_files(f"{workspace.content(data.histories)}/split=train")[0]
     pq.write_table(pq.read_table(first, partitioning=None), Path(first).with_name("copy.parquet"))
     with pytest.raises(
         InputError,
@@ -218,14 +222,9 @@ def test_one_corrupt_file_among_hundreds_is_named_and_nothing_is_written(
     assert not Workspace.of(settings).folders("catalog")
 
 
-@pytest.mark.parametrize(
-    "harm", [_corrupt, lambda file: file.write_text("not parquet")], ids=["pages", "footer"]
-)
-def test_a_corrupt_file_is_skipped_where_that_is_asked_for(
-    tmp_path: Path, settings_for: SettingsFor, harm: Callable[[Path], object]
-) -> None:
-    settings = settings_for(*_own_tables(tmp_path, 6), "data.corrupt_files=skip")
-    harm(tmp_path / "views/part-002.parquet")
-    summary = prepare(settings)
-    assert summary.lines["interactions read"] == 540 - 90
-    assert summary.lines["files skipped as corrupt"] == f"1: {tmp_path / 'views/part-002.parquet'}"
+def test_files_that_are_no_parquet_are_all_named(tmp_path: Path, settings_for: SettingsFor) -> None:
+    settings = settings_for(*_own_tables(tmp_path, 9))
+    for number in (2, 3, 4, 5, 6, 7, 8):
+        (tmp_path / f"views/part-{number:03d}.parquet").write_text("not parquet")
+    with pytest.raises(InputError, match=r"(?s)part-002.*part-006.*\nand 2 more files$"):
+        prepare(settings)

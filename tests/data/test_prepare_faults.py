@@ -73,11 +73,9 @@ def _prepared(
 
 def _histories(folder: Path) -> pa.Table:
     workspace = Workspace(str(folder))
-    (version,) = (folder / "histories").iterdir()
-    read = [
-        workspace.read_table(f"histories/{version.name}/split={split}", HISTORIES)
-        for split in SPLITS
-    ]
+    (version,) = workspace.folders("histories")
+    content = workspace.content(f"histories/{version}")
+    read = [workspace.read_table(f"{content}/split={split}", HISTORIES) for split in SPLITS]
     return pa.concat_tables(read).sort_by("user_id")
 
 

@@ -66,7 +66,7 @@ def test_every_user_gets_a_list_from_an_endpoint_that_fails_at_times(
     workspace = Workspace.of(settings)
     tables = {}
     for name, schema in (("recommendations", RECOMMENDATIONS), ("traces", TRACES)):
-        (folder,) = (tmp_path / "workspace" / name).glob("run_date=*/run_id=*")
+        (folder,) = (tmp_path / "workspace" / name).glob("run_date=*/run_id=*/attempt-*")
         tables[name] = workspace.read_table(
             str(folder.relative_to(workspace.root)), schema
         ).to_pylist()

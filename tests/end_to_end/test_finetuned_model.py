@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 import ray.data
 
-from dualrec.assets.nodes import AdapterPlace, ModelPlace
+from dualrec.assets.nodes import ModelPlace
 from dualrec.config.settings import load_settings
 from dualrec.language.generate import generate
 from dualrec.language.lora import adapted_model, save_adapter
@@ -111,13 +111,8 @@ def _letters_by_vllm(model: ServedModel) -> list[str]:
     return [row["generated_text"] for row in _by_vllm(requests, model)]
 
 
-@pytest.mark.parametrize(
-    ("architecture", "serve"),
-    [("qwen2", "merged"), pytest.param("mistral", "adapter", marks=pytest.mark.long)],
-)
-def test_vllm_writes_what_transformers_writes(
-    tmp_path: Path, architecture: str, serve: str
-) -> None:
+@pytest.mark.parametrize("architecture", ["qwen2", pytest.param("mistral", marks=pytest.mark.long)])
+def test_vllm_writes_what_transformers_writes(tmp_path: Path, architecture: str) -> None:
     base, adapter, merged = (
         write_model(tmp_path / "base", architecture),
         tmp_path / "adapter",
@@ -129,15 +124,7 @@ def test_vllm_writes_what_transformers_writes(
     assert expected != _letters_by_transformers(base), (
         "the adapter changes what is written, so its absence would show"
     )
-    model = {
-        "merged": ServedModel(LanguageModel(), _place(merged), dtype="float32"),
-        "adapter": ServedModel(
-            LanguageModel(),
-            _place(base),
-            (AdapterPlace(str(adapter), "cache"), RANK),
-            dtype="float32",
-        ),
-    }[serve]
+    model = ServedModel(LanguageModel(), _place(merged), dtype="float32")
     assert _letters_by_vllm(model) == expected
 
 

@@ -46,11 +46,11 @@ def test_raw_files_become_a_fine_tuned_model_lists_and_metrics(tmp_path: Path) -
     command = [sys.executable, "-m", "jobs.run", "--config", LOCAL, *options]
     subprocess.run(command, cwd=ROOT, check=True, timeout=2300)
     _assert_lists(tmp_path)
-    (model,) = (tmp_path / "models/language").iterdir()
+    (model,) = (tmp_path / "models/language").glob("*/attempt-*")
     assert {"adapter", "merged", "metrics.json", "curves.png"} <= {
         path.name for path in model.iterdir()
     }
-    (report,) = (tmp_path / "reports").iterdir()
+    (report,) = (tmp_path / "reports").glob("*/attempt-*")
     metrics = json.loads((report / "metrics.json").read_text())
     assert (report / "report.html").read_text().count("<svg") >= 3
     for protocol in ("last_five", "candidates_20"):
@@ -74,12 +74,12 @@ def _assert_lists(folder: Path) -> None:
     """About 24 test users have lists of unwatched movies, and traces of titles that were written
     from the shortlist."""
     workspace = Workspace(str(folder))
-    (lists_folder,) = (folder / "recommendations").glob("run_date=*/run_id=*")
-    (traces_folder,) = (folder / "traces").glob("run_date=*/run_id=*")
+    (lists_folder,) = (folder / "recommendations").glob("run_date=*/run_id=*/attempt-*")
+    (traces_folder,) = (folder / "traces").glob("run_date=*/run_id=*/attempt-*")
     lists = workspace.read_table(str(lists_folder.relative_to(folder)), RECOMMENDATIONS)
     traces = workspace.read_table(str(traces_folder.relative_to(folder)), TRACES)
-    (histories_folder,) = (folder / "histories").iterdir()
-    users = workspace.read_table(f"histories/{histories_folder.name}/split=test", HISTORIES)
+    (histories_folder,) = (folder / "histories").glob("*/attempt-*")
+    users = workspace.read_table(f"{histories_folder.relative_to(folder)}/split=test", HISTORIES)
     watched = dict(
         zip(*(users.column(name).to_pylist() for name in ("user_id", "item_ids")), strict=True)
     )

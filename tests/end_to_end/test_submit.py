@@ -131,7 +131,7 @@ def test_submitted_jobs_prepare_and_train_on_the_cluster(head: Head) -> None:
         done = head.submit("python", "-m", f"jobs.{job}", *options)
         assert done.returncode == 0, done.stdout
         for kind in kinds:
-            assert list(workspace.glob(f"{kind}/*/artifact.json")), (
+            assert list(workspace.glob(f"{kind}/*.artifact.json")), (
                 f"{job} wrote no {kind}:\n{done.stdout}"
             )
         listed = head.jobs()[-1]

@@ -32,7 +32,7 @@ def test_baselines_and_variants_that_ask_a_language_model_stand_in_the_report(
             *options,
         ]
         subprocess.run(command, cwd=ROOT, check=True, timeout=1500)
-    (report,) = (tmp_path / "reports").iterdir()
+    (report,) = (tmp_path / "reports").glob("*/attempt-*")
     metrics = json.loads((report / "metrics.json").read_text())
     assert metrics["systems"]["NIR"]["kind"] == "baseline"
     models = set(metrics["protocols"]["last_five"]["models"])

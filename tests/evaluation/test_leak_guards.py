@@ -90,7 +90,9 @@ def _learned(settings: Settings) -> tuple[list[pa.Table], Fitted]:
         for name, one in systems.items()
     }
     histories = [
-        workspace.read_table(f"{data.histories}/split={split}", HISTORIES).sort_by("user_id")
+        workspace.read_table(
+            f"{workspace.content(data.histories)}/split={split}", HISTORIES
+        ).sort_by("user_id")
         for split in ("train", "validation")
     ]
     popularity = {"popularity": data.catalog.column("popularity").to_numpy()}
@@ -105,7 +107,10 @@ def _fitted(settings: Settings) -> Fitted:
     train_sequence(settings)
     workspace = Workspace.of(settings)
     name = sequence_name(prepared(workspace, settings), settings)
-    return {**states, "sequence model": load(workspace.read_bytes(f"{name}/{WEIGHTS}"))}
+    return {
+        **states,
+        "sequence model": load(workspace.read_bytes(f"{workspace.content(name)}/{WEIGHTS}")),
+    }
 
 
 def _differing(one: Fitted, other: Fitted) -> set[str]:

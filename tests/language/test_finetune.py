@@ -200,13 +200,14 @@ def test_the_job_writes_the_whole_artifact_once(
     settings = trained("finetune.max_examples=24", *kind)
     summary = finetune_language(settings)
     workspace = Workspace.of(settings)
-    folder = Path(workspace.path(language_name(prepared(workspace, settings), settings)))
+    name = language_name(prepared(workspace, settings), settings)
+    folder = Path(workspace.path(workspace.content(name)))
     assert summary.lines["training examples"] == 24
     metrics = json.loads((folder / METRICS).read_text())
     assert metrics["best"] == metrics["epochs"][0] and metrics["budget"]["training_examples"] == 24
     for name in (
         "adapter/adapter_model.safetensors", "adapter/adapter_config.json", "merged/model.safetensors",
-        "merged/tokenizer.json", "merged/chat_template.jinja", "curves.png", "artifact.json", "README.md",
+        "merged/tokenizer.json", "merged/chat_template.jinja", "curves.png", "README.md",
     ):  # fmt: skip
         assert (folder / name).stat().st_size > 0, name
     assert list((folder / "tensorboard").iterdir()) and not (folder / "running").exists()

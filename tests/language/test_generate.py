@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 import ray.data.llm
 
-from dualrec.assets.nodes import AdapterPlace, ModelPlace
+from dualrec.assets.nodes import ModelPlace
 from dualrec.config.settings import LanguageSettings
 from dualrec.language.generate import engine_options, generate
 from dualrec.language.models import LanguageModel, ServedModel
@@ -20,9 +20,7 @@ from dualrec.storage.schemas import PROMPTED
 SETTINGS = LanguageSettings()
 RANKING = LanguageSettings(mode="rank", temperature=0.7)
 MERGED = ServedModel(LanguageModel(), ModelPlace("merged", "cache"))
-UNMERGED = ServedModel(
-    LanguageModel(stop=()), ModelPlace("base", "cache"), (AdapterPlace("adapter", "cache"), 16)
-)
+WITHOUT_STOP = ServedModel(LanguageModel(stop=()), ModelPlace("base", "cache"))
 WRITTEN = {
     "generated_text": "Heat (1995)",
     "num_input_tokens": 5,
@@ -124,7 +122,7 @@ def test_a_grammar_goes_to_the_engine_and_no_further(given: list[Row]) -> None:
 
 def test_each_request_has_its_own_limit_and_the_stop_of_its_model(given: list[Row]) -> None:
     answered(request())
-    answered(request(max_tokens=7), model=UNMERGED)
+    answered(request(max_tokens=7), model=WITHOUT_STOP)
     assert given[0]["sampling_params"] == {
         "temperature": 0.0,
         "seed": 0,
@@ -132,18 +130,6 @@ def test_each_request_has_its_own_limit_and_the_stop_of_its_model(given: list[Ro
         "max_tokens": 9,
     }
     assert given[1]["sampling_params"] == {"temperature": 0.0, "seed": 0, "max_tokens": 7}
-
-
-def test_an_unmerged_adapter_is_named_by_each_request_and_loaded_by_the_engine(
-    given: list[Row],
-) -> None:
-    answered(request(), model=UNMERGED)
-    answered(request(), model=MERGED)
-    assert given[0]["model"] == "adapter"
-    assert "model" not in given[1]
-    options = engine_options(UNMERGED, SETTINGS)
-    assert (options["enable_lora"], options["max_lora_rank"]) == (True, 16)
-    assert "enable_lora" not in engine_options(MERGED, SETTINGS)
 
 
 def test_the_engine_holds_the_longest_prompt_with_the_longest_answer() -> None:

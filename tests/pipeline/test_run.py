@@ -66,7 +66,7 @@ def _calibrated(settings: Settings) -> int:
 
 
 def _report(settings: Settings) -> dict[str, Any]:
-    (folder,) = Path(settings.workspace, "reports").iterdir()
+    (folder,) = Path(settings.workspace, "reports").glob("*/attempt-*")
     metrics: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
     return metrics
 
@@ -102,8 +102,8 @@ def test_each_prompt_is_sent_once_and_measuring_again_sends_none(
     assert {"language model alone", "paper", "fused"} <= set(
         again["protocols"]["last_five"]["models"]
     )
-    (predictions,) = Path(done.workspace, "predictions").iterdir()
-    assert json.loads((predictions / "artifact.json").read_text())["cases"] == 2 * test
+    (marker,) = Path(done.workspace, "predictions").glob("*.artifact.json")
+    assert json.loads(marker.read_text())["cases"] == 2 * test
 
     summary = run(_settings(site, SECOND))
     assert len(site.asked()) == test, (
@@ -182,7 +182,7 @@ def test_a_variant_asks_the_endpoint_anew_and_stands_beside_the_model_in_force(
     workspace = Workspace(settings.workspace)
     (predictions,) = workspace.folders("predictions")
     traces = workspace.read_table(
-        f"predictions/{predictions}", TRACES, ["purpose", "prompt"]
+        workspace.content(f"predictions/{predictions}"), TRACES, ["purpose", "prompt"]
     ).to_pylist()
     assert set(asked.values()) == {1}
     assert set(asked) == {trace["prompt"] for trace in traces if trace["purpose"] == "next_item"}, (
@@ -288,7 +288,7 @@ def _steps_of_nir(requests: ray.data.Dataset, *_: object) -> Any:
 
 def _first_of_nir(settings: Settings) -> dict[int, int]:
     """The item that each user's list of NIR begins with."""
-    (report,) = Path(settings.workspace, "reports").iterdir()
+    (report,) = Path(settings.workspace, "reports").glob("*/attempt-*")
     rows = pq.read_table(report / "lists" / "next_item.parquet", partitioning=None).to_pylist()
     return {
         row["user_id"]: row["item_id"] for row in rows if (row["system"], row["rank"]) == ("NIR", 1)

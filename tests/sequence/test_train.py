@@ -86,10 +86,10 @@ def test_the_job_leaves_a_model_with_its_card_and_curves_and_tells_the_server_on
     prepare(settings)
     for _ in range(2):
         train_sequence(settings)
-    (folder,) = Path(settings.workspace, "models/sequence").iterdir()
-    assert told == [f"models/sequence/{folder.name}"]
+    (folder,) = Path(settings.workspace, "models/sequence").glob("*/attempt-*")
+    assert told == [f"models/sequence/{folder.parent.name}"]
     assert {path.name for path in folder.iterdir()} == {
-        "model.safetensors", "metrics.json", "README.md", "tensorboard", "artifact.json",
+        "model.safetensors", "metrics.json", "README.md", "tensorboard",
     }  # fmt: skip
     best = json.loads((folder / METRICS).read_text())["best"]
     assert f"| best epoch | {best['epoch']} of 2 |" in (folder / "README.md").read_text()

@@ -59,7 +59,7 @@ def test_a_night_that_cannot_be_read_does_not_replace_one_that_can(
     assert manifest is not None
     file = {
         "lists": published_paths(published, manifest)[0],
-        "model": published.path("models/sequence/v1/model.safetensors"),
+        "model": published.path(f"{published.content('models/sequence/v1')}/model.safetensors"),
         "manifest": published.path(f"recommendations/_manifests/run_date={NEXT}/00000001.json"),
     }[broken]
     kept = Path(file).read_bytes()

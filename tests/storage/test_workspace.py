@@ -1,9 +1,13 @@
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
+import pandas
+import polars
+import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
 
+from dualrec.config.settings import load_settings
 from dualrec.errors import WorkspaceError
 from dualrec.storage.workspace import Workspace
 
@@ -13,12 +17,20 @@ def _write(workspace: Workspace, name: str, text: str) -> None:
         Path(folder, "file.txt").write_text(text)
 
 
+def _read(workspace: Workspace, name: str, file: str) -> bytes:
+    return workspace.read_bytes(f"{workspace.content(name)}/{file}")
+
+
+def _names(workspace: Workspace, folder: str) -> list[str]:
+    return [workspace.name_of(info.path) for info in workspace.files(folder)]
+
+
 def test_an_artifact_appears_whole(tmp_path: Path) -> None:
     workspace = Workspace(str(tmp_path / "w"))
     assert not workspace.has("a/1")
     _write(workspace, "a/1", "one")
     assert workspace.has("a/1")
-    assert workspace.read_bytes("a/1/file.txt") == b"one"
+    assert _read(workspace, "a/1", "file.txt") == b"one"
     assert workspace.description("a/1")["kind"] == "one"
 
 
@@ -33,15 +45,15 @@ def test_a_failed_write_leaves_the_earlier_artifact_and_no_rest(tmp_path: Path) 
 
     with pytest.raises(RuntimeError):
         fail()
-    assert workspace.read_bytes("a/1/file.txt") == b"one"
-    assert list((tmp_path / "w" / ".staging").iterdir()) == []
+    assert _read(workspace, "a/1", "file.txt") == b"one"
+    assert _names(workspace, "a") == ["a/1.artifact.json", f"{workspace.content('a/1')}/file.txt"]
 
 
 def test_a_second_write_replaces_the_first(tmp_path: Path) -> None:
     workspace = Workspace(str(tmp_path / "w"))
     _write(workspace, "a/1", "one")
     _write(workspace, "a/1", "two")
-    assert workspace.read_bytes("a/1/file.txt") == b"two"
+    assert _read(workspace, "a/1", "file.txt") == b"two"
 
 
 def test_the_newest_is_found_by_what_made_it(tmp_path: Path) -> None:
@@ -84,40 +96,87 @@ def test_an_artifact_on_s3_appears_whole_and_its_replacement_leaves_nothing_of_t
     _put(workspace, "a/1", {"x/1": "one", "y": "one"})
     _put(workspace, "a/1", {"y": "two"})
     assert workspace.has("a/1")
-    assert workspace.read_bytes("a/1/y") == b"two"
-    assert [workspace.name_of(info.path) for info in workspace.files("a")] == [
-        "a/1/artifact.json",
-        "a/1/y",
-    ]
-    assert workspace.files(".staging") == []
+    assert _read(workspace, "a/1", "y") == b"two"
+    assert _names(workspace, "a") == ["a/1.artifact.json", f"{workspace.content('a/1')}/y"]
 
 
-@pytest.mark.parametrize("call", ["delete_dir", "copy_file"])
-def test_a_replacement_on_s3_that_is_cut_off_leaves_no_artifact_that_counts(
-    s3_workspace: str, monkeypatch: pytest.MonkeyPatch, call: str
+@pytest.fixture(params=["local", "s3"])
+def workspace(request: pytest.FixtureRequest, tmp_path: Path) -> Workspace:
+    """An empty workspace, on this machine's disk or in the tests' object store."""
+    if request.param == "local":
+        return Workspace(str(tmp_path / "workspace"))
+    return Workspace(request.getfixturevalue("s3_workspace"))
+
+
+def test_of_two_interleaved_writers_the_first_to_finish_wins_and_readers_see_its_attempt_whole(
+    workspace: Workspace,
 ) -> None:
-    workspace = Workspace(s3_workspace)
+    files = ("x", "y")
+    with ExitStack() as slow:
+        folder = slow.enter_context(workspace.writing("a/1", {"writer": "slow"}))
+        with workspace.filesystem.open_output_stream(f"{folder}/x") as stream:
+            stream.write(b"slow")
+        assert not workspace.has("a/1")
+        _put(workspace, "a/1", dict.fromkeys(files, "fast"))
+        assert [_read(workspace, "a/1", file) for file in files] == [b"fast", b"fast"]
+        with workspace.filesystem.open_output_stream(f"{folder}/y") as stream:
+            stream.write(b"slow")
+    assert [_read(workspace, "a/1", file) for file in files] == [b"fast", b"fast"]
+    assert len(_names(workspace, "a")) == 1 + len(files)
+    assert workspace.description("a/1")["files"] == {"x": 4, "y": 4}
+
+
+def test_a_replacement_that_is_cut_off_leaves_the_earlier_artifact(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _put(workspace, "a/1", {"x": "one", "y": "one"})
+
+    def fail(name: str, content: bytes) -> None:
+        raise KeyboardInterrupt
+
     with monkeypatch.context() as patch:
-        patch.setattr(workspace, "filesystem", _Failing(workspace.filesystem, call))
+        patch.setattr(workspace, "write_bytes", fail)
         with pytest.raises(KeyboardInterrupt):
             _put(workspace, "a/1", {"x": "two"})
+    assert _read(workspace, "a/1", "x") == b"one"
+    assert len(_names(workspace, "a")) == 3
+
+
+def test_a_writer_that_dies_before_the_marker_leaves_an_attempt_that_does_not_count(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:  # a killed process cleans nothing up
+        patch.setattr(workspace, "put_once", _die)
+        patch.setattr(workspace, "remove", _die)
+        with pytest.raises(KeyboardInterrupt):
+            _put(workspace, "a/1", {"x": "half"})
     assert not workspace.has("a/1")
-    _put(workspace, "a/1", {"x": "three"})
-    assert workspace.read_bytes("a/1/x") == b"three"
-    assert len(workspace.files("a/1")) == 2
+    (abandoned,) = workspace.abandoned_attempts("a")
+    assert _names(workspace, abandoned) == [f"{abandoned}/x"]
+    _put(workspace, "a/1", {"x": "whole"})
+    assert _read(workspace, "a/1", "x") == b"whole"
+    assert workspace.abandoned_attempts("a") == [abandoned]
 
 
-class _Failing:
-    """A file system on which one call is cut off; all others go through."""
+def _die(*_: object) -> None:
+    raise KeyboardInterrupt
 
-    def __init__(self, whole: Any, call: str) -> None:
-        self._whole, self._call = whole, call
 
-    def __getattr__(self, name: str) -> Any:
-        if name == self._call:
-            raise KeyboardInterrupt
-        return getattr(self._whole, name)
+def test_any_reader_of_parquet_reads_a_tables_folder(tmp_path: Path) -> None:
+    workspace = Workspace(str(tmp_path))
+    table = pa.table({"user_id": [1, 2, 3]})
+    with workspace.writing("lists/1", {}) as folder:
+        for part in range(2):
+            workspace.write_table(table, f"{folder}/part-{part}.parquet")
+    for folder in (workspace.path("lists/1"), workspace.path(workspace.content("lists/1"))):
+        assert len(polars.read_parquet(folder)) == 6
+        assert len(pandas.read_parquet(folder)) == 6
+
+
+def test_a_workspace_of_an_earlier_layout_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "catalogue/0123456789ab").mkdir(parents=True)
+    with pytest.raises(WorkspaceError, match="earlier version of dualrec.*name a new one"):
+        Workspace.of(load_settings(None, [f"workspace={tmp_path}"]))
 
 
 def test_a_folder_that_is_made_while_it_is_listed_is_listed(

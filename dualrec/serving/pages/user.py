@@ -105,9 +105,8 @@ def _history_of(
     workspace: Workspace, histories: str, user_id: int, titles: dict[int, str]
 ) -> list[Watched]:
     """Newest first."""
-    rows = _rows_of(
-        workspace, workspace.parquet_files(histories), user_id, f"{workspace.uri}/{histories}"
-    ).to_pylist()
+    paths = workspace.parquet_files(workspace.content(histories))
+    rows = _rows_of(workspace, paths, user_id, f"{workspace.uri}/{histories}").to_pylist()
     return [
         Watched(item, titles.get(item, f"movie {item}"), rating, datetime.fromtimestamp(when, UTC))
         for row in rows
