@@ -117,7 +117,7 @@ class Lease:
         name = _heartbeat_name(self.folder, self.number)
         self.workspace.write_bytes(name, heartbeat.model_dump_json().encode())
 
-    def keep_read_heartbeat(self, on_loss: Callable[[], None]) -> None:
+    def keep_alive(self, on_loss: Callable[[], None]) -> None:
         """Beat until `release`; call `on_loss`, once, where another driver takes over."""
         while not self._stop.wait(self.seconds / BEATS_PER_LEASE):
             try:
