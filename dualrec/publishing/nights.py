@@ -30,7 +30,7 @@ def nights(settings: Settings) -> Summary:
     manifests, numbers = current_manifests(workspace), manifest_numbers(workspace)
     if not manifests:
         open_table(workspace)  # raises where the bucket is missing; a listing shows it as empty
-    columns = ("number", "users", "rows", "run", "published (UTC)", "came by", "previous version")
+    columns = ("number", "users", "rows", "run", "published (UTC)", "came by", "previous")
     table = Table(
         Column("run date", no_wrap=True), *(Column(name, overflow="fold") for name in columns)
     )

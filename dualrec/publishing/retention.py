@@ -45,11 +45,12 @@ def clean_up(workspace: Workspace, retention_days: int, now: datetime | None = N
         in_use = {path.rpartition("/")[0] for path in current_paths(workspace, table)}
     for run_date, numbers in manifest_numbers(workspace).items():
         in_use |= _delete_old_manifests(workspace, run_date, numbers, limit)
-    unused = [f"{STAGING}/{folder}" for folder in workspace.folders(STAGING)]
+    unused = []
     for name in (LISTS, TRACES, USERS):
         for run in _staged_runs(workspace, name):
             if run not in in_use:
                 unused.append(f"{name}/{run}")
+    unused += [f"{STAGING}/{folder}" for folder in workspace.folders(STAGING)]
     expired = [folder for folder in unused if last_written(workspace, folder) < limit]
     for folder in expired:
         workspace.remove(folder)

@@ -78,7 +78,7 @@ def test_a_narrow_terminal_cuts_nothing_off(
     monkeypatch.setenv("COLUMNS", "80")
     publish_run(Workspace(str(tmp_path)), "0001-0123456789ab")
     result = run("nights", settings=[f"workspace={tmp_path}"])
-    table = result.output[result.output.index("version") :]
+    table = result.output[result.output.index("run date") :]
     assert cells(table, str(NIGHT))[0] == str(NIGHT)
     assert "…" not in table
 
