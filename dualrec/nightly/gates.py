@@ -60,17 +60,25 @@ class Gate(NamedTuple):
 
 def judge_gates(snapshot: SnapshotMetrics, gates: GateSettings) -> list[Gate]:
     """Judge a snapshot by every gate."""
-    few = titles = overlap = None
+    # Why a gate cannot judge; None where it can.
+    few: str | None = None
+    titles: str | None = None
+    overlap: str | None = None
+    users: str | None = None
+    accuracy: str | None = None
     if snapshot.scored < MIN_SCORED_USERS:
         few = titles = overlap = f"{snapshot.scored} scored users are too few"
     if not snapshot.titles:
         titles = few or "the language model wrote no titles"
     if snapshot.overlap is None:
         overlap = few or "none of the scored users was served before"
-    users = None if snapshot.users_before else "no previous snapshot"
-    accuracy, drop = "no accuracy of two sets of models", 0.0
-    if snapshot.accuracy is not None and snapshot.accuracy_before:
-        accuracy, drop = None, max(1 - snapshot.accuracy / snapshot.accuracy_before, 0.0)
+    if not snapshot.users_before:
+        users = "no previous snapshot"
+    drop = 0.0
+    if snapshot.accuracy is None or not snapshot.accuracy_before:
+        accuracy = "no accuracy of two sets of models"
+    else:
+        drop = max(1 - snapshot.accuracy / snapshot.accuracy_before, 0.0)
     users_share = snapshot.users / (snapshot.users_before or 1)
     error_rate = snapshot.errors / max(snapshot.scored, 1)
     resolved_share = snapshot.resolved / max(snapshot.titles, 1)

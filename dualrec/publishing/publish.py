@@ -156,7 +156,7 @@ def require_files(workspace: Workspace, snapshot: Snapshot) -> None:
         PublishError: one is gone or of another size; counts and names.
     """
     folders = {file.path.rpartition("/")[0] for file in snapshot.files}
-    sizes = {}
+    sizes: dict[str, int] = {}
     for folder in folders:
         for info in workspace.files(f"{LISTS}/{folder}"):
             sizes[workspace.name_of(info.path)] = info.size

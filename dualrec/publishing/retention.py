@@ -40,7 +40,7 @@ def clean_up(workspace: Workspace, retention_days: int, now: datetime | None = N
     """
     limit = (now or datetime.now(UTC)) - timedelta(days=retention_days)
     table = open_table(workspace)
-    in_use = set()
+    in_use: set[str] = set()
     if table is not None:
         in_use = {path.rpartition("/")[0] for path in current_paths(workspace, table)}
     for run_date, numbers in manifest_numbers(workspace).items():
@@ -79,7 +79,7 @@ def _delete_old_manifests(
     for manifest, successor in pairwise(manifests):
         if successor.published >= limit:
             needed.add(manifest.number)
-    folders = set()
+    folders: set[str] = set()
     for manifest in manifests:
         if manifest.number in needed:
             folders |= {file.path.rpartition("/")[0] for file in manifest.files}
