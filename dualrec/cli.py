@@ -248,32 +248,6 @@ def serve(config: Config = None, overrides: Overrides = None) -> None:
 
 @app.command()
 @handle_cli_errors
-def explain(
-    user: Annotated[int, typer.Option("--user", metavar="ID", help="Whose list.")],
-    item: Annotated[
-        int | None, typer.Option("--item", metavar="ID", help="One movie, in the list or not.")
-    ] = None,
-    run_date: Annotated[
-        datetime | None,
-        typer.Option("--date", formats=["%Y-%m-%d"], help="Another snapshot than the current one."),
-    ] = None,
-    config: Config = None,
-    overrides: Overrides = None,
-) -> None:
-    """Show why a user got these movies, or why an item is not among them.
-
-    For each item: the rank and the probability that the sequence model gave it, what the language
-    model wrote and how its title was matched, and what each model added to the score; then the
-    prompt and the answer. Give the settings that the list was published with.
-    """
-    from dualrec.serving.explain import explain
-
-    day = run_date.date() if run_date else None
-    explain(load_settings(config, overrides), user, item, day).show(Console())
-
-
-@app.command()
-@handle_cli_errors
 def report(
     users: Annotated[
         list[int] | None,
