@@ -44,7 +44,7 @@ from dualrec.publishing.manifest import (
 )
 from dualrec.publishing.publish import publish, standing_run
 from dualrec.publishing.verify import Verified, verify_lists
-from dualrec.ranking.recommend import night_of
+from dualrec.ranking.recommend import run_date_of
 from dualrec.sequence.artifact import sequence_name
 from dualrec.storage.workspace import Workspace
 
@@ -98,7 +98,7 @@ def nightly(settings: Settings, force: bool = False) -> Summary:
         PublishError: it is not whole, or another run was published since this one began.
         DualrecError: as the jobs that prepare, train and score do.
     """
-    workspace, run_date = Workspace.of(settings), night_of(settings)
+    workspace, run_date = Workspace.of(settings), run_date_of(settings)
     if not force and (done := _done(workspace, run_date)):
         return done
     elsewhere = check_night(workspace, settings, run_date, force)

@@ -8,6 +8,7 @@ from dualrec.cluster.summary import Summary
 from dualrec.config.settings import Settings
 from dualrec.errors import InputError, PublishError
 from dualrec.publishing.manifest import last_standing
+from dualrec.serving.explain import known_salt
 from dualrec.serving.pages.html import html_page
 from dualrec.serving.pages.run import run_view
 from dualrec.serving.pages.user import user_view
@@ -36,7 +37,7 @@ def report(settings: Settings, users: Sequence[int], folder: Path) -> Summary:
     names = {f"user {user}": f"user-{user}.html" for user in users}
     pages = {FIRST: html_page(run, None, names, asks=False)}
     for user in users:
-        view = user_view(workspace, run.night, run.before, user)
+        view = user_view(workspace, run.night, run.before, user, known_salt(settings))
         if not view.listed and not view.watched:
             raise InputError(
                 f"user {user} has neither a list nor a history in the night of {run.night.run_date}"
