@@ -24,6 +24,7 @@ class Reason:
         rank: in the list of all that was ranked, from 1; None where it was not ranked.
         sequence_rank, probability: of the sequence model, among its candidates.
         language_rank: the position of its title in the language model's answer, from 1.
+        written: that title, as the language model wrote it.
         match: exact or fuzzy, as that title was matched to the catalog; none where it has no item.
         sequence_part, language_part: what each model added to the score, None where not ranked.
     """
@@ -34,6 +35,7 @@ class Reason:
     sequence_rank: int | None
     probability: float | None
     language_rank: int | None
+    written: str | None
     match: str | None
     similarity: float | None
     logprob: float | None
@@ -128,6 +130,7 @@ def _reason(trace: Trace, item: RankedItem, rank: int | None) -> Reason:
         sequence_rank=sequence_rank,
         probability=_at(trace["sequence_scores"], sequence_rank),
         language_rank=language_rank,
+        written=_at(trace["titles"], language_rank),
         match=_at(trace["title_matches"], language_rank),
         similarity=_at(trace["title_similarities"], language_rank),
         logprob=_at(trace["title_logprobs"], language_rank),

@@ -159,7 +159,8 @@ def language_says(reason: Reason) -> str:
     """Say in a few words what the language model said of an item, and added to its score."""
     if reason.language_rank is None:
         return "not in its answer" + _added(reason.language_part)
-    return f"title {reason.language_rank}, match {reason.match}" + _added(reason.language_part)
+    said = f"title {reason.language_rank}, “{reason.written}”, match {reason.match}"
+    return said + _added(reason.language_part)
 
 
 def printable(text: str) -> Text:

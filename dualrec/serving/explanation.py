@@ -78,12 +78,12 @@ def explain_user(
     if seen:
         raise WorkspaceError(
             f"user {user_id}: the trace of {date_scored} does not give the published list, because "
-            "another version of dualrec ranked it: score all users anew by `dualrec nightly --force`"
+            "another version of dualrec ranked it: score users anew by `dualrec nightly --force`"
         )
     raise WorkspaceError(
         f"user {user_id}: the run of {date_scored} has no trace of this id. If traces are "
         "pseudonymized, set recommend.trace_salt_env to the variable that held the salt then, and "
-        "the variable to that salt; else score everybody anew by `dualrec nightly --force`"
+        "the variable to that salt; else score users anew by `dualrec nightly --force`"
     )
 
 
@@ -136,7 +136,7 @@ def _runs_that_scored(workspace: Workspace, snapshot: Manifest, scored: date) ->
     if not runs:
         raise WorkspaceError(
             f"{workspace.uri}: the list was scored on {scored}, whose traces were deleted "
-            "(publish.retention_days): score everybody anew by `dualrec nightly --force`"
+            "(publish.retention_days): score users anew by `dualrec nightly --force`"
         )
     return runs
 

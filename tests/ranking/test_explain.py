@@ -25,7 +25,8 @@ def test_a_reason_holds_what_both_models_said_and_added() -> None:
     assert (first.item_id, first.sequence_rank, first.probability) == (3, 1, 0.5)
     assert (first.language_rank, first.match) == (None, None)
     assert (first.sequence_part, first.language_part) == (0.75 / (1 + log2(1)), 0.0)
-    assert (second.item_id, second.language_rank, second.match) == (4, 2, "exact")
+    assert (second.item_id, second.language_rank, second.written) == (4, 2, "D")
+    assert second.match == "exact"
     assert second.sequence_part == pytest.approx(0.75 / (1 + log2(2)))
     assert second.language_part == pytest.approx(0.25 / 2)
     assert second.similarity == 0.9
