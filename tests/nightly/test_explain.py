@@ -38,7 +38,7 @@ def _explained(site: Site, user: int, salt: bytes | None = None) -> Explanation:
 
 def _explain(site: Site, *words: str, more: tuple[str, ...] = ()) -> Result:
     settings = [word for one in (*site.settings, *more) for word in ("--set", one)]
-    return CliRunner().invoke(app, ["explain", *words, *settings], env={"COLUMNS": "200"})
+    return CliRunner().invoke(app, ["explain", *words, *settings], env={"COLUMNS": "400"})
 
 
 @pytest.mark.parametrize(("user", "scored"), [(FRESH, SECOND), (CARRIED, FIRST)])

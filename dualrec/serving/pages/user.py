@@ -4,6 +4,7 @@ In: a workspace, a published snapshot and the one before. Out: a UserView. Reads
 alone, whatever the snapshot's size.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from dualrec.data.catalog import titles_of
 from dualrec.data.prepare import prepared_as
 from dualrec.errors import DualrecError
 from dualrec.publishing.manifest import Manifest
+from dualrec.ranking.explain import Reason
 from dualrec.serving.explain import answer_of, language_says, sequence_says
 from dualrec.serving.explanation import Explanation, explain_user, list_of, user_rows
 from dualrec.storage.workspace import Workspace
@@ -88,8 +90,10 @@ def user_view(
     titles = titles_of(prepared_as(workspace, night.models["data"]).catalog)
     rows = list_of(workspace, night, user_id).to_pylist()
     earlier = list_of(workspace, before, user_id).to_pylist() if before else []
-    explained, unexplained = _explained(workspace, night, user_id, salt) if rows else (None, "")
-    reasons = explained.reasons if explained else [None] * len(rows)
+    explained, unexplained = None, ""
+    if rows:
+        explained, unexplained = _explained(workspace, night, user_id, salt)
+    reasons: Sequence[Reason | None] = explained.reasons if explained else [None] * len(rows)
     ranks = {_key(row): row["rank"] for row in earlier}
     listed = []
     for row, reason in zip(rows, reasons, strict=True):
