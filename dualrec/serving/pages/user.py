@@ -90,7 +90,8 @@ def user_view(
     titles = titles_of(prepared_as(workspace, night.models["data"]).catalog)
     rows = list_of(workspace, night, user_id).to_pylist()
     earlier = list_of(workspace, before, user_id).to_pylist() if before else []
-    explained, unexplained = None, ""
+    explained: Explanation | None = None
+    unexplained = ""
     if rows:
         explained, unexplained = _explained(workspace, night, user_id, salt)
     reasons: Sequence[Reason | None] = explained.reasons if explained else [None] * len(rows)
