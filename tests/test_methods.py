@@ -31,7 +31,8 @@ from dualrec.language.models import LanguageModel
 from dualrec.language.shortlist import Shortlister, shortlist_grammar
 from dualrec.language.titles import TitleIndex, written_titles
 from dualrec.language.tokens import PromptBuilder
-from dualrec.ranking.lists import choose_weight, fused_list, language_list, paper_list
+from dualrec.ranking.fusion import choose_weight
+from dualrec.ranking.lists import fused_list, language_list, paper_list
 from dualrec.sequence.chunks import chunk_histories
 from dualrec.sequence.ensemble import SequenceEnsemble, save_ensemble
 from dualrec.sequence.epoch import evaluate_epoch, train_epoch
@@ -227,11 +228,9 @@ def test_ranking() -> None:
         )
     ]
     random = np.random.default_rng(0)
-    gains = {weight: random.random(40) + weight * (1 - weight) for weight in (0.0, 0.2, 0.5, 1.0)}
-    found = [
-        [(place.item_id, round(float(place.score), 4)) for place in places] for places in lists
-    ]
-    _check([*found, choose_weight(gains, 0)], LISTS, "dualrec.ranking.lists")
+    ndcg = {weight: random.random(40) + weight * (1 - weight) for weight in (0.0, 0.2, 0.5, 1.0)}
+    found = [[(item.item_id, round(float(item.score), 4)) for item in items] for items in lists]
+    _check([*found, choose_weight(ndcg, 0)], LISTS, "dualrec.ranking.lists")
 
 
 def test_predictions() -> None:

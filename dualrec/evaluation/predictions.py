@@ -22,8 +22,7 @@ from dualrec.errors import DualrecError, InputError
 from dualrec.evaluation.cases import Questions, questions_of_test_users
 from dualrec.evaluation.language_systems import IN_FORCE, Predictions, purpose_of, requests_of
 from dualrec.evaluation.scorers import Asked
-from dualrec.ranking.fusion import PURPOSE, calibration_requests, fit_weight
-from dualrec.ranking.listing import fused_weight
+from dualrec.ranking.fusion import PURPOSE, calibration_requests, fit_weight, fused_weight
 from dualrec.ranking.recommend import FurtherRequests
 from dualrec.scoring.pipeline import load_models, score, scoring_version
 from dualrec.storage.schemas import TRACES

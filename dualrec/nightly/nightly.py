@@ -55,7 +55,7 @@ from dualrec.publishing.manifest import (
 )
 from dualrec.publishing.publish import find_published_run, publish
 from dualrec.publishing.verify import Verified, verify_lists
-from dualrec.ranking.recommend import night_of
+from dualrec.ranking.recommend import run_date_of
 from dualrec.sequence.artifact import sequence_name
 from dualrec.storage.workspace import Workspace
 
@@ -96,7 +96,7 @@ def nightly(settings: Settings, force: bool = False) -> Summary:
         PublishError: the snapshot is not whole, or another run was published since this one began.
         DualrecError: as the jobs that prepare, train and score do.
     """
-    workspace, run_date = Workspace.of(settings), night_of(settings)
+    workspace, run_date = Workspace.of(settings), run_date_of(settings)
     if not force and (summary := _published_summary(workspace, run_date)):
         return summary
     elsewhere = check_nightly(workspace, settings, run_date, force)
