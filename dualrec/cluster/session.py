@@ -15,7 +15,7 @@ from dualrec.cluster.log_filters import quiet_loggers, quiet_native_lines
 from dualrec.cluster.worker_logs import workers_heard
 from dualrec.config.settings import ClusterSettings
 from dualrec.errors import DualrecError
-from dualrec.storage.filesystems import advice, plain
+from dualrec.storage.filesystems import error_remedy, error_text
 
 _RAISED = re.compile(r"^dualrec\.errors\.(\w+): (.*?)(?=\n\n|\Z)", re.DOTALL | re.MULTILINE)
 _STORE_FAILED = re.compile(r"^OSError: (.*(?:AWS Error|No space left on device).*)$", re.MULTILINE)
@@ -196,5 +196,5 @@ def _raised_in_worker(error: ray.exceptions.RayTaskError) -> DualrecError | None
         return None
     failure = OSError(store.group(1))
     return errors.WorkspaceError(
-        f"a worker could not read or write: {plain(failure)}: {advice(failure)}"
+        f"a worker could not read or write: {error_text(failure)}: {error_remedy(failure)}"
     )

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from dualrec.errors import WorkspaceError
 from dualrec.nightly.report import last_report
 from dualrec.publishing.manifest import last_standing
-from dualrec.storage.filesystems import advice, plain
+from dualrec.storage.filesystems import error_remedy, error_text
 from dualrec.storage.workspace import Workspace
 
 Labels = Mapping[str, str]
@@ -70,7 +70,7 @@ def write_metrics(workspace: Workspace, file: Path) -> None:
         unfinished.replace(file)
     except OSError as error:
         raise WorkspaceError(
-            f"{file} cannot be written: {plain(error)}: {advice(error)}"
+            f"{file} cannot be written: {error_text(error)}: {error_remedy(error)}"
         ) from error
 
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dualrec.nightly.plan import Plan, night_place
-from dualrec.storage.filesystems import side_by_side, told
+from dualrec.storage.filesystems import map_in_threads, translate_storage_errors
 from dualrec.storage.workspace import Workspace
 
 
@@ -91,7 +91,7 @@ def _whole(workspace: Workspace, names: list[str]) -> dict[str, pa.Table]:
     none."""
 
     def read(name: str) -> pa.Table | None:
-        with told(f"{workspace.uri}/{name}"):
+        with translate_storage_errors(f"{workspace.uri}/{name}"):
             try:
                 return pq.read_table(
                     workspace.path(name),
@@ -102,7 +102,7 @@ def _whole(workspace: Workspace, names: list[str]) -> dict[str, pa.Table]:
             except pa.ArrowInvalid:
                 return None
 
-    tables = side_by_side(read, names)
+    tables = map_in_threads(read, names)
     return {name: table for name, table in zip(names, tables, strict=True) if table is not None}
 
 

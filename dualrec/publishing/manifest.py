@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dualrec.errors import PublishError
-from dualrec.storage.filesystems import side_by_side
+from dualrec.storage.filesystems import map_in_threads
 from dualrec.storage.workspace import Workspace
 
 LISTS = "recommendations"  # the published table
@@ -158,7 +158,7 @@ def standing_manifest(workspace: Workspace, run_date: date) -> Manifest | None:
 def standing_manifests(workspace: Workspace) -> list[Manifest]:
     """The manifest that stands for each published date, oldest date first."""
     last = [(run_date, found[-1]) for run_date, found in numbers(workspace).items()]
-    return list(side_by_side(lambda place: read_manifest(workspace, *place), last))
+    return list(map_in_threads(lambda place: read_manifest(workspace, *place), last))
 
 
 def last_standing(workspace: Workspace, before: date | None = None) -> Manifest | None:

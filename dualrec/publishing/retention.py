@@ -20,10 +20,10 @@ from dualrec.publishing.manifest import (
     read_manifest,
 )
 from dualrec.publishing.table import open_table, standing_paths
-from dualrec.storage.filesystems import told
+from dualrec.storage.filesystems import translate_storage_errors
 from dualrec.storage.workspace import Workspace
 
-STAGING = ".staging"  # where the workspace writes artifacts before it moves them
+STAGING = ".staging"  # copies of local data for the time in which the nodes read them
 
 
 def clean_up(workspace: Workspace, retention_days: int, now: datetime | None = None) -> list[str]:
@@ -89,7 +89,7 @@ def _keep_and_forget(
 def _forget(workspace: Workspace, manifest: Manifest) -> None:
     """Delete a manifest; before the files, so that none names what is gone."""
     name = manifest_name(manifest.run_date, manifest.number)
-    with told(f"{workspace.uri}/{name}"):
+    with translate_storage_errors(f"{workspace.uri}/{name}"):
         workspace.filesystem.delete_file(workspace.path(name))
 
 
@@ -98,7 +98,7 @@ def last_written(workspace: Workspace, folder: str) -> datetime:
     it."""
     times = [info.mtime for info in workspace.files(folder)]
     if not times:
-        with told(f"{workspace.uri}/{folder}"):
+        with translate_storage_errors(f"{workspace.uri}/{folder}"):
             times = [workspace.filesystem.get_file_info(workspace.path(folder)).mtime]
     return max(
         (time for time in times if time is not None), default=datetime.min.replace(tzinfo=UTC)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from dualrec.errors import PublishError
 from dualrec.publishing.manifest import LISTS, Manifest, Night
-from dualrec.storage.filesystems import delta_options, may_pass, told
+from dualrec.storage.filesystems import delta_options, is_transient, translate_storage_errors
 from dualrec.storage.schemas import RECOMMENDATIONS
 from dualrec.storage.workspace import Workspace
 
@@ -261,12 +261,12 @@ def _asked(workspace: Workspace, ask: Callable[[], _Answer]) -> _Answer:
     from deltalake.exceptions import DeltaError
 
     errors = (OSError, DeltaError)
-    with told(table_uri(workspace), errors):
+    with translate_storage_errors(table_uri(workspace), errors):
         for pause_s in workspace.store.table_pauses_s:
             try:
                 return ask()
             except errors as error:
-                if not may_pass(error) or _WAS_PATIENT.search(str(error)):
+                if not is_transient(error) or _WAS_PATIENT.search(str(error)):
                     raise
                 time.sleep(pause_s)
         return ask()

@@ -21,7 +21,7 @@ from dualrec.errors import PublishError
 from dualrec.publishing.manifest import Manifest, numbers, published_paths, read_manifest
 from dualrec.sequence.artifact import WEIGHTS
 from dualrec.sequence.predict import SequencePredictor
-from dualrec.storage.filesystems import told
+from dualrec.storage.filesystems import translate_storage_errors
 from dualrec.storage.schemas import RECOMMENDATIONS, conform
 from dualrec.storage.workspace import Workspace
 
@@ -190,7 +190,7 @@ def load_night(workspace: Workspace, run_date: date, number: int) -> Night:
 def _lists(workspace: Workspace, manifest: Manifest) -> pa.Table:
     columns = [name for name in RECOMMENDATIONS.names if name != "run_date"]
     what = f"{workspace.uri}: the night of {manifest.run_date}"
-    with told(what):
+    with translate_storage_errors(what):
         files = pads.dataset(
             published_paths(workspace, manifest), filesystem=workspace.filesystem, format="parquet"
         )
@@ -207,7 +207,7 @@ def _unlisted(workspace: Workspace, histories: str, listed: np.ndarray) -> pa.Ta
     time."""
     schema = pa.schema([("user_id", pa.int64()), ("item_ids", pa.list_(pa.int64()))])
     listed_ids, found = pa.array(listed), [schema.empty_table()]
-    with told(f"{workspace.uri}/{histories}"):
+    with translate_storage_errors(f"{workspace.uri}/{histories}"):
         paths = workspace.parquet_files(workspace.content(histories))
         files = pads.dataset(paths, filesystem=workspace.filesystem, format="parquet")
         for batch in files.to_batches(columns=schema.names):

@@ -10,7 +10,7 @@ import pyarrow.dataset as pads
 
 from dualrec.data.prepare import prepared_as
 from dualrec.publishing.manifest import Manifest, published_paths
-from dualrec.storage.filesystems import told
+from dualrec.storage.filesystems import translate_storage_errors
 from dualrec.storage.workspace import Workspace
 
 
@@ -117,6 +117,6 @@ def _history_of(
 
 
 def _rows_of(workspace: Workspace, paths: list[str], user_id: int, what: str) -> pa.Table:
-    with told(what):
+    with translate_storage_errors(what):
         files = pads.dataset(paths, filesystem=workspace.filesystem, format="parquet")
         return files.to_table(filter=pc.field("user_id") == user_id)
