@@ -1,4 +1,4 @@
-"""What a job says when it is done: the figures that matter, and where everything lies."""
+"""The summary of a finished job: the figures that matter, and the paths of its outputs."""
 
 from dataclasses import dataclass, field
 

@@ -62,7 +62,7 @@ class FitResources(Group):
 
 
 class BaselineSettings(Group):
-    """The systems that dualrec is compared with: which, and the budget that each of them has alike."""
+    """The systems that dualrec is compared with, and the budget that is equal for all of them."""
 
     systems: tuple[
         str, ...

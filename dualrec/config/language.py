@@ -174,7 +174,8 @@ class FinetuneSettings(Group):
         parts = max(self.resources.workers, 1) * self.accumulation
         if self.batch_size % parts:
             raise ValueError(
-                f"batch_size ({self.batch_size}) must be a multiple of resources.workers x accumulation ({parts})"
+                f"batch_size ({self.batch_size}) must be a multiple of resources.workers x "
+                f"accumulation ({parts})"
             )
         return self
 

@@ -3,7 +3,7 @@ set. Knows no Ray."""
 
 from typing import Any
 
-from dualrec.cluster.replicas import (
+from dualrec.cluster.resources import (
     engine_replicas,
     prompt_replicas,
     rerank_replicas,

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dualrec.cluster.progress import logged_progress
-from dualrec.cluster.session import cluster_gpus, ray_session
+from dualrec.cluster.progress import log_progress
+from dualrec.cluster.resources import cluster_gpus
+from dualrec.cluster.session import ray_session
 from dualrec.cluster.summary import Summary
 from dualrec.config.settings import Settings
 from dualrec.data.prepare import Prepared, prepared_as
@@ -189,7 +190,7 @@ def _score(
     if requests is None:
         return before
     started = time.monotonic()
-    with logged_progress(requests.count(), "requests") as counter:
+    with log_progress(requests.count(), "requests") as counter:
 
         def spending() -> dict[str, Any]:
             return {

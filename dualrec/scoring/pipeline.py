@@ -15,8 +15,13 @@ from ray.data import ActorPoolStrategy
 
 from dualrec.assets.digests import model_digest
 from dualrec.assets.nodes import ModelPlace
-from dualrec.cluster.replicas import prompt_replicas, rerank_replicas, sequence_replicas
-from dualrec.cluster.session import cluster_gpus, largest_node_gib
+from dualrec.cluster.resources import (
+    cluster_gpus,
+    largest_node_gib,
+    prompt_replicas,
+    rerank_replicas,
+    sequence_replicas,
+)
 from dualrec.config.settings import LanguageSettings, SequenceSettings, Settings, version_of
 from dualrec.data.catalog import titles_of, with_titles
 from dualrec.data.prepare import Prepared
@@ -292,7 +297,7 @@ class _TraceActor:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         traces = self.read(batch)
-        self.metrics.told(traces)
+        self.metrics.record(traces)
         if self.counter is not None:
             self.counter.add.remote(len(batch))
         return traces
