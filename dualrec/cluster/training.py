@@ -170,12 +170,12 @@ def _worker_environment(environment: dict[str, str]) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in environment}
     threads = torch.get_num_threads()
     os.environ.update(environment)
-    _mallopt({parameter: kept for parameter, kept, _ in _MALLOPT})
+    _mallopt({parameter: value for parameter, value, _ in _MALLOPT})
     try:
         with torch.random.fork_rng():
             yield
     finally:
-        _mallopt({parameter: own for parameter, _, own in _MALLOPT})
+        _mallopt({parameter: default for parameter, _, default in _MALLOPT})
         torch.set_num_threads(threads)
         for name, value in before.items():
             if value is None:

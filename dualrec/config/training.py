@@ -43,7 +43,7 @@ class MemberSettings(Group):
 
     # scores items by the vectors that stand for them in histories, instead of a layer of its own
     tied: bool = False
-    ahead: Count = 1  # how many of the next movies it is trained to foresee
+    ahead: Count = 1  # number of next movies it is trained to predict
 
 
 # What sets each preset apart from the defaults, which are those of `improved`: networks that differ
@@ -109,7 +109,7 @@ class SequenceSettings(Group):
 
     @property
     def ahead(self) -> tuple[int, ...]:
-        """How many of the next movies each member is trained to foresee."""
+        """Return the number of next movies each member is trained to predict."""
         return tuple(member.ahead for member in self.members)
 
     @model_validator(mode="after")
