@@ -35,9 +35,8 @@ from dualrec.language.serving import served_model
 from dualrec.sequence.artifact import WEIGHTS, sequence_name, sequence_version
 from dualrec.storage.workspace import Workspace
 
-METHOD = (
-    1  # of prompts, answers and traces; raised when the same input gives others (CONTRIBUTING.md)
-)
+# Of prompts, answers and traces; raised when the same input gives others (CONTRIBUTING.md).
+METHOD = 1
 
 
 @dataclass(frozen=True)
@@ -62,8 +61,7 @@ class Models:
 
 
 def scoring_version(data: Prepared, settings: Settings) -> str:
-    """The version of what the models write: the same for the same histories, models, prompt and
-    decoding."""
+    """Return the version of the answers: of histories, models, prompt and decoding."""
     language = settings.language
     return version_of(
         METHOD,
@@ -209,8 +207,7 @@ def _precision() -> str:
 
 @ray.remote
 def _check(language: ServedModel, encoder: ModelPlace, settings: LanguageSettings) -> None:
-    """Find out before actors are started that the models can be had, and rank as many items as they
-    should."""
+    """Check before actors start that the models are there and rank as many items as set."""
     from dualrec.language.labels import label_tokens
     from dualrec.language.tokens import tokenizer_of
 
