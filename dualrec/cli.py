@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from dualrec import __version__
-from dualrec.cluster.threads import let_idle_threads_sleep
+from dualrec.cluster.resources import let_idle_threads_sleep
 from dualrec.config.settings import Settings, load_settings
 from dualrec.errors import DualrecError, WorkspaceError
 

@@ -20,10 +20,10 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from dualrec.cluster.threads import SHORT_SPIN
+from dualrec.cluster.resources import SHORT_SPIN
 
 POLICIES: dict[str, dict[str, str]] = {
-    "dualrec's (dualrec/cluster/threads.py)": SHORT_SPIN,
+    "dualrec's (dualrec/cluster/resources.py)": SHORT_SPIN,
     "OpenMP's default": {},
 }
 ITEMS, CHUNKS, LENGTH = 1000, 32, 100

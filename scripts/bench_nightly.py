@@ -34,7 +34,7 @@ import ray
 from rich.console import Console
 from rich.table import Table
 
-from dualrec.cluster.progress import logged_progress
+from dualrec.cluster.progress import log_progress
 from dualrec.config.settings import Settings, load_settings
 from dualrec.data.prepare import prepare, prepared
 from dualrec.nightly import nightly as job
@@ -122,11 +122,11 @@ def _hear_of_counters() -> list[Any]:
 
     @contextmanager
     def heard(total: int, what: str) -> Iterator[Any]:
-        with logged_progress(total, what) as counter:
+        with log_progress(total, what) as counter:
             counters.append(counter)
             yield counter
 
-    job.logged_progress = heard
+    job.log_progress = heard
     return counters
 
 

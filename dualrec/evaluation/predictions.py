@@ -14,7 +14,7 @@ from typing import Any
 
 import ray.data
 
-from dualrec.cluster.progress import logged_progress
+from dualrec.cluster.progress import log_progress
 from dualrec.config.settings import Settings, VariantSettings, version_of
 from dualrec.data.prepare import Prepared
 from dualrec.data.requests import made_for, of_purposes
@@ -211,7 +211,7 @@ def _answer(
     models = load_models(workspace, data, settings)
     rows = requests.count()
     started = time.perf_counter()
-    with logged_progress(rows, what) as counter:
+    with log_progress(rows, what) as counter:
         score(requests, models, settings, counter).write_parquet(
             folder, filesystem=workspace.filesystem
         )

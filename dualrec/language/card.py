@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dualrec.cluster.model_card import ModelCard
+from dualrec.cluster.tracking import ModelCard
 from dualrec.config.settings import Settings
 from dualrec.data.prepare import Prepared
 from dualrec.language.artifact import ADAPTER, CURVES, MERGED, METRICS, TENSORBOARD

@@ -16,7 +16,7 @@ from dualrec.config.settings import Settings
 from dualrec.data.prepare import Prepared
 from dualrec.errors import InputError
 from dualrec.language.examples import LAST
-from dualrec.storage.filesystems import told
+from dualrec.storage.filesystems import translate_storage_errors
 from dualrec.storage.workspace import Workspace
 
 ROWS_AT_A_TIME, BYTES_AT_A_TIME = 4096, 1 << 20
@@ -89,7 +89,7 @@ def history_lengths(workspace: Workspace, data: Prepared, split: str) -> Iterato
     """
     for path in workspace.parquet_files(f"{workspace.content(data.histories)}/split={split}"):
         with (
-            told(path),
+            translate_storage_errors(path),
             pq.ParquetFile(
                 path, filesystem=workspace.filesystem, buffer_size=BYTES_AT_A_TIME
             ) as file,

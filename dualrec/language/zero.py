@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from dualrec.cluster.log_filters import silent_native_lines
+from dualrec.cluster.logs import silent_native_lines
 from dualrec.config.settings import FinetuneSettings
 
 TAG = "last"

@@ -12,8 +12,9 @@ from dataclasses import replace
 from datetime import date
 from typing import Any, NamedTuple
 
-from dualrec.cluster.progress import logged_progress
-from dualrec.cluster.session import cluster_gpus, ray_session
+from dualrec.cluster.progress import log_progress
+from dualrec.cluster.resources import cluster_gpus
+from dualrec.cluster.session import ray_session
 from dualrec.cluster.summary import Summary
 from dualrec.config.settings import Settings
 from dualrec.data.prepare import Prepared, prepared_as
@@ -175,7 +176,7 @@ def _score(
     if requests is None:
         return earlier
     started = time.monotonic()
-    with logged_progress(requests.count(), "requests") as counter:
+    with log_progress(requests.count(), "requests") as counter:
 
         def spending() -> dict[str, Any]:
             seconds = time.monotonic() - started

@@ -12,7 +12,7 @@ import ray.data
 from rich.table import Table
 from rich.text import Text
 
-from dualrec.cluster.progress import logged_progress
+from dualrec.cluster.progress import log_progress
 from dualrec.cluster.session import ray_session
 from dualrec.cluster.summary import Summary
 from dualrec.config.settings import Settings, version_of
@@ -126,7 +126,7 @@ def _write(
         scored = f"{lists_folder}/scored"
         count = requests.count()
         started = time.perf_counter()
-        with logged_progress(count, "requests") as counter:
+        with log_progress(count, "requests") as counter:
             scoring = score(requests, models, settings, counter)
             scoring.write_parquet(scored, filesystem=filesystem)
         seconds = time.perf_counter() - started

@@ -15,8 +15,13 @@ from ray.data import ActorPoolStrategy
 
 from dualrec.assets.digests import model_digest
 from dualrec.assets.nodes import ModelPlace
-from dualrec.cluster.replicas import prompt_replicas, rerank_replicas, sequence_replicas
-from dualrec.cluster.session import cluster_gpus, largest_node_gib
+from dualrec.cluster.resources import (
+    cluster_gpus,
+    largest_node_gib,
+    prompt_replicas,
+    rerank_replicas,
+    sequence_replicas,
+)
 from dualrec.config.settings import LanguageSettings, SequenceSettings, Settings, version_of
 from dualrec.data.catalog import titles_of, with_titles
 from dualrec.data.prepare import Prepared
@@ -30,9 +35,8 @@ from dualrec.language.serving import served_model
 from dualrec.sequence.artifact import WEIGHTS, sequence_name, sequence_version
 from dualrec.storage.workspace import Workspace
 
-METHOD = (
-    1  # of prompts, answers and traces; raised when the same input gives others (CONTRIBUTING.md)
-)
+# Of prompts, answers and traces; raised when the same input gives others (CONTRIBUTING.md).
+METHOD = 1
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,7 @@ class Models:
 
 
 def scoring_version(data: Prepared, settings: Settings) -> str:
-    """The version of what the models write: the same for the same histories, models, prompt and
-    decoding."""
+    """Return the version of the answers: of histories, models, prompt and decoding."""
     language = settings.language
     return version_of(
         METHOD,
@@ -204,8 +207,7 @@ def _precision() -> str:
 
 @ray.remote
 def _check(language: ServedModel, encoder: ModelPlace, settings: LanguageSettings) -> None:
-    """Find out before actors are started that the models can be had, and rank as many items as they
-    should."""
+    """Check before actors start that the models are there and rank as many items as set."""
     from dualrec.language.labels import label_tokens
     from dualrec.language.tokens import tokenizer_of
 
@@ -292,7 +294,7 @@ class _TraceActor:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         traces = self.read(batch)
-        self.metrics.told(traces)
+        self.metrics.record(traces)
         if self.counter is not None:
             self.counter.add.remote(len(batch))
         return traces

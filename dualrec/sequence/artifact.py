@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from dualrec.cluster.model_card import ModelCard
 from dualrec.cluster.summary import Summary
+from dualrec.cluster.tracking import ModelCard
 from dualrec.config.settings import Settings, version_of
 from dualrec.data.prepare import Prepared
 from dualrec.storage.workspace import Workspace

@@ -17,12 +17,11 @@ import ray.data
 from ray.train import Checkpoint, get_dataset_shard
 
 from dualrec.cluster.metrics import TrainingMetrics
-from dualrec.cluster.model_card import CARD
 from dualrec.cluster.progress import INTERVAL_S, Progress
 from dualrec.cluster.session import ray_session
 from dualrec.cluster.summary import Summary
-from dualrec.cluster.tracking import check_tracking, track, write_tensorboard
-from dualrec.cluster.training import begin_worker, fit, keep_files, report_epoch
+from dualrec.cluster.tracking import CARD, check_tracking, track, write_tensorboard
+from dualrec.cluster.training import begin_worker, fit, report_epoch, save_files
 from dualrec.config.settings import SequenceSettings, Settings
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.data.sample import at_most
@@ -166,7 +165,7 @@ def train_loop(config: dict[str, Any]) -> None:
         progress.add(metrics, network, optimizer)
         if rank == 0:
             logger.info(_line(metrics, settings.epochs))
-            shown.told(metrics, rate="targets_per_second")
+            shown.record(metrics, rate="targets_per_second")
         _report(config, progress, metrics, rank)
 
 
@@ -242,7 +241,7 @@ def _train(workspace: Workspace, data: Prepared, settings: Settings, name: str) 
             running,
             workspace.filesystem,
         )
-        keep_files(
+        save_files(
             checkpoint,
             {file: f"{folder}/{file}" for file in (WEIGHTS, METRICS)},
             workspace.filesystem,

@@ -23,7 +23,7 @@ from dualrec.publishing.manifest import (
 )
 from dualrec.ranking.explain import Reason, explain_list, find_preset
 from dualrec.ranking.lists import Trace
-from dualrec.storage.filesystems import told
+from dualrec.storage.filesystems import translate_storage_errors
 from dualrec.storage.schemas import RECOMMENDATIONS
 from dualrec.storage.workspace import Workspace
 
@@ -103,7 +103,7 @@ def user_rows(workspace: Workspace, paths: list[str], user_ids: list[int], what:
     Raises:
         WorkspaceError: a file is not there, or cannot be read.
     """
-    with told(what):
+    with translate_storage_errors(what):
         files = pads.dataset(paths, filesystem=workspace.filesystem, format="parquet")
         return files.to_table(filter=pc.field("user_id").isin(user_ids))
 

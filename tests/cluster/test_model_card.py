@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from dualrec.cluster.model_card import ModelCard
+from dualrec.cluster.tracking import ModelCard
 from dualrec.config.settings import load_settings
 from dualrec.data.prepare import Prepared
 from dualrec.language.card import language_card

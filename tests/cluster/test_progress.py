@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dualrec.cluster import progress
-from dualrec.cluster.progress import Progress, logged_progress
+from dualrec.cluster.progress import Progress, log_progress
 from dualrec.sequence import train
 
 
@@ -36,7 +36,7 @@ def test_rows_that_actors_add_appear_in_the_log(
     monkeypatch.setattr(progress, "INTERVAL_S", 0.2)
     monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: False, raising=False)
     caplog.set_level(logging.INFO, "dualrec")
-    with logged_progress(7, "requests") as counter:
+    with log_progress(7, "requests") as counter:
         ray.get([counter.add.remote(3), counter.add.remote(4)])
         for _ in range(100):
             if "7 of 7 requests" in caplog.text:

@@ -12,7 +12,7 @@ import pytest
 import ray.data
 
 from dualrec.assets.nodes import ModelPlace
-from dualrec.cluster.worker_logs import workers_heard
+from dualrec.cluster.logs import collect_worker_logs
 from dualrec.config.settings import FinetuneSettings, Settings, load_settings
 from dualrec.data.prepare import prepare, prepared
 from dualrec.errors import InputError
@@ -135,7 +135,7 @@ def test_two_workers_of_which_one_is_killed_change_no_loss(
 ) -> None:
     storage = tmp_path / "running"
     caplog.set_level("INFO", "dualrec")
-    with workers_heard(), killed_once(third_epoch_is_saved(storage), "ray::RayTrainWorker"):
+    with collect_worker_logs(), killed_once(third_epoch_is_saved(storage), "ray::RayTrainWorker"):
         epochs, _ = _fit(alone.base, _settings(*WHOLE, *TWO_WORKERS), storage)
     assert_resumed(caplog.messages, 6)
     assert _same_losses(alone, epochs)
