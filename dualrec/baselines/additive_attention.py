@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 
-def sum_of_past(queries: Tensor, keys: Tensor, values: Tensor, weight: Tensor) -> Tensor:
+def additive_attention(queries: Tensor, keys: Tensor, values: Tensor, weight: Tensor) -> Tensor:
     """Sum over i <= t of (weight . sigmoid(query_t + key_i)) value_i; the weights are not
     normalised.
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dualrec.baselines.baseline import Items, Parameters
-from dualrec.baselines.networks import Batch, network_baseline
+from dualrec.baselines.networks import HistoryBatch, network_baseline
 
 SCALE = 16  # of the cosine that scores an item
 
@@ -33,7 +33,7 @@ class AttentionMixture(nn.Module):
         self.dropout = nn.Dropout(float(parameters["dropout"]))
         nn.init.uniform_(self.item.weight, -(dimension**-0.5), dimension**-0.5)
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: HistoryBatch) -> Tensor:
         """Unit states float32 (n, d)."""
         embedded = self.dropout(functional.normalize(self.item(batch.inputs), dim=2))
         real = torch.arange(batch.inputs.shape[1]) < batch.size[:, None]

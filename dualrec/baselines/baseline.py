@@ -50,19 +50,19 @@ class TrainingData:
     validation: Histories
     settings: BaselineSettings
 
-    def judged(self, scorer: Scorer) -> float:
+    def validation_ndcg(self, scorer: Scorer) -> float:
         """NDCG@10 of validation users' last items, as many as the settings say, each from all
         before it."""
         return next_item_ndcg(scorer, self.validation, self.settings.validation_places)
 
 
 @dataclass(frozen=True)
-class Learned:
+class FittedBaseline:
     """A fitted baseline.
 
     Attributes:
         state: all that `Baseline.scorer` needs, as arrays; empty where the loss was never finite.
-        ndcg_at_10: of the state, as `TrainingData.judged` tells it.
+        ndcg_at_10: of the state, as `TrainingData.validation_ndcg` tells it.
         epochs: the same for every epoch, with its loss; empty where there are none.
     """
 
@@ -81,12 +81,12 @@ class Baseline:
         ranges: for each parameter the values that are tried: the published default first, then
             those that its authors
             tried or that are common for such a model.
-        learn: fits it with one choice of parameters.
-        scorer: makes the function that scores histories, from what `learn` found.
+        fit: fits it with one choice of parameters.
+        scorer: makes the function that scores histories, from what `fit` found.
     """
 
     name: str
     paper: str
     ranges: Mapping[str, tuple[int | float | str, ...]]
-    learn: Callable[[TrainingData, Parameters], Learned]
+    fit: Callable[[TrainingData, Parameters], FittedBaseline]
     scorer: Callable[[State, Items, Parameters], Scorer]

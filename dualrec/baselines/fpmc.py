@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dualrec.baselines.baseline import Histories, Items, Parameters
-from dualrec.baselines.networks import Batch, network_baseline
+from dualrec.baselines.networks import HistoryBatch, network_baseline
 
 DEVIATION = 0.05  # of the factors at the start
 # others a target is compared with at a step; the paper draws one, with more noise and the same mean
@@ -51,7 +51,7 @@ class PersonalizedChain(nn.Module):
             users.weight *= DEVIATION
         return users
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: HistoryBatch) -> Tensor:
         """States float32 (n, length, 2 d) after each place: the user's factors and the last item's."""
         last = self.last(batch.inputs)
         return torch.cat([self.user(batch.users)[:, None].expand_as(last), last], -1)

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from dualrec.baselines.baseline import Histories, Items, Parameters
 from dualrec.baselines.global_graph import global_graph
-from dualrec.baselines.networks import Batch, network_baseline
+from dualrec.baselines.networks import HistoryBatch, network_baseline
 from dualrec.baselines.session_nodes import SessionNodes, session_nodes
 
 REACH, NEIGHBOURS = (
@@ -58,7 +58,7 @@ class GlobalContextGraph(nn.Module):
         self.neighbours.copy_(torch.from_numpy(neighbours))
         self.weights.copy_(torch.from_numpy(weights))
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: HistoryBatch) -> Tensor:
         """States float32 (n, d)."""
         nodes = session_nodes(batch.inputs, batch.size)
         embedded = self.item(batch.inputs)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dualrec.baselines.baseline import Items, Parameters
-from dualrec.baselines.networks import Batch, network_baseline
+from dualrec.baselines.networks import HistoryBatch, network_baseline
 from dualrec.baselines.session_nodes import SessionNodes, session_nodes
 
 SLOPE = 0.2  # of every leaky ReLU
@@ -78,7 +78,7 @@ class IntentHypergraph(nn.Module):
         for weight in self.parameters():
             nn.init.uniform_(weight, -(dimension**-0.5), dimension**-0.5)
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: HistoryBatch) -> Tensor:
         """States float32 (n, d)."""
         nodes = session_nodes(batch.inputs, batch.size)
         embedded = self._slices(self.item(batch.inputs))
@@ -99,7 +99,7 @@ class IntentHypergraph(nn.Module):
         return states.unflatten(2, (self.intents, -1)).transpose(1, 2)
 
     def _hypergraph(
-        self, embedded: Tensor, prototypes: Tensor, batch: Batch, nodes: SessionNodes
+        self, embedded: Tensor, prototypes: Tensor, batch: HistoryBatch, nodes: SessionNodes
     ) -> tuple[Tensor, Tensor]:
         """All hyperedges of every intent, bool (n, intents, length, edges), and the kind of each,
         int64 (edges,)."""

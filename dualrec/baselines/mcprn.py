@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dualrec.baselines.baseline import Items, Parameters
-from dualrec.baselines.networks import Batch, network_baseline
+from dualrec.baselines.networks import HistoryBatch, network_baseline
 
 THRESHOLD = 0.01  # of the paper: an item leaves the channels alone where it has less weight
 
@@ -68,7 +68,7 @@ class PurposeChannels(nn.Module):
         """The weight of items (..., d) in each channel: float32 (..., channels), with sum 1."""
         return torch.softmax(vectors @ self.purpose.T / self.temperature, dim=-1)
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: HistoryBatch) -> Tensor:
         """States float32 (n, length, channels, d) after each place."""
         items = self.item(batch.inputs)
         return torch.as_tensor(self.channels(items, self.route(items)))

@@ -8,9 +8,9 @@ computed in one pass.
 import torch
 from torch import Tensor, nn
 
-from dualrec.baselines.additive_attention import sum_of_past
+from dualrec.baselines.additive_attention import additive_attention
 from dualrec.baselines.baseline import Items, Parameters
-from dualrec.baselines.networks import Batch, network_baseline
+from dualrec.baselines.networks import HistoryBatch, network_baseline
 
 
 class AttentiveRecurrence(nn.Module):
@@ -29,10 +29,10 @@ class AttentiveRecurrence(nn.Module):
         self.context_dropout = nn.Dropout(float(parameters["context_dropout"]))
         self.decoder = nn.Linear(2 * hidden, dimension, bias=False)  # B
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: HistoryBatch) -> Tensor:
         """States float32 (n, length, d) after each place: B c_t, with c_t = [c_global; c_local]."""
         states, _ = self.recurrence(self.item_dropout(self.item(batch.inputs)))
-        local = sum_of_past(self.query(states), self.key(states), states, self.attention)
+        local = additive_attention(self.query(states), self.key(states), states, self.attention)
         return torch.as_tensor(
             self.decoder(self.context_dropout(torch.cat([states, local], dim=-1)))
         )

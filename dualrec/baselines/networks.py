@@ -25,9 +25,9 @@ from torch.nn import functional
 
 from dualrec.baselines.baseline import (
     Baseline,
+    FittedBaseline,
     Histories,
     Items,
-    Learned,
     Parameters,
     Scorer,
     State,
@@ -37,12 +37,12 @@ from dualrec.baselines.baseline import (
 # stands before the first item of every history, so that none is empty; pads at the end as well
 START = 0
 
-Build = Callable[[Items, Parameters], nn.Module]
+NetworkBuilder = Callable[[Items, Parameters], nn.Module]
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Batch:
+class HistoryBatch:
     """Histories as a network reads them.
 
     Attributes:
@@ -60,7 +60,7 @@ def network_baseline(
     name: str,
     paper: str,
     ranges: dict[str, tuple[int | float | str, ...]],
-    build: Build,
+    build: NetworkBuilder,
     every_position: bool,
     loss: Loss | None = None,
 ) -> Baseline:
@@ -74,17 +74,17 @@ def network_baseline(
         loss: of scores (n, N) and targets (n,), column numbers; the full softmax unless given.
     """
     network = _NetworkKind(build, every_position, loss or functional.cross_entropy)
-    return Baseline(name, paper, ranges, partial(_learn, network), partial(_scorer, network))
+    return Baseline(name, paper, ranges, partial(_fit, network), partial(_scorer, network))
 
 
 @dataclass(frozen=True)
 class _NetworkKind:
-    build: Build
+    build: NetworkBuilder
     every_position: bool
     loss: Loss
 
 
-def _learn(kind: _NetworkKind, data: TrainingData, parameters: Parameters) -> Learned:
+def _fit(kind: _NetworkKind, data: TrainingData, parameters: Parameters) -> FittedBaseline:
     settings = data.settings
     torch.manual_seed(settings.seed)
     random = np.random.default_rng(settings.seed)
@@ -101,7 +101,7 @@ def _learn(kind: _NetworkKind, data: TrainingData, parameters: Parameters) -> Le
     best: dict[str, Tensor] = {}
     for epoch in range(1, settings.epochs + 1):
         loss = _train_epoch(kind, network, optimizer, _batches(kind, data, parameters, random))
-        ndcg = data.judged(_scorer_of(kind, network, int(parameters["window"])))
+        ndcg = data.validation_ndcg(_scorer_of(kind, network, int(parameters["window"])))
         if not math.isfinite(loss):
             break
         epochs.append({"epoch": epoch, "loss": loss, "ndcg_at_10": ndcg})
@@ -111,14 +111,14 @@ def _learn(kind: _NetworkKind, data: TrainingData, parameters: Parameters) -> Le
         elif epoch - ahead["epoch"] >= settings.patience:
             break
     state = {name: tensor.numpy() for name, tensor in best.items()}
-    return Learned(state, max((one["ndcg_at_10"] for one in epochs), default=0.0), epochs)
+    return FittedBaseline(state, max((one["ndcg_at_10"] for one in epochs), default=0.0), epochs)
 
 
 def _train_epoch(
     kind: _NetworkKind,
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
-    batches: Iterator[tuple[Batch, Tensor]],
+    batches: Iterator[tuple[HistoryBatch, Tensor]],
 ) -> float:
     """One pass; returns the mean loss of its batches."""
     network.train()
@@ -140,7 +140,7 @@ def _train_epoch(
 
 def _batches(
     kind: _NetworkKind, data: TrainingData, parameters: Parameters, random: np.random.Generator
-) -> Iterator[tuple[Batch, Tensor]]:
+) -> Iterator[tuple[HistoryBatch, Tensor]]:
     """The batches of an epoch in a random order, each with its targets: (n, length) or (n,)."""
     window, size = int(parameters["window"]), int(parameters["batch_size"])
     if kind.every_position:
@@ -217,9 +217,9 @@ def _scorer_of(kind: _NetworkKind, network: nn.Module, window: int) -> Scorer:
     return score
 
 
-def _batch(inputs: list[np.ndarray], users: np.ndarray) -> Batch:
+def _batch(inputs: list[np.ndarray], users: np.ndarray) -> HistoryBatch:
     size = torch.tensor([len(numbers) for numbers in inputs])
-    return Batch(_padded(inputs), size, torch.from_numpy(users))
+    return HistoryBatch(_padded(inputs), size, torch.from_numpy(users))
 
 
 def _padded(rows: list[np.ndarray]) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dualrec.baselines.baseline import Items, Parameters
-from dualrec.baselines.networks import Batch, network_baseline
+from dualrec.baselines.networks import HistoryBatch, network_baseline
 
 
 class SelfAttention(nn.Module):
@@ -37,7 +37,7 @@ class SelfAttention(nn.Module):
             block, blocks, nn.LayerNorm(dimension), enable_nested_tensor=False
         )
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: HistoryBatch) -> Tensor:
         """States float32 (n, length, d) after each place."""
         length = batch.inputs.shape[1]
         states = self.dropout(

@@ -13,9 +13,9 @@ from scipy.sparse import csr_array
 
 from dualrec.baselines.baseline import (
     Baseline,
+    FittedBaseline,
     Histories,
     Items,
-    Learned,
     Parameters,
     Scorer,
     State,
@@ -67,10 +67,10 @@ def _scorer(state: State, items: Items, parameters: Parameters) -> Scorer:
     return score
 
 
-def _learn(data: TrainingData, parameters: Parameters) -> Learned:
+def _fit(data: TrainingData, parameters: Parameters) -> FittedBaseline:
     training = incidence(data.training, len(data.items.item_ids))
     state = {"indices": training.indices, "indptr": training.indptr}
-    return Learned(state, data.judged(_scorer(state, data.items, parameters)))
+    return FittedBaseline(state, data.validation_ndcg(_scorer(state, data.items, parameters)))
 
 
 BASELINE = Baseline(
@@ -81,6 +81,6 @@ BASELINE = Baseline(
         "neighbours": (100, 50, 500, 1000),
         "recent": (0, 5, 10, 20),
     },
-    _learn,
+    _fit,
     _scorer,
 )

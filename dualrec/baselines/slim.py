@@ -11,9 +11,9 @@ from scipy.sparse import csr_array, hstack
 
 from dualrec.baselines.baseline import (
     Baseline,
+    FittedBaseline,
     Histories,
     Items,
-    Learned,
     Parameters,
     Scorer,
     State,
@@ -73,11 +73,11 @@ def _scorer(state: State, items: Items, parameters: Parameters) -> Scorer:
     return score
 
 
-def _learn(data: TrainingData, parameters: Parameters) -> Learned:
+def _fit(data: TrainingData, parameters: Parameters) -> FittedBaseline:
     matrix = incidence(data.training, len(data.items.item_ids))
     found = item_weights(matrix, float(parameters["l1"]), float(parameters["l2"]))
     state = {"weights": found.data, "indices": found.indices, "indptr": found.indptr}
-    return Learned(state, data.judged(_scorer(state, data.items, parameters)))
+    return FittedBaseline(state, data.validation_ndcg(_scorer(state, data.items, parameters)))
 
 
 BASELINE = Baseline(
@@ -87,6 +87,6 @@ BASELINE = Baseline(
         "l1": (1.0, 0.1, 0.5, 2.0, 4.0),
         "l2": (1.0, 0.1, 0.5, 2.0, 3.0, 4.0, 5.0, 7.5, 10.0),
     },
-    _learn,
+    _fit,
     _scorer,
 )

@@ -9,9 +9,9 @@ another, so the softmax takes the score itself.
 import torch
 from torch import Tensor, nn
 
-from dualrec.baselines.additive_attention import sum_of_past
+from dualrec.baselines.additive_attention import additive_attention
 from dualrec.baselines.baseline import Items, Parameters
-from dualrec.baselines.networks import Batch, network_baseline
+from dualrec.baselines.networks import HistoryBatch, network_baseline
 
 
 class AttentionMemory(nn.Module):
@@ -37,13 +37,13 @@ class AttentionMemory(nn.Module):
             else:
                 nn.init.normal_(parameter, std=0.002 if name == "item.weight" else 0.05)
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: HistoryBatch) -> Tensor:
         """States float32 (n, length, d) after each place: h_s * h_t."""
         items = self.item(batch.inputs)
         counts = torch.arange(1, items.shape[1] + 1)[:, None]
         mean = items.cumsum(1) / counts
         query = self.last_query(items) + self.mean_query(mean)
-        memory = sum_of_past(query, self.key(items), items, self.attention)
+        memory = additive_attention(query, self.key(items), items, self.attention)
         return torch.tanh(self.general(memory)) * torch.tanh(self.current(items))
 
     def scores(self, states: Tensor) -> Tensor:

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-BATCH = 256  # users whose scores over all items are held at a time
+USERS_PER_BATCH = 256  # users whose scores over all items are held at a time
 
 
-def hide(scores: np.ndarray, watched: Sequence[np.ndarray]) -> np.ndarray:
+def mask_watched(scores: np.ndarray, watched: Sequence[np.ndarray]) -> np.ndarray:
     """Set the scores of watched items to minus infinity, in place.
 
     Args:
@@ -21,7 +21,7 @@ def hide(scores: np.ndarray, watched: Sequence[np.ndarray]) -> np.ndarray:
     return scores
 
 
-def top_numbers(scores: np.ndarray, length: int) -> np.ndarray:
+def top_item_numbers(scores: np.ndarray, length: int) -> np.ndarray:
     """The best item numbers of each row, best first, int32 (n, length); 0 where there are no more.
 
     Items with a score of minus infinity, or none (NaN), are never among them.
@@ -39,16 +39,16 @@ def top_numbers(scores: np.ndarray, length: int) -> np.ndarray:
     return numbers
 
 
-def top_of_all(
+def top_unwatched_items(
     scorer: Callable[[Sequence[np.ndarray]], np.ndarray],
     histories: Sequence[np.ndarray],
     length: int,
 ) -> np.ndarray:
     """The best unwatched items of every history, int32 (n, length), in batches of bounded memory."""
     parts = [np.zeros((0, length), np.int32)]
-    for start in range(0, len(histories), BATCH):
-        some = histories[start : start + BATCH]
-        parts.append(top_numbers(hide(scorer(some), some), length))
+    for start in range(0, len(histories), USERS_PER_BATCH):
+        some = histories[start : start + USERS_PER_BATCH]
+        parts.append(top_item_numbers(mask_watched(scorer(some), some), length))
     return np.concatenate(parts)
 
 
@@ -62,6 +62,6 @@ def next_item_ndcg(
     cuts = [(one, end) for one in histories for end in range(max(len(one) - places, 1), len(one))]
     if not cuts:
         return 0.0
-    top = top_of_all(scorer, [one[:end] for one, end in cuts], 10)
+    top = top_unwatched_items(scorer, [one[:end] for one, end in cuts], 10)
     hits = top == np.array([one[end] for one, end in cuts])[:, None]
     return float((hits / np.log2(np.arange(10) + 2)).sum(1).mean())

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dualrec.baselines.baseline import Items, Parameters
-from dualrec.baselines.networks import Batch, network_baseline
+from dualrec.baselines.networks import HistoryBatch, network_baseline
 
 
 class Adaptor(nn.Module):
@@ -91,7 +91,7 @@ class TextAttention(nn.Module):
         adapted = self.adaptor(self.text)
         return torch.as_tensor(adapted if self.item is None else adapted + self.item.weight)
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: HistoryBatch) -> Tensor:
         """States float32 (n, length, d) after each place."""
         length = batch.inputs.shape[1]
         vectors = torch.cat([self.start, self.item_vectors()])

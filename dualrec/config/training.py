@@ -107,7 +107,7 @@ class SequenceSettings(Group):
     resources: SequenceResources = SequenceResources()
 
     @property
-    def ahead(self) -> tuple[int, ...]:
+    def future_targets(self) -> tuple[int, ...]:
         """How many of the next movies each member is trained to foresee."""
         return tuple(member.ahead for member in self.members)
 

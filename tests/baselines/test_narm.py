@@ -3,7 +3,7 @@ import torch
 
 from dualrec.baselines.baseline import Items, TrainingData
 from dualrec.baselines.narm import BASELINE, AttentiveRecurrence
-from dualrec.baselines.top_items import top_of_all
+from dualrec.baselines.top_items import top_unwatched_items
 from dualrec.config.settings import BaselineSettings
 from tests.baselines.rows import batch
 
@@ -58,8 +58,10 @@ def test_it_learns_what_follows_the_item_before_the_last() -> None:
         histories[200:],
         BaselineSettings(epochs=10, patience=10, validation_places=1),
     )
-    learned = BASELINE.learn(data, PARAMETERS)
-    assert learned.ndcg_at_10 > 0.95
-    score = BASELINE.scorer(learned.state, ITEMS, PARAMETERS)
-    top = top_of_all(score, [np.array([4, 9, 5, 10, 6, 11]), np.array([6, 8, 1, 9, 2, 10])], 1)
+    fitted = BASELINE.fit(data, PARAMETERS)
+    assert fitted.ndcg_at_10 > 0.95
+    score = BASELINE.scorer(fitted.state, ITEMS, PARAMETERS)
+    top = top_unwatched_items(
+        score, [np.array([4, 9, 5, 10, 6, 11]), np.array([6, 8, 1, 9, 2, 10])], 1
+    )
     assert top.tolist() == [[1], [3]]

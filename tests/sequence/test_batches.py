@@ -1,22 +1,22 @@
 import numpy as np
 import pytest
 
-from dualrec.sequence.batches import GROUPED, Batch, batches_of_like_length
+from dualrec.sequence.chunks import POOLED_BATCHES, ChunkBatch, length_bucketed_batches
 
 BATCH = 8
 
 
-def _group(sizes: np.ndarray) -> Batch:
+def _group(sizes: np.ndarray) -> ChunkBatch:
     return {"size": sizes, "inputs": np.arange(len(sizes))}
 
 
-def _batches(*groups: np.ndarray, seed: int = 0) -> list[Batch]:
-    return list(batches_of_like_length([_group(sizes) for sizes in groups], BATCH, seed))
+def _batches(*groups: np.ndarray, seed: int = 0) -> list[ChunkBatch]:
+    return list(length_bucketed_batches([_group(sizes) for sizes in groups], BATCH, seed))
 
 
 @pytest.fixture
 def sizes() -> np.ndarray:
-    return np.random.default_rng(3).integers(1, 101, GROUPED * BATCH)
+    return np.random.default_rng(3).integers(1, 101, POOLED_BATCHES * BATCH)
 
 
 def test_every_chunk_is_in_one_batch(sizes: np.ndarray) -> None:
@@ -37,16 +37,18 @@ def test_little_of_a_batch_is_padding(sizes: np.ndarray) -> None:
         filled([batch["size"] for batch in _batches(sizes)])
         > 0.9
         > 0.7
-        > filled(np.split(sizes, GROUPED))
+        > filled(np.split(sizes, POOLED_BATCHES))
     )
 
 
 def test_batches_of_a_group_have_about_as_many_targets(sizes: np.ndarray) -> None:
     targets = np.array([batch["size"].sum() for batch in _batches(sizes)])
-    assert abs(targets - sizes.sum() / GROUPED).max() <= 100  # a chunk is in one batch or the next
+    assert (
+        abs(targets - sizes.sum() / POOLED_BATCHES).max() <= 100
+    )  # a chunk is in one batch or the next
 
 
-@pytest.mark.parametrize("chunks", [1, BATCH, BATCH + 1, GROUPED * BATCH - 1])
+@pytest.mark.parametrize("chunks", [1, BATCH, BATCH + 1, POOLED_BATCHES * BATCH - 1])
 def test_workers_with_as_many_chunks_have_as_many_batches(chunks: int) -> None:
     random = np.random.default_rng(chunks)
     for sizes in (random.integers(1, 101, chunks), np.where(np.arange(chunks) == 0, 100, 1)):
@@ -56,7 +58,8 @@ def test_workers_with_as_many_chunks_have_as_many_batches(chunks: int) -> None:
 
 def test_workers_of_one_seed_are_at_like_lengths_at_each_step() -> None:
     first, second = (
-        np.random.default_rng(worker).integers(1, 101, GROUPED * BATCH) for worker in range(2)
+        np.random.default_rng(worker).integers(1, 101, POOLED_BATCHES * BATCH)
+        for worker in range(2)
     )
     pairs = zip(_batches(first, first), _batches(second, second), strict=True)
     assert max(abs(int(one["size"].max()) - int(other["size"].max())) for one, other in pairs) < 20
