@@ -11,15 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dualrec.baselines.baseline import Histories, Items, Parameters
-from dualrec.baselines.global_graph import global_graph
+from dualrec.baselines.graphs import LEAKY_SLOPE, SessionNodes, global_graph, session_nodes
 from dualrec.baselines.networks import HistoryBatch, network_baseline
-from dualrec.baselines.session_nodes import SessionNodes, session_nodes
 
-REACH, NEIGHBOURS = (
-    3,
-    12,
-)  # places between two items that are neighbours, and the neighbours that each item keeps
-SLOPE = 0.2  # of every leaky ReLU
+MAX_GAP = 3  # between the positions of two items that are neighbours
+NEIGHBOURS = 12  # of each item
 SELF, INTO, OUT, BOTH = range(4)
 
 
@@ -54,7 +50,7 @@ class GlobalContextGraph(nn.Module):
 
     def prepare(self, training: Histories) -> None:
         """Learn the graph of all histories."""
-        neighbours, weights = global_graph(training, len(self.neighbours) - 1, REACH, NEIGHBOURS)
+        neighbours, weights = global_graph(training, len(self.neighbours) - 1, MAX_GAP, NEIGHBOURS)
         self.neighbours.copy_(torch.from_numpy(neighbours))
         self.weights.copy_(torch.from_numpy(weights))
 
@@ -78,7 +74,7 @@ class GlobalContextGraph(nn.Module):
         """Attention of each place over the items beside its own: float32 (n, length, d)."""
         kind, beside = relations(nodes)
         scores = (embedded[:, None] * self.relation[:, None]) @ embedded[:, None].transpose(2, 3)
-        scores = functional.leaky_relu(scores.gather(1, kind[:, None])[:, 0], SLOPE)
+        scores = functional.leaky_relu(scores.gather(1, kind[:, None])[:, 0], LEAKY_SLOPE)
         return scores.masked_fill(~beside, -1e9).softmax(2) @ embedded
 
     def _global(self, inputs: Tensor, embedded: Tensor, nodes: SessionNodes) -> Tensor:
@@ -89,7 +85,7 @@ class GlobalContextGraph(nn.Module):
         # fewer numbers.
         likeness = (near.flatten(1, 2) @ (session * self.near.weight.T)).view_as(near)
         likeness = torch.addcmul(likeness, weights[..., None], self.near_weight)
-        scores = self.near_score(functional.leaky_relu(likeness, SLOPE))[..., 0]
+        scores = self.near_score(functional.leaky_relu(likeness, LEAKY_SLOPE))[..., 0]
         attention = scores.masked_fill(weights == 0, -1e9).softmax(2) * (weights > 0)
         joined = torch.cat([embedded, (attention[:, :, None] @ near)[:, :, 0]], dim=2)
         return torch.relu(self.join(self.join_dropout(joined)))

@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dualrec.baselines.baseline import Items, Parameters
+from dualrec.baselines.graphs import LEAKY_SLOPE, SessionNodes, session_nodes
 from dualrec.baselines.networks import HistoryBatch, network_baseline
-from dualrec.baselines.session_nodes import SessionNodes, session_nodes
 
-SLOPE = 0.2  # of every leaky ReLU
 TRANSITION, CONTEXT, INTENT = range(3)
 
 
@@ -46,11 +45,14 @@ class HyperedgeAttention(nn.Module):
         members = edges & nodes.first[:, None, :, None]
         sums = members.transpose(2, 3).to(states.dtype) @ states
         gathered = states @ (sums * self.gather[:, kind]).transpose(2, 3)
-        gathered = functional.leaky_relu(gathered, SLOPE).masked_fill(~members, -1e9).softmax(2)
+        gathered = (
+            functional.leaky_relu(gathered, LEAKY_SLOPE).masked_fill(~members, -1e9).softmax(2)
+        )
         hyperedges = gathered.transpose(2, 3) @ states
         spread = (states + session) @ (hyperedges * self.spread[:, kind]).transpose(2, 3)
         return (
-            functional.leaky_relu(spread, SLOPE).masked_fill(~edges, -1e9).softmax(3) @ hyperedges
+            functional.leaky_relu(spread, LEAKY_SLOPE).masked_fill(~edges, -1e9).softmax(3)
+            @ hyperedges
         )
 
 

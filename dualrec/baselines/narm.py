@@ -8,9 +8,31 @@ computed in one pass.
 import torch
 from torch import Tensor, nn
 
-from dualrec.baselines.additive_attention import additive_attention
 from dualrec.baselines.baseline import Items, Parameters
 from dualrec.baselines.networks import HistoryBatch, network_baseline
+
+
+def additive_attention(queries: Tensor, keys: Tensor, values: Tensor, weight: Tensor) -> Tensor:
+    """Sum values over i <= t of (weight . sigmoid(query_t + key_i)) value_i; the weights are not
+    normalised.
+
+    Args:
+        queries: float32 (n, length, d).
+        keys: float32 (n, length, d).
+        values: float32 (n, length, e).
+        weight: float32 (d,).
+
+    Returns:
+        float32 (n, length, e); position t depends on nothing after t.
+    """
+    # One position at a time: the hidden layer is then (n, t, d), not (n, length, length, d), and no
+    # future is computed.
+    sums = []
+    for position in range(queries.shape[1]):
+        hidden = torch.sigmoid(queries[:, position, None] + keys[:, : position + 1])
+        attention = hidden @ weight
+        sums.append((attention[:, None] @ values[:, : position + 1])[:, 0])
+    return torch.stack(sums, dim=1)
 
 
 class AttentiveRecurrence(nn.Module):

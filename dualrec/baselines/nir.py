@@ -14,8 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from dualrec.baselines.baseline import Histories
-from dualrec.baselines.incidence import incidence
-from dualrec.baselines.sknn import neighbours
+from dualrec.baselines.sknn import incidence, neighbours
 from dualrec.language.prompts import Messages
 from dualrec.language.titles import TitleIndex, display_title
 

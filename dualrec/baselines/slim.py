@@ -19,7 +19,7 @@ from dualrec.baselines.baseline import (
     State,
     TrainingData,
 )
-from dualrec.baselines.incidence import incidence
+from dualrec.baselines.sknn import incidence
 
 TARGETS = 512  # items whose weights are sought at a time, to bound the memory
 SWEEPS = 200

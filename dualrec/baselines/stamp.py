@@ -9,8 +9,8 @@ another, so the softmax takes the score itself.
 import torch
 from torch import Tensor, nn
 
-from dualrec.baselines.additive_attention import additive_attention
 from dualrec.baselines.baseline import Items, Parameters
+from dualrec.baselines.narm import additive_attention
 from dualrec.baselines.networks import HistoryBatch, network_baseline
 
 

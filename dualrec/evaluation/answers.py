@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dualrec.baselines.baseline import Scorer
-from dualrec.baselines.top_items import USERS_PER_BATCH, mask_watched, top_item_numbers
+from dualrec.baselines.baseline import USERS_PER_BATCH, Scorer, mask_watched, top_item_numbers
 from dualrec.data.catalog import numbers_among
 from dualrec.evaluation.metrics import LENGTH, ItemFacts, user_metrics
 from dualrec.evaluation.protocols import Cases

@@ -3,8 +3,8 @@ import torch
 
 from dualrec.baselines.baseline import Items, TrainingData
 from dualrec.baselines.gce_gnn import BASELINE, BOTH, INTO, OUT, SELF, GlobalContextGraph, relations
+from dualrec.baselines.graphs import session_nodes
 from dualrec.baselines.networks import HistoryBatch
-from dualrec.baselines.session_nodes import session_nodes
 from dualrec.config.settings import BaselineSettings
 
 PUBLISHED = {name: values[0] for name, values in BASELINE.ranges.items()}

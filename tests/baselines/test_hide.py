@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from dualrec.baselines.baseline import Items, TrainingData
+from dualrec.baselines.graphs import session_nodes
 from dualrec.baselines.hide import (
     BASELINE,
     TRANSITION,
@@ -14,7 +15,6 @@ from dualrec.baselines.hide import (
     transition_edges,
 )
 from dualrec.baselines.networks import HistoryBatch
-from dualrec.baselines.session_nodes import session_nodes
 from dualrec.config.settings import BaselineSettings
 
 PUBLISHED = {name: values[0] for name, values in BASELINE.ranges.items()}

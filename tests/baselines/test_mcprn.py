@@ -1,9 +1,8 @@
 import numpy as np
 import torch
 
-from dualrec.baselines.baseline import Items, TrainingData
+from dualrec.baselines.baseline import Items, TrainingData, top_unwatched_items
 from dualrec.baselines.mcprn import BASELINE, PurposeChannels, PurposeRecurrence
-from dualrec.baselines.top_items import top_unwatched_items
 from dualrec.config.settings import BaselineSettings
 from tests.baselines.rows import batch
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dualrec.baselines.baseline import Items, Parameters, TrainingData
-from dualrec.baselines.sknn import BASELINE, QUERIES
+from dualrec.baselines.sknn import BASELINE, QUERIES, incidence
 from dualrec.config.settings import BaselineSettings
 
 N = 8
@@ -72,3 +72,13 @@ def test_it_finds_the_group_that_a_user_belongs_to() -> None:
     assert (
         fitted.ndcg_at_10 > 0.75
     )  # of two unwatched items of the group one is right: (1 + 1 / log2 3) / 2 = 0.82
+
+
+def test_a_history_is_ones_at_its_items_however_often_and_in_whatever_order_it_holds_them() -> None:
+    found = incidence([np.array([3, 1, 3]), np.array([], np.int64), np.array([4])], 4)
+    assert found.dtype == np.float32
+    assert found.toarray().tolist() == [[1, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 1]]
+
+
+def test_there_may_be_no_histories() -> None:
+    assert incidence([], 3).shape == (0, 3)

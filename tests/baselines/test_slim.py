@@ -4,7 +4,7 @@ from sklearn.linear_model import ElasticNet
 
 from dualrec.baselines import slim
 from dualrec.baselines.baseline import Items, Parameters, TrainingData
-from dualrec.baselines.incidence import incidence
+from dualrec.baselines.sknn import incidence
 from dualrec.baselines.slim import BASELINE, item_weights
 from dualrec.config.settings import BaselineSettings
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from dualrec.baselines import top_items
-from dualrec.baselines.top_items import (
+from dualrec.baselines import baseline
+from dualrec.baselines.baseline import (
     mask_watched,
     next_item_ndcg,
     top_item_numbers,
@@ -24,7 +24,7 @@ def test_batches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     histories = [np.array([user % 7 + 1]) for user in range(50)]
     scorer = lambda some: np.array([np.roll(np.arange(9.0), one[0]) for one in some], np.float32)  # noqa: E731
     whole = top_unwatched_items(scorer, histories, 5)
-    monkeypatch.setattr(top_items, "USERS_PER_BATCH", 7)
+    monkeypatch.setattr(baseline, "USERS_PER_BATCH", 7)
     assert (top_unwatched_items(scorer, histories, 5) == whole).all()
     assert top_unwatched_items(scorer, [], 5).shape == (0, 5)
 
