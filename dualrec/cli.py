@@ -224,7 +224,7 @@ def rollback(
 ) -> None:
     """Roll a run date back to its previous version, for readers of Delta and of Parquet files.
 
-    The previous version becomes a new publication; nothing is rewritten, and readers see the one
+    DATE is a run date, as YYYY-MM-DD. The previous version becomes a new publication; nothing is rewritten, and readers see the one
     snapshot or the other, whole. Done again, it goes back one version further. `dualrec nights`
     shows which version is current.
     """

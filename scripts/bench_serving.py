@@ -56,8 +56,9 @@ def publish_night(
     """Publish a night of random lists in a copy of what serving reads of the workspace; the users'
     and the movies' ids."""
     for name in (f"catalog/{data.version}", f"histories/{data.version}", model):
-        target.filesystem.create_dir(target.path(name), recursive=True)
-        pafs.copy_files(source.path(name), target.path(name), source.filesystem, target.filesystem)
+        with target.writing(name, source.description(name)) as folder:
+            content = source.path(source.content(name))
+            pafs.copy_files(content, folder, source.filesystem, target.filesystem)
     users = _users(source, data)
     folder = night_folder(NIGHT, "bench")
     target.filesystem.create_dir(target.path(folder), recursive=True)

@@ -208,7 +208,7 @@ def test_another_method_makes_another_version_of_what_rests_on_it(
     data: Prepared, settings: Settings, monkeypatch: pytest.MonkeyPatch, module: str
 ) -> None:
     assert (
-        _changed(data, settings, lambda: monkeypatch.setattr(f"{module}.METHOD", 2))
+        _changed(data, settings, lambda: monkeypatch.setattr(f"{module}.METHOD", 99))
         == METHODS[module]
     )
 

@@ -1,13 +1,16 @@
-"""The artifact of a trained sequence model: its name, its version and its model card.
+"""The artifact of a trained sequence model: its name, version, model card and summary.
 
-Comes in: the prepared histories and the settings. Knows names and metrics; not networks or Ray.
+Comes in: prepared histories, settings and metrics. Trains nothing; knows no networks or Ray.
 """
 
+import json
 from typing import Any
 
 from dualrec.cluster.model_card import ModelCard
+from dualrec.cluster.summary import Summary
 from dualrec.config.settings import Settings, version_of
 from dualrec.data.prepare import Prepared
+from dualrec.storage.workspace import Workspace
 
 # of training and prediction; raised when they give other results for the same input
 # (CONTRIBUTING.md)
@@ -78,3 +81,31 @@ def sequence_card(
             TENSORBOARD: "the same for TensorBoard",
         },
     ).text()
+
+
+def sequence_summary(workspace: Workspace, name: str, state: str) -> Summary:
+    """Summarize a trained model's metrics for the job's output.
+
+    Args:
+        state: whether the artifact was just written or already there.
+    """
+    metrics = json.loads(workspace.read_bytes(f"{workspace.content(name)}/{METRICS}"))
+    best, epochs = metrics["best"], metrics["epochs"]
+    rate = sum(epoch["targets_per_second"] for epoch in epochs) / len(epochs)
+    lines: dict[str, object] = {
+        "version": f"{name.rpartition('/')[2]} ({state})",
+        "best epoch": f"{best['epoch']} of {len(epochs)}",
+        "validation loss": f"{best['validation_loss']:.4f} nats",
+        "validation accuracy": f"{best['validation_accuracy']:.2%}",
+        "validation top-5 accuracy": f"{best['validation_top5_accuracy']:.2%}",
+        "training time": f"{sum(epoch['seconds'] for epoch in epochs):.0f} s",
+        "targets a second": f"{rate:,.0f}",
+        "time without a batch": _data_wait(epochs),
+    }
+    return Summary("train-sequence", lines, {"model": f"{workspace.uri}/{workspace.content(name)}"})
+
+
+def _data_wait(epochs: list[dict[str, float]]) -> str:
+    """Format the share of the training time in which no batch was ready."""
+    seconds = sum(epoch["data_wait_share"] * epoch["seconds"] for epoch in epochs)
+    return f"{seconds / sum(epoch['seconds'] for epoch in epochs):.1%}"

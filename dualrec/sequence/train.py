@@ -22,7 +22,14 @@ from dualrec.cluster.training import fit, keep_files
 from dualrec.config.settings import SequenceSettings, Settings
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.data.sample import at_most
-from dualrec.sequence.artifact import METRICS, TENSORBOARD, WEIGHTS, sequence_card, sequence_name
+from dualrec.sequence.artifact import (
+    METRICS,
+    TENSORBOARD,
+    WEIGHTS,
+    sequence_card,
+    sequence_name,
+    sequence_summary,
+)
 from dualrec.sequence.chunks import chunk_histories, target_counts
 from dualrec.sequence.features import ItemFeatures, item_features
 from dualrec.sequence.worker import sequence_train_loop
@@ -53,7 +60,7 @@ def train_sequence(settings: Settings, force: bool = False) -> Summary:
             metrics,
         )
         state = "written"
-    return _summary(workspace, name, state)
+    return sequence_summary(workspace, name, state)
 
 
 def fit_sequence_model(
@@ -134,26 +141,3 @@ def _train(workspace: Workspace, data: Prepared, settings: Settings, name: str) 
             Path(local, CARD).write_text(sequence_card(name, data, settings, metrics))
             write_tensorboard(metrics, Path(local, TENSORBOARD))
             pafs.copy_files(local, folder, destination_filesystem=workspace.filesystem)
-
-
-def _summary(workspace: Workspace, name: str, state: str) -> Summary:
-    metrics = json.loads(workspace.read_bytes(f"{workspace.content(name)}/{METRICS}"))
-    best, epochs = metrics["best"], metrics["epochs"]
-    rate = sum(epoch["targets_per_second"] for epoch in epochs) / len(epochs)
-    lines: dict[str, object] = {
-        "version": f"{name.rpartition('/')[2]} ({state})",
-        "best epoch": f"{best['epoch']} of {len(epochs)}",
-        "validation loss": f"{best['validation_loss']:.4f} nats",
-        "validation accuracy": f"{best['validation_accuracy']:.2%}",
-        "validation top-5 accuracy": f"{best['validation_top5_accuracy']:.2%}",
-        "training time": f"{sum(epoch['seconds'] for epoch in epochs):.0f} s",
-        "targets a second": f"{rate:,.0f}",
-        "time without a batch": _data_wait(epochs),
-    }
-    return Summary("train-sequence", lines, {"model": f"{workspace.uri}/{workspace.content(name)}"})
-
-
-def _data_wait(epochs: list[dict[str, float]]) -> str:
-    """Format the share of the training time in which no batch was ready."""
-    seconds = sum(epoch["data_wait_share"] * epoch["seconds"] for epoch in epochs)
-    return f"{seconds / sum(epoch['seconds'] for epoch in epochs):.1%}"

@@ -4,7 +4,6 @@ Comes in: a configuration of settings, item features and counts, and Ray Train's
 out: checkpoints with metrics. Knows Ray Train; not workspaces or artifacts.
 """
 
-import json
 import logging
 import math
 import tempfile
@@ -14,14 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ray.train import get_checkpoint, get_dataset_shard
+from ray.train import get_dataset_shard
 
 from dualrec.cluster.metrics import TrainingMetrics
 from dualrec.cluster.progress import INTERVAL_S, Progress
 from dualrec.cluster.training import begin_worker, report_epoch
 from dualrec.config.settings import SequenceSettings
-from dualrec.sequence.artifact import METRICS, WEIGHTS
 from dualrec.sequence.chunks import POOLED_BATCHES, ChunkBatch, length_bucketed_batches
+from dualrec.sequence.state import TrainingState
 
 logger = logging.getLogger(__name__)
 
@@ -47,17 +46,17 @@ def sequence_train_loop(config: dict[str, Any]) -> None:
     optimizer_of = partial(
         torch.optim.AdamW, lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
-    progress, live_metrics = _Progress.resume(network), TrainingMetrics("train-sequence")
+    state, live_metrics = TrainingState.resume(network), TrainingMetrics("train-sequence")
     summed_loss = EnsembleLoss(network, settings, config["counts"])
     # Item features are buffers that never change: no need to broadcast them at every step.
     model = prepare_model(summed_loss, parallel_strategy_kwargs={"broadcast_buffers": False})
     optimizer = optimizer_of(model.parameters())
-    if progress.optimizer:
-        optimizer.load_state_dict(progress.optimizer)
+    if state.optimizer:
+        optimizer.load_state_dict(state.optimizer)
     training, validation = get_dataset_shard("training"), get_dataset_shard("validation")
     batch_size = max(settings.batch_size // workers, 1)
-    for epoch in range(progress.epoch + 1, settings.epochs + 1):
-        if progress.epochs_without_gain >= settings.patience:
+    for epoch in range(state.epoch + 1, settings.epochs + 1):
+        if state.epochs_without_gain >= settings.patience:
             break
         torch.manual_seed(settings.seed + 1000 * epoch + rank)
         for group in optimizer.param_groups:
@@ -86,11 +85,11 @@ def sequence_train_loop(config: dict[str, Any]) -> None:
         metrics |= {"seconds": seconds, "targets_per_second": trained.targets / seconds}
         # the mean over the workers
         metrics["data_wait_share"] = trained.data_wait_s / workers / seconds
-        progress.add(metrics, network, optimizer)
+        state.add(metrics, network, optimizer)
         if rank == 0:
             logger.info(_line(metrics, settings.epochs))
             live_metrics.told(metrics, rate="targets_per_second")
-        _report(config, progress, metrics, rank)
+        _report(config, state, metrics, rank)
 
 
 def logged_batches(
@@ -121,72 +120,14 @@ def scheduled_learning_rate(settings: SequenceSettings, epoch: int) -> float:
     return settings.learning_rate * (1 + math.cos(math.pi * (epoch - 1) / settings.epochs)) / 2
 
 
-class _Progress:
-    """What a resumed run needs: the last and the best weights, the optimizer, and the metrics of
-    every epoch."""
-
-    def __init__(self) -> None:
-        self.history: list[dict[str, float]] = []
-        self.best: dict[str, Any] = {}
-        self.weights: dict[str, Any] = {}
-        self.optimizer: dict[str, Any] = {}
-
-    @property
-    def epoch(self) -> int:
-        return len(self.history)
-
-    @property
-    def best_epoch(self) -> int:
-        losses = [metrics["validation_loss"] for metrics in self.history]
-        return losses.index(min(losses)) + 1 if losses else 0
-
-    @property
-    def epochs_without_gain(self) -> int:
-        return self.epoch - self.best_epoch
-
-    def add(self, metrics: dict[str, float], network: Any, optimizer: Any) -> None:
-        from dualrec.sequence.network import cpu_weights
-
-        self.history.append(metrics)
-        self.weights = cpu_weights(network)
-        self.optimizer = optimizer.state_dict()
-        if self.epochs_without_gain == 0:
-            self.best = self.weights
-
-    @classmethod
-    def resume(cls, network: Any) -> "_Progress":
-        import torch
-        from safetensors.torch import load_file
-
-        progress, checkpoint = cls(), get_checkpoint()
-        if checkpoint is None:
-            return progress
-        with checkpoint.as_directory() as folder:
-            progress.history = json.loads(Path(folder, METRICS).read_text())["epochs"]
-            progress.best = load_file(Path(folder, WEIGHTS))
-            last = torch.load(Path(folder, "last.pt"), weights_only=True)
-        network.load_state_dict(last["weights"])
-        progress.optimizer = last["optimizer"]
-        return progress
-
-    def save(self, folder: Path) -> None:
-        import torch
-        from safetensors.torch import save_file
-
-        save_file(self.best, folder / WEIGHTS)
-        torch.save({"weights": self.weights, "optimizer": self.optimizer}, folder / "last.pt")
-        best = self.history[self.best_epoch - 1]
-        (folder / METRICS).write_text(json.dumps({"best": best, "epochs": self.history}, indent=2))
-
-
 def _report(
-    config: dict[str, Any], progress: _Progress, metrics: dict[str, float], rank: int
+    config: dict[str, Any], state: TrainingState, metrics: dict[str, float], rank: int
 ) -> None:
     if rank != 0:
         report_epoch(config, metrics, None)
         return
     with tempfile.TemporaryDirectory() as folder:
-        progress.save(Path(folder))
+        state.save(Path(folder))
         report_epoch(config, metrics, Path(folder))
 
 

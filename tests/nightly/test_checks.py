@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from dualrec.config.settings import Settings
-from dualrec.data import prepare as preparing
 from dualrec.errors import AssetError, DualrecError, EndpointError, SettingsError
 from dualrec.nightly.active_models import training_is_due
 from dualrec.nightly.checks import check_night
@@ -77,5 +76,5 @@ def test_models_of_an_older_method_are_trained_anew(
     with workspace.writing(sequence_name(data, settings), {"data_version": data.version}):
         pass
     if module:
-        monkeypatch.setattr(f"{module}.METHOD", preparing.METHOD + 1)
+        monkeypatch.setattr(f"{module}.METHOD", 99)
     assert training_is_due(workspace, settings, NIGHT) is (module is not None)
