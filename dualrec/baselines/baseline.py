@@ -80,7 +80,7 @@ class Baseline:
         ranges: for each parameter the values to try: the published default first, then those that
             its authors tried or that are common for such a model.
         fit: fits it with one choice of parameters.
-        scorer: makes the function that scores histories, from what `fit` found.
+        scorer: returns the function that scores histories, from the state that `fit` returned.
     """
 
     name: str

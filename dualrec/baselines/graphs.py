@@ -1,4 +1,4 @@
-"""Graphs of items, for the baselines that have graph networks: of one session, and of all histories.
+"""Graphs of items for graph networks: of one session, and of all histories.
 
 Comes in: item numbers. Goes out: masks over the positions of a session, and each item's heaviest
 neighbours over all histories. Knows no networks or users.
@@ -47,7 +47,7 @@ def session_nodes(inputs: Tensor, size: Tensor) -> SessionNodes:
 def global_graph(
     histories: Sequence[np.ndarray], items: int, max_gap: int, most: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Count item pairs at most `max_gap` positions apart; keep the `most` most frequent of each item
+    """Count item pairs at most `max_gap` positions apart; keep the `most` frequent of each item
     (GCE-GNN, Wang et al. 2020).
 
     Args:

@@ -52,7 +52,8 @@ class AttentiveRecurrence(nn.Module):
         self.decoder = nn.Linear(2 * hidden, dimension, bias=False)  # B
 
     def forward(self, batch: HistoryBatch) -> Tensor:
-        """States float32 (n, length, d) after each place: B c_t, with c_t = [c_global; c_local]."""
+        """Return states float32 (n, length, d) after each position: B c_t, with c_t = [c_global;
+        c_local]."""
         states, _ = self.recurrence(self.item_dropout(self.item(batch.inputs)))
         local = additive_attention(self.query(states), self.key(states), states, self.attention)
         return torch.as_tensor(
@@ -60,7 +61,7 @@ class AttentiveRecurrence(nn.Module):
         )
 
     def scores(self, states: Tensor) -> Tensor:
-        """Scores float32 (..., N): emb_i^T B c."""
+        """Return scores float32 (..., N): emb_i^T B c."""
         return states @ self.item.weight[1:].T
 
 

@@ -1,7 +1,7 @@
 """Train and score any neural baseline: batches, loss, early stopping.
 
-Comes in: histories and a network. Goes out: a fitted baseline. Knows tensors; not user ids, files or
-Ray.
+Comes in: histories and a network. Goes out: a fitted baseline. Knows tensors; not user ids, files
+or Ray.
 
 A baseline brings a network alone. Its `forward(batch)` returns a state of each history, and
 `scores(states)` the score of every item for each state. With `every_position`, forward returns the
@@ -203,8 +203,8 @@ def _scorer_of(kind: _NetworkKind, network: nn.Module, window: int) -> Scorer:
         network.eval()
         scores = []
         for begin in range(0, len(histories), 128):
-            some = histories[begin : begin + 128]
-            inputs = [np.concatenate([[START], numbers])[-window:] for numbers in some]
+            selected = histories[begin : begin + 128]
+            inputs = [np.concatenate([[START], numbers])[-window:] for numbers in selected]
             batch = _batch(inputs, np.zeros(len(inputs), np.int64))
             states = network(batch)
             if kind.every_position:

@@ -88,8 +88,8 @@ def _fit(data: TrainingData, parameters: Parameters) -> FittedBaseline:
 
 BASELINE = Baseline(
     "SKNN",
-    "Jannach and Ludewig 2017, When Recurrent Neural Networks meet the Neighborhood for Session-Based Recommendation, "
-    "RecSys",
+    "Jannach and Ludewig 2017, When Recurrent Neural Networks meet the Neighborhood for "
+    "Session-Based Recommendation, RecSys",
     {
         "neighbours": (100, 50, 500, 1000),
         "recent": (0, 5, 10, 20),

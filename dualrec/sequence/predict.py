@@ -16,7 +16,9 @@ from dualrec.config.settings import SequenceSettings
 from dualrec.sequence.chunks import last_inputs
 from dualrec.sequence.network import SequenceNetwork, load_ensemble
 
-MOST_LOGITS = 2**24  # computed at a time, 64 MiB: 47 histories of four networks over 87,585 items
+MOST_SCORED_LOGITS = (
+    2**24
+)  # computed at a time, 64 MiB: 47 histories of four networks over 87,585 items
 
 
 class SequencePredictor:
@@ -70,12 +72,12 @@ class SequencePredictor:
 
     @torch.no_grad()
     def probability_batches(self, item_ids: list[np.ndarray]) -> Iterator[torch.Tensor]:
-        """Yield the same in order, for as many histories at a time as MOST_LOGITS allows."""
+        """Yield the same in order, for as many histories at a time as MOST_SCORED_LOGITS allows."""
         inputs, last = last_inputs(item_ids, self.features, self.settings.chunk_length)
         states = self.ensemble.last_states(
             *(torch.from_numpy(array).to(self.device) for array in (inputs, last))
         )
-        size = max(MOST_LOGITS // (len(self.members) * len(self.features.item_ids)), 1)
+        size = max(MOST_SCORED_LOGITS // (len(self.members) * len(self.features.item_ids)), 1)
         for start in range(0, max(len(item_ids), 1), size):
             yield self._probabilities(
                 states[:, start : start + size], item_ids[start : start + size]

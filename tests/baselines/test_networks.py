@@ -1,4 +1,4 @@
-"""The harness, with networks so small that what they are shown and what they must answer are known."""
+"""The training of baselines, with networks so small that inputs and outputs are known."""
 
 import math
 from collections.abc import Callable
@@ -125,7 +125,7 @@ def _witnessed(
 
 
 def _distinct_histories() -> list[list[int]]:
-    """Every item in one history alone, so that a target says where it stands; one history is empty."""
+    """Return histories that share no item, so that a target tells its position; one is empty."""
     return [list(range(1, 13)), [], [13], list(range(14, 25))]
 
 
@@ -160,9 +160,11 @@ def test_pieces_are_cut_at_other_places_each_epoch() -> None:
 def test_a_cut_history_ends_before_its_target_and_begins_a_window_before() -> None:
     histories = _distinct_histories()
     batches, pairs = _witnessed(_data(histories, [], epochs=1), every_position=False)
-    rows = [(*row, target) for batch, some in zip(batches, pairs, strict=True) for row, (_, target) in zip(
-        zip(batch.inputs.tolist(), batch.size.tolist(), batch.users.tolist(), strict=True), some, strict=True
-    )]  # fmt: skip
+    rows = []
+    for batch, targets in zip(batches, pairs, strict=True):
+        columns = (batch.inputs.tolist(), batch.size.tolist(), batch.users.tolist())
+        for row, (_, target) in zip(zip(*columns, strict=True), targets, strict=True):
+            rows.append((*row, target))
     assert len(rows) == N
     for inputs, size, user, target in rows:
         numbers = [0, *histories[user - 1]]

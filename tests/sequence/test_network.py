@@ -213,7 +213,7 @@ def test_few_histories_are_scored_at_a_time_and_as_the_networks_score_them_all(
         return found
 
     monkeypatch.setattr(SequenceNetwork, "score", counted)
-    monkeypatch.setattr(predict, "MOST_LOGITS", 3 * len(settings.members) * 6)
+    monkeypatch.setattr(predict, "MOST_SCORED_LOGITS", 3 * len(settings.members) * 6)
     assert torch.allclose(torch.nan_to_num(predictor.probabilities(histories)), expected, atol=1e-7)
     items, scores = predictor.top_items(histories)
     assert [len(row) for row in items] == [4, 4, 1, 4, 3, 0, 4]
