@@ -138,7 +138,7 @@ class Workspace:
         attempt = f"{ATTEMPT}{uuid.uuid4().hex[:12]}"
         folder = self.path(f"{name}/{attempt}")
         self._make_folder(folder)
-        superseded = attempt
+        superseded: str | None = attempt
         try:
             yield folder
             marker = {
@@ -151,8 +151,7 @@ class Workspace:
             }
             content = json.dumps(marker, indent=2, default=str).encode()
             if earlier is None:
-                if self.put_once(f"{name}{MARKER}", content):
-                    superseded = ""
+                superseded = None if self.put_once(f"{name}{MARKER}", content) else attempt
             else:
                 self.write_bytes(f"{name}{MARKER}", content)
                 superseded = earlier
@@ -262,9 +261,9 @@ class Workspace:
         return sorted(files, key=lambda info: info.path)
 
     def folders(self, name: str) -> list[str]:
-        """The names of the folders right under a folder, sorted, without those above them."""
-        found = self._listed(name, recursive=False)
-        return sorted(info.base_name for info in found if info.type == pafs.FileType.Directory)
+        """Return the base names of the folders right under a folder, sorted."""
+        infos = self._listed(name, recursive=False)
+        return sorted(info.base_name for info in infos if info.type == pafs.FileType.Directory)
 
     def remove(self, name: str) -> None:
         """Delete a folder and all in it, an artifact's marker first; do nothing where none is there.
