@@ -125,45 +125,48 @@ def test_no_more_logits_are_computed_at_a_time_than_are_allowed(
     assert sum(sizes) == 4 * ITEMS * int((batch[1] > 0).sum()), "each logit is computed once"
 
 
-def _scored(rows: int, future_targets: int, seed: int = 3) -> tuple[LogitFactors, Tensor]:
-    """Random queries and vectors of all items, and the wanted movies of each row."""
-    made = torch.Generator().manual_seed(seed)
-    queries, vectors = (torch.randn(size, 6, generator=made) for size in (rows, ITEMS))
-    wanted = torch.randint(1, ITEMS + 1, (rows, future_targets), generator=made)
+def _random_factors(rows: int, future_targets: int, seed: int = 3) -> tuple[LogitFactors, Tensor]:
+    """Random queries and vectors of all items, and the targets of each row."""
+    generator = torch.Generator().manual_seed(seed)
+    queries, vectors = (torch.randn(size, 6, generator=generator) for size in (rows, ITEMS))
+    targets = torch.randint(1, ITEMS + 1, (rows, future_targets), generator=generator)
     return LogitFactors(
-        queries, vectors, torch.randn(ITEMS, generator=made), future_targets
-    ), wanted
+        queries, vectors, torch.randn(ITEMS, generator=generator), future_targets
+    ), targets
 
 
-def _sampled(scored: LogitFactors, wanted: Tensor, chance: Tensor, count: int) -> Tensor:
-    drawn = sample_items(chance, count, wanted)
+def _sampled(factors: LogitFactors, targets: Tensor, distribution: Tensor, count: int) -> Tensor:
+    sampled = sample_items(distribution, count, targets)
     own = LogitFactors(
-        scored.queries, scored.vectors[drawn.items], scored.bias[drawn.items], scored.future_targets
+        factors.queries,
+        factors.vectors[sampled.items],
+        factors.bias[sampled.items],
+        factors.future_targets,
     )
-    return sampled_softmax([own], wanted, drawn, sampled_losses)
+    return sampled_softmax([own], targets, sampled, sampled_losses)
 
 
 @pytest.mark.parametrize("power", [0.0, 0.75, 1.0])
 @pytest.mark.parametrize("future_targets", [1, 4])
 def test_however_items_are_drawn_many_of_them_give_the_loss_among_all(
-    power: float, ahead: int
+    power: float, future_targets: int
 ) -> None:
     torch.manual_seed(0)
-    scored, wanted = _scored(30, ahead)
-    wanted[::3, 1:] = 0
-    chance = torch.from_numpy(sampling_distribution(np.arange(ITEMS) ** 2, power))
-    exact, _ = softmax.full_softmax([scored], wanted, softmax.losses_and_probabilities)
-    assert torch.isclose(_sampled(scored, wanted, chance, 1_000_000), exact, rtol=0.003)
+    factors, targets = _random_factors(30, future_targets)
+    targets[::3, 1:] = 0
+    distribution = torch.from_numpy(sampling_distribution(np.arange(ITEMS) ** 2, power))
+    exact, _ = softmax.full_softmax([factors], targets, softmax.losses_and_probabilities)
+    assert torch.isclose(_sampled(factors, targets, distribution, 1_000_000), exact, rtol=0.003)
 
 
 def test_few_items_estimate_without_bias_what_the_softmax_divides_by() -> None:
     torch.manual_seed(0)
-    scored, wanted = _scored(1, 2)
-    chance = torch.from_numpy(sampling_distribution(np.arange(ITEMS), 0.75))
-    logits = (scored.queries @ scored.vectors.T + scored.bias)[0]
-    own = logits[wanted[0] - 1].mean()
+    factors, targets = _random_factors(1, 2)
+    distribution = torch.from_numpy(sampling_distribution(np.arange(ITEMS), 0.75))
+    logits = (factors.queries @ factors.vectors.T + factors.bias)[0]
+    own = logits[targets[0] - 1].mean()
     estimates = torch.stack(
-        [(_sampled(scored, wanted, chance, 5) + own).exp() for _ in range(4000)]
+        [(_sampled(factors, targets, distribution, 5) + own).exp() for _ in range(4000)]
     )
     error = float(estimates.std()) / 4000**0.5
     assert abs(float(estimates.mean() - logits.exp().sum())) < 4 * error
@@ -171,36 +174,39 @@ def test_few_items_estimate_without_bias_what_the_softmax_divides_by() -> None:
 
 
 def test_a_wanted_movie_that_was_drawn_too_counts_once() -> None:
-    scored, wanted = _scored(4, 3)
-    wanted[1, 2] = wanted[1, 0]
-    wanted[2, 1:] = 0
-    chance = torch.zeros(ITEMS, dtype=torch.float64)
-    chance[wanted[0] - 1] = 1 / 3  # nothing is drawn but what the first row wants
+    factors, targets = _random_factors(4, 3)
+    targets[1, 2] = targets[1, 0]
+    targets[2, 1:] = 0
+    distribution = torch.zeros(ITEMS, dtype=torch.float64)
+    distribution[targets[0] - 1] = 1 / 3  # nothing is sampled but the first row's targets
     torch.manual_seed(0)
-    drawn = sample_items(chance, 3, wanted[:1])
-    logits = scored.queries @ scored.vectors.T + scored.bias
+    sampled = sample_items(distribution, 3, targets[:1])
+    logits = factors.queries @ factors.vectors.T + factors.bias
     first = _sampled(
-        LogitFactors(scored.queries[:1], scored.vectors, scored.bias, 3), wanted[:1], chance, 3
+        LogitFactors(factors.queries[:1], factors.vectors, factors.bias, 3),
+        targets[:1],
+        distribution,
+        3,
     )
-    wanted_logits = logits[0, wanted[0] - 1]
-    assert len(drawn.columns) > 0
-    assert torch.isclose(first, wanted_logits.logsumexp(0) - wanted_logits.mean(), rtol=1e-4)
+    target_logits = logits[0, targets[0] - 1]
+    assert len(sampled.columns) > 0
+    assert torch.isclose(first, target_logits.logsumexp(0) - target_logits.mean(), rtol=1e-4)
 
 
 def test_a_sample_in_pieces_has_the_same_loss_and_gradients(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    scored, wanted = _scored(30, 4)
-    chance = torch.from_numpy(sampling_distribution(np.arange(ITEMS), 0.75))
+    factors, targets = _random_factors(30, 4)
+    distribution = torch.from_numpy(sampling_distribution(np.arange(ITEMS), 0.75))
     found = []
     for most in (2**24, 200):
         monkeypatch.setattr(softmax, "MOST_LOGITS", most)
         torch.manual_seed(0)
         leaves = [
             tensor.clone().requires_grad_()
-            for tensor in (scored.queries, scored.vectors, scored.bias)
+            for tensor in (factors.queries, factors.vectors, factors.bias)
         ]
-        loss = _sampled(LogitFactors(*leaves, 4), wanted, chance, 20)
+        loss = _sampled(LogitFactors(*leaves, 4), targets, distribution, 20)
         loss.backward()
         found.append([loss.detach(), *(leaf.grad for leaf in leaves)])
     for one, other in zip(*found, strict=True):
@@ -208,14 +214,14 @@ def test_a_sample_in_pieces_has_the_same_loss_and_gradients(
 
 
 def test_the_same_seed_draws_the_same_and_popular_items_are_drawn_more_often() -> None:
-    chance = torch.from_numpy(sampling_distribution(np.arange(ITEMS) ** 3, 1.0))
-    wanted = torch.tensor([[1]])
-    draws = []
+    distribution = torch.from_numpy(sampling_distribution(np.arange(ITEMS) ** 3, 1.0))
+    targets = torch.tensor([[1]])
+    samples = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        draws.append(sample_items(chance, 20, wanted).items)
-    assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
-    assert all((drawn[1:] > ITEMS // 2).float().mean() > 0.8 for drawn in draws)
+        samples.append(sample_items(distribution, 20, targets).items)
+    assert torch.equal(samples[0], samples[1]) and not torch.equal(samples[0], samples[2])
+    assert all((sampled[1:] > ITEMS // 2).float().mean() > 0.8 for sampled in samples)
     assert (
         0
         < sampling_distribution(np.array([0, 9]), 0.5)[0]
