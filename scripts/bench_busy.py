@@ -36,10 +36,10 @@ def targets_a_second(seconds: float, threads: int) -> float:
     import torch
 
     from dualrec.config.settings import SequenceSettings
-    from dualrec.sequence.ensemble import SequenceEnsemble
-    from dualrec.sequence.epoch import train_epoch
+    from dualrec.sequence.epoch import train_sequence_epoch
     from dualrec.sequence.features import item_features
-    from dualrec.sequence.loss import SummedLoss
+    from dualrec.sequence.loss import EnsembleLoss
+    from dualrec.sequence.network import SequenceEnsemble
     from dualrec.storage.schemas import CATALOG
 
     torch.set_num_threads(threads)
@@ -53,14 +53,14 @@ def targets_a_second(seconds: float, threads: int) -> float:
     network = SequenceEnsemble(
         item_features(pa.Table.from_pylist(movies, CATALOG), settings), settings
     )
-    loss, device = SummedLoss(network, settings), torch.device("cpu")
+    loss, device = EnsembleLoss(network, settings), torch.device("cpu")
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate)
     ids = random.integers(1, ITEMS + 1, (CHUNKS, LENGTH + 1))
     batch = {"inputs": ids[:, :-1], "targets": ids[:, 1:], "size": np.full(CHUNKS, LENGTH)}
-    train_epoch(loss, [batch], optimizer, device, 1)
+    train_sequence_epoch(loss, [batch], optimizer, device, 1)
     targets, started = 0.0, time.perf_counter()
     while (spent := time.perf_counter() - started) < seconds:
-        targets += train_epoch(loss, [batch], optimizer, device, 1).targets
+        targets += train_sequence_epoch(loss, [batch], optimizer, device, 1).targets
     return targets / spent
 
 

@@ -34,10 +34,10 @@ from dualrec.language.tokens import PromptBuilder
 from dualrec.ranking.fusion import choose_weight
 from dualrec.ranking.lists import fused_list, language_list, paper_list
 from dualrec.sequence.chunks import chunk_histories
-from dualrec.sequence.ensemble import SequenceEnsemble, save_ensemble
-from dualrec.sequence.epoch import evaluate_epoch, train_epoch
+from dualrec.sequence.epoch import evaluate_sequence_epoch, train_sequence_epoch
 from dualrec.sequence.features import item_features
-from dualrec.sequence.loss import SummedLoss
+from dualrec.sequence.loss import EnsembleLoss
+from dualrec.sequence.network import SequenceEnsemble, save_ensemble
 from dualrec.sequence.predict import SequencePredictor
 from dualrec.storage.schemas import INTERACTIONS
 from tests.conftest import histories_table
@@ -110,11 +110,15 @@ def test_train_sequence(catalog: pa.Table, tmp_path: Path) -> None:
     save_ensemble(ensemble, tmp_path / "weights")
     predict = SequencePredictor((tmp_path / "weights").read_bytes(), settings, use_gpu=False)
     probabilities = predict.probabilities([np.array([1, 2, 3]), np.array([], np.int64)])
-    summed = SummedLoss(ensemble, settings)
+    summed = EnsembleLoss(ensemble, settings)
     losses = []
     for _ in range(2):
-        losses.append(evaluate_epoch(summed, [chunks], CPU).means("validation")["validation_loss"])
-        train_epoch(summed, [chunks], torch.optim.SGD(ensemble.parameters(), lr=0.1), CPU, 1)
+        losses.append(
+            evaluate_sequence_epoch(summed, [chunks], CPU).means("validation")["validation_loss"]
+        )
+        train_sequence_epoch(
+            summed, [chunks], torch.optim.SGD(ensemble.parameters(), lr=0.1), CPU, 1
+        )
     found = [_hash([features.title_words, features.genres]), _hash(chunks)]
     _check(found, SEQUENCE_INPUTS, "dualrec.sequence.artifact")
     _check(
@@ -271,10 +275,10 @@ def test_fit_baselines(name: str) -> None:
     parameters = {key: values[0] for key, values in system.ranges.items()}
     if "learning_rate" in parameters:
         parameters["learning_rate"] = 0.01  # two steps must show
-    learned = system.learn(
+    fitted = system.fit(
         TrainingData(items, cycle[:16], cycle[16:], BaselineSettings(epochs=2)), parameters
     )
-    scores = system.scorer(learned.state, items, parameters)([cycle[0], cycle[1][:2]])[
+    scores = system.scorer(fitted.state, items, parameters)([cycle[0], cycle[1][:2]])[
         :, [0, 5, 11]
     ].ravel()
     found, expected = [float(f"{score:.4g}") for score in scores], BASELINES[name]

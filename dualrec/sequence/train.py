@@ -1,12 +1,10 @@
-"""The job `train-sequence`: histories in; models/sequence/VERSION out. Trained by Ray Train on any
-number of workers."""
+"""The job `train-sequence`: histories in; models/sequence/VERSION out.
+
+Holds the job's steps and the Ray Train call; what a worker does is in worker.py.
+"""
 
 import json
-import logging
-import math
 import tempfile
-import time
-from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow.fs as pafs
 import ray.data
-from ray.train import Checkpoint, get_dataset_shard
+from ray.train import Checkpoint
 
 from dualrec.cluster.metrics import TrainingMetrics
 from dualrec.cluster.progress import INTERVAL_S, Progress
@@ -33,17 +31,14 @@ from dualrec.sequence.artifact import (
     sequence_name,
     sequence_summary,
 )
-from dualrec.sequence.batches import GROUPED, batches_of_like_length
 from dualrec.sequence.chunks import chunk_histories, target_counts
 from dualrec.sequence.features import ItemFeatures, item_features
-from dualrec.sequence.state import TrainingState
+from dualrec.sequence.worker import sequence_train_loop
 from dualrec.storage.workspace import Workspace
-
-logger = logging.getLogger(__name__)
 
 
 def train_sequence(settings: Settings, force: bool = False) -> Summary:
-    """Train the sequence model on the training users, unless it is there.
+    """Train the sequence model on the training users, unless its artifact exists.
 
     Raises:
         WorkspaceError: there are no histories, or the workspace cannot be written.
@@ -86,11 +81,11 @@ def fit_sequence_model(
     Raises:
         DualrecError: more workers died than `resources.max_failures`.
     """
-    judging = at_most(validation, settings.validation_users, settings.seed)
+    held_out = at_most(validation, settings.validation_users, settings.seed)
     cut = partial(chunk_histories, features=features, length=settings.chunk_length)
     datasets = {
         name: dataset.map_batches(cut, batch_format="pyarrow", batch_size=None).materialize()
-        for name, dataset in (("training", training), ("validation", judging))
+        for name, dataset in (("training", training), ("validation", held_out))
     }
     counts = _counts(datasets["training"], len(features.item_ids)) if settings.negatives else None
     config = {
@@ -100,7 +95,13 @@ def fit_sequence_model(
         "targets": datasets["training"].sum("size"),
     }
     return fit(
-        "train-sequence", train_loop, config, datasets, settings.resources, storage, filesystem
+        "train-sequence",
+        sequence_train_loop,
+        config,
+        datasets,
+        settings.resources,
+        storage,
+        filesystem,
     )
 
 
@@ -195,33 +196,12 @@ def learning_rate(settings: SequenceSettings, epoch: int) -> float:
 
 
 def _counts(chunks: ray.data.Dataset, items: int) -> np.ndarray:
-    """How often each item is a target, int64 (items,)."""
+    """Count how often each item is a target, int64 (items,)."""
     counted = chunks.map_batches(
         partial(target_counts, items=items), batch_format="numpy", batch_size=None
     )
     return np.sum(
         [batch["counts"].sum(0) for batch in counted.iter_batches(batch_size=None)], axis=0
-    )
-
-
-def _report(
-    config: dict[str, Any], progress: TrainingState, metrics: dict[str, float], rank: int
-) -> None:
-    if rank != 0:
-        report_epoch(config, metrics, None)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        progress.save(Path(folder))
-        report_epoch(config, metrics, Path(folder))
-
-
-def _line(metrics: dict[str, float], epochs: int) -> str:
-    left = (epochs - metrics["epoch"]) * metrics["seconds"]
-    return (
-        f"epoch {metrics['epoch']:.0f}/{epochs}: loss {metrics['train_loss']:.3f}, validation loss "
-        f"{metrics['validation_loss']:.3f}, accuracy {metrics['validation_accuracy']:.2%}, top-5 "
-        f"{metrics['validation_top5_accuracy']:.2%}, {metrics['targets_per_second']:,.0f} targets/s, waited for "
-        f"input {metrics['waited_for_input']:.0%}, at most {left / 60:.1f} min left"
     )
 
 

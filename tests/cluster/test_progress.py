@@ -72,10 +72,10 @@ def test_answers_count_before_their_batch_is_finished_and_once() -> None:
 def test_a_long_epoch_tells_how_far_it_is(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(train, "INTERVAL_S", 0.0)
+    monkeypatch.setattr(worker, "INTERVAL_S", 0.0)
     batches = [{"size": np.array([3, 2])}, {"size": np.array([5])}]
-    with caplog.at_level(logging.INFO, logger=train.logger.name):
-        assert list(train.told_batches(batches, "epoch 1/2", targets=40, workers=2)) == batches
+    with caplog.at_level(logging.INFO, logger=worker.logger.name):
+        assert list(worker.logged_batches(batches, "epoch 1/2", targets=40, workers=2)) == batches
     assert [message.split(", ")[0] for message in caplog.messages] == [
         "epoch 1/2: 10 of 40 targets", "epoch 1/2: 20 of 40 targets"
     ]  # fmt: skip
