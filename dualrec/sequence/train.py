@@ -19,7 +19,7 @@ from dualrec.cluster.progress import INTERVAL_S, Progress
 from dualrec.cluster.session import ray_session
 from dualrec.cluster.summary import Summary
 from dualrec.cluster.tracking import CARD, check_tracking, track, write_tensorboard
-from dualrec.cluster.training import begin_worker, fit, report_epoch, save_files
+from dualrec.cluster.training import begin_worker, fit, save_files
 from dualrec.config.settings import SequenceSettings, Settings
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.data.sample import at_most
