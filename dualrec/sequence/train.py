@@ -14,12 +14,10 @@ import pyarrow.fs as pafs
 import ray.data
 from ray.train import Checkpoint
 
-from dualrec.cluster.metrics import TrainingMetrics
-from dualrec.cluster.progress import INTERVAL_S, Progress
 from dualrec.cluster.session import ray_session
 from dualrec.cluster.summary import Summary
 from dualrec.cluster.tracking import CARD, check_tracking, track, write_tensorboard
-from dualrec.cluster.training import begin_worker, fit, save_files
+from dualrec.cluster.training import fit, save_files
 from dualrec.config.settings import SequenceSettings, Settings
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.data.sample import at_most
@@ -103,96 +101,6 @@ def fit_sequence_model(
         storage,
         filesystem,
     )
-
-
-def train_loop(config: dict[str, Any]) -> None:
-    """What each worker runs: epochs over its shard, a checkpoint after each, until the end or an
-    early stop."""
-    import torch
-    from ray.train.torch import get_device, prepare_model
-
-    from dualrec.sequence.ensemble import SequenceEnsemble
-    from dualrec.sequence.epoch import evaluate_epoch, train_epoch
-    from dualrec.sequence.loss import SummedLoss
-
-    settings: SequenceSettings = config["settings"]
-    rank, workers = begin_worker(settings.resources)
-    device = get_device()
-    torch.manual_seed(settings.seed)
-    network = SequenceEnsemble(config["features"], settings)
-    optimizer_of = partial(
-        torch.optim.AdamW, lr=settings.learning_rate, weight_decay=settings.weight_decay
-    )
-    progress, shown = TrainingState.resume(network), TrainingMetrics("train-sequence")
-    summed_loss = SummedLoss(network, settings, config["counts"])
-    # What is known of the items never changes, so that no worker need hear of it at every step.
-    model = prepare_model(summed_loss, parallel_strategy_kwargs={"broadcast_buffers": False})
-    optimizer = optimizer_of(model.parameters())
-    if progress.optimizer:
-        optimizer.load_state_dict(progress.optimizer)
-    training, validation = get_dataset_shard("training"), get_dataset_shard("validation")
-    batch_size = max(settings.batch_size // workers, 1)
-    for epoch in range(progress.epoch + 1, settings.epochs + 1):
-        if progress.epochs_without_gain >= settings.patience:
-            break
-        torch.manual_seed(settings.seed + 1000 * epoch + rank)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(settings, epoch)
-        started = time.perf_counter()
-        groups = training.iter_batches(
-            batch_size=batch_size * GROUPED,
-            local_shuffle_buffer_size=max(batch_size * 64, 4096),
-            local_shuffle_seed=settings.seed + epoch,
-        )
-        batches = batches_of_like_length(groups, batch_size, settings.seed + epoch)
-        told = (
-            told_batches(batches, f"epoch {epoch}/{settings.epochs}", config["targets"], workers)
-            if rank == 0
-            else batches
-        )
-        trained = train_epoch(model, told, optimizer, device, workers).share()
-        seconds = time.perf_counter() - started
-        held_out = (
-            batch
-            for number, batch in enumerate(validation.iter_batches(batch_size=settings.batch_size))
-            if number % workers == rank
-        )
-        validated = evaluate_epoch(summed_loss, held_out, device).share()
-        metrics = {"epoch": epoch, **trained.means("train"), **validated.means("validation")}
-        metrics |= {"seconds": seconds, "targets_per_second": trained.targets / seconds}
-        metrics["waited_for_input"] = (
-            trained.waited_s / workers / seconds
-        )  # the workers' mean share of the time
-        progress.add(metrics, network, optimizer)
-        if rank == 0:
-            logger.info(_line(metrics, settings.epochs))
-            shown.record(metrics, rate="targets_per_second")
-        _report(config, progress, metrics, rank)
-
-
-def told_batches(
-    batches: Iterable[dict[str, np.ndarray]], epoch: str, targets: int, workers: int
-) -> Iterator[dict[str, np.ndarray]]:
-    """Hand batches on, and log every half minute how far the epoch is: all workers are about as far
-    as this one."""
-    started = last = time.monotonic()
-    done = 0
-    for batch in batches:
-        yield batch
-        done += int(batch["size"].sum()) * workers
-        now = time.monotonic()
-        if now - last >= INTERVAL_S:
-            progress = Progress(done, done, now - started)
-            logger.info(f"{epoch}: {progress.line(targets, 'targets')}")
-            last = now
-
-
-def learning_rate(settings: SequenceSettings, epoch: int) -> float:
-    """The rate of an epoch, from 1. Under `cosine` it falls along half a wave (Loshchilov and
-    Hutter 2017)."""
-    if settings.schedule == "constant":
-        return settings.learning_rate
-    return settings.learning_rate * (1 + math.cos(math.pi * (epoch - 1) / settings.epochs)) / 2
 
 
 def _counts(chunks: ray.data.Dataset, items: int) -> np.ndarray:

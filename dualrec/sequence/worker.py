@@ -88,7 +88,7 @@ def sequence_train_loop(config: dict[str, Any]) -> None:
         state.add(metrics, network, optimizer)
         if rank == 0:
             logger.info(_line(metrics, settings.epochs))
-            live_metrics.told(metrics, rate="targets_per_second")
+            live_metrics.record(metrics, rate="targets_per_second")
         _report(config, state, metrics, rank)
 
 

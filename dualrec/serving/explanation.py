@@ -17,7 +17,7 @@ from dualrec.publishing.manifest import (
     TRACES,
     USERS,
     Manifest,
-    numbers,
+    manifest_numbers,
     published_paths,
     read_manifest,
 )
@@ -129,7 +129,7 @@ def _runs_that_scored(workspace: Workspace, snapshot: Manifest, scored: date) ->
     """
     runs = [snapshot]
     if scored != snapshot.run_date:
-        counted = reversed(numbers(workspace, scored).get(scored, []))
+        counted = reversed(manifest_numbers(workspace, scored).get(scored, []))
         manifests = [read_manifest(workspace, scored, number) for number in counted]
         runs = [run for run in manifests if run.settings_hash == snapshot.settings_hash]
     runs = [run for run in runs if workspace.parquet_files(run.folder(TRACES))]

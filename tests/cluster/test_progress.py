@@ -5,6 +5,7 @@ import pytest
 
 from dualrec.cluster import progress
 from dualrec.cluster.progress import Progress, log_progress
+from dualrec.sequence import worker
 
 
 def test_a_line_tells_the_rate_and_the_time_left() -> None:
