@@ -49,7 +49,7 @@ quick-and-whole-jobs: install
 chaos: install ## Kill the nightly job at every point, its workers and its store, and see that the next run mends it: 16 minutes
 	$(PYTEST) -m chaos
 
-long: install ## Run what the tests leave out for its length: more engines, more systems, an endpoint of vLLM's own: 20 minutes
+long: install ## Run what the tests leave out for its length: more engines, more systems, an endpoint of vLLM's own: 22 minutes
 	$(PYTEST) -m long
 
 bench: install ## Run every benchmark and write docs/benchmarks.md: two hours, on a machine that does nothing else
