@@ -8,7 +8,7 @@ machine's load when it began. What is there from runs before stays, so that some
     python scripts/bench.py --only recommend softmax
 
 Data and models are made in the folder `bench` the first time: half an hour on two cores, 5 GB.
-RecBole needs an environment of its own (docs/agreement.md); without --recbole that comparison is
+RecBole needs an environment of its own (docs/evaluation.md); without --recbole that comparison is
 left as it is.
 """
 
@@ -154,10 +154,10 @@ def page(results: dict[str, dict[str, Any]]) -> str:
     """The page, as Markdown."""
     lines = [
         "# Benchmarks", "",
-        "Written by `make bench` (scripts/bench.py). Each figure is a ratio to a rival in the same run, or has one beside it;",
-        "medians are of the rounds that the command names. *Load* is the machine's mean of the minute before the command began,",
-        "in processes that wanted a core. The benchmark before is in it; a load above the number of cores tells of other work,",
-        "and seconds are then not those of a quiet machine.", "",
+        "For evaluators: the raw output of every benchmark, as `make bench` (scripts/bench.py) writes it. results.md discusses",
+        "it. Each figure is a ratio to a rival in the same run, or has one beside it; medians are of the rounds that the command",
+        "names. *Load* is the machine's load average of the minute before the command began; the previous benchmark is in it. A",
+        "load above the number of cores means other work, and seconds are then not those of a quiet machine.", "",
         f"Machine: {machine()}.", "",
     ]  # fmt: skip
     for name, benchmark in BENCHMARKS.items():

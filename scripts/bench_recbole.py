@@ -10,7 +10,7 @@ from its own loader, whose time counts. The first step is not counted.
     python scripts/bench_recbole.py --recbole RECBOLE/bin/python --folder bench --seconds 20 \
         --set data.source=ml-100k --set sequence.preset=paper
 
-Needs histories: run `dualrec prepare` with the same settings first. docs/agreement.md lists what
+Needs histories: run `dualrec prepare` with the same settings first. docs/evaluation.md lists what
 RecBole's environment takes.
 """
 

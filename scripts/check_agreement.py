@@ -6,7 +6,7 @@ scored by the same
 lines of this file on the same test users: the movie that comes next, among the whole catalog but
 what was watched. The last movie of each alone would be few cases, so the last ten of each are asked
 for, each from all before it; the figures of the last alone stand beside them.
-RecBole has an environment of its own, in which dualrec is not needed (docs/agreement.md lists what
+RecBole has an environment of its own, in which dualrec is not needed (docs/evaluation.md lists what
 it takes). Run the first command, then the second, then the first again for the table; a fit whose
 figures are there is not repeated.
 

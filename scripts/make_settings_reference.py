@@ -25,8 +25,8 @@ from dualrec.config.settings import Settings
 PAGE = Path(__file__).parents[1] / "docs/settings.md"
 OPENING = """# Settings
 
-Written by `make docs` from `dualrec/config/`. A profile is a YAML file with any of these (`--config FILE`); `--set a.b=c` goes
-over it, the value read as YAML. An unknown key is refused.
+For all users: every setting, as `make docs` writes them from `dualrec/config/`. A profile is a YAML file with
+any of these (`--config FILE`); `--set a.b=c` overrides it, the value read as YAML. An unknown key is an error.
 """
 WORDS = {
     "boolean": "true, false",

@@ -1,5 +1,5 @@
 """Make up a data set with MovieLens' statistics, of any size, in the files of ML-32M.
-docs/synthetic.md says what it holds.
+docs/results.md says what it holds.
 
     python scripts/synthesize.py --out ml-32m-made-up
     python scripts/synthesize.py --ratings 1000209 --users 6040 --movies 3706 --out ml-1m-made-up

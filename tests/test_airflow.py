@@ -1,4 +1,4 @@
-"""The DAG of docs/airflow.md, with stand-ins for Airflow and the cluster: one job a try, and what
+"""The DAG of docs/cluster.md, with stand-ins for Airflow and the cluster: one job a try, and what
 each exit code brings."""
 
 import re
@@ -62,9 +62,9 @@ def run(monkeypatch: pytest.MonkeyPatch, cluster: Cluster) -> None:
     ray_jobs.__dict__.update(JobSubmissionClient=lambda address: cluster)
     for module in (ModuleType("airflow"), sdk, exceptions, ray_jobs):
         monkeypatch.setitem(sys.modules, module.__name__, module)
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/airflow.md").read_text(), re.DOTALL)
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/cluster.md").read_text(), re.DOTALL)
     exec(
-        compile(code.replace("/srv/dualrec", str(ROOT)), "docs/airflow.md", "exec"),
+        compile(code.replace("/srv/dualrec", str(ROOT)), "docs/cluster.md", "exec"),
         {"__name__": "dag"},
     )
 

@@ -1,5 +1,5 @@
 """What the pages for contributors promise: the hooks are `make lint`'s, and the baseline of
-docs/extending.md is one."""
+docs/architecture.md is one."""
 
 import os
 import re
@@ -32,10 +32,10 @@ def test_the_hooks_are_those_of_make_lint_and_fetch_nothing():
 
 def test_the_example_baseline_learns_what_follows_what():
     (code,) = re.findall(
-        r"```python\n(.*?)```", (ROOT / "docs/extending.md").read_text(), re.DOTALL
+        r"```python\n(.*?)```", (ROOT / "docs/architecture.md").read_text(), re.DOTALL
     )
     names: dict[str, object] = {}
-    exec(compile(code, "docs/extending.md", "exec"), names)
+    exec(compile(code, "docs/architecture.md", "exec"), names)
     markov = names["BASELINE"]
     assert isinstance(markov, Baseline)
     items = Items(np.arange(1, 13), np.eye(12, dtype=np.float32))

@@ -144,9 +144,10 @@ def test_what_only_takes_minutes_stands_apart() -> None:
 
 def _subjects() -> list[tuple[str, str]]:
     """What the pages make promises of: the page, and the name of it there."""
-    readme, nightly, security = (
-        (ROOT / name).read_text() for name in ("README.md", "docs/nightly.md", "docs/security.md")
+    readme, nightly, cluster = (
+        (ROOT / name).read_text() for name in ("README.md", "docs/nightly.md", "docs/cluster.md")
     )
+    security = cluster.partition("\n## Security\n")[2].partition("\n## ")[0]
     without = {"Results", "More"}
     names = [
         ("README.md", name)
@@ -157,11 +158,11 @@ def _subjects() -> list[tuple[str, str]]:
         r"^(?:\d\. )?\*\*(.+?)\.?\*\*", nightly.partition("## What was tested")[0], re.MULTILINE
     )
     names += [("docs/nightly.md", name) for name in bold]
-    others = re.findall(r"^\| (.+?) \|", security.partition("## ")[0], re.MULTILINE)
-    names += [("docs/security.md", name) for name in others if name not in ("from others", "---")]
-    return names + [
-        ("docs/security.md", name) for name in re.findall(r"^## (.+)$", security, re.MULTILINE)
-    ]
+    inputs = re.findall(r"^\| (.+?) \|", security, re.MULTILINE)
+    names += [("docs/cluster.md", name) for name in inputs if name not in ("input", "---")]
+    sections = re.findall(r"^### (.+)$", security, re.MULTILINE)
+    assert len(inputs) > 5 and sections, "docs/cluster.md has a section on security"
+    return names + [("docs/cluster.md", name) for name in sections]
 
 
 @pytest.mark.parametrize(("page", "subject"), _subjects())

@@ -90,7 +90,7 @@ class SequenceSettings(Group):
     )
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     # Items drawn for each batch, among which its targets are to be found; 0: among all, which is
-    # exact. A sample pays from some ten thousand items on (docs/large-catalogs.md).
+    # exact. A sample pays from some ten thousand items on (docs/method.md).
     negatives: Annotated[int, Field(ge=0)] = 0
     negatives_power: Fraction = (
         0.75  # of an item's popularity, by which it is drawn: 0 uniformly, 1 as it is watched

@@ -115,7 +115,7 @@ def _what_next() -> Table:
         ("dualrec serve", "shows the same for any user, over HTTP"),
         (
             "dualrec run --set data.source=FILE",
-            "does all of it on your own data: docs/tutorial.md, from a table to a page",
+            "does all of it on your own data: docs/tutorial.md, from tables to a list",
         ),
     ):
         table.add_row(command, what)

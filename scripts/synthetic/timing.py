@@ -1,7 +1,7 @@
 """When ratings are given: sessions of ratings seconds apart, many in the same second, and days
 between sessions.
 
-The figures are those of MovieLens 1M and 100K (docs/synthetic.md).
+The figures are those of MovieLens 1M and 100K (docs/results.md).
 """
 
 from dataclasses import dataclass
