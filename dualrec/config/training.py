@@ -108,7 +108,7 @@ class SequenceSettings(Group):
     resources: SequenceResources = SequenceResources()
 
     @property
-    def ahead(self) -> tuple[int, ...]:
+    def future_targets(self) -> tuple[int, ...]:
         """Return the number of next movies each member is trained to predict."""
         return tuple(member.ahead for member in self.members)
 

@@ -41,7 +41,7 @@ class EnsembleLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.ensemble = ensemble
-        self.future_targets, self.negatives = settings.ahead, settings.negatives
+        self.future_targets, self.negatives = settings.future_targets, settings.negatives
         self.dtype = torch.bfloat16 if settings.dtype == "bfloat16" else torch.float32
         if self.negatives:
             assert counts is not None, "negatives are sampled by how often items are watched"

@@ -16,9 +16,10 @@ from dualrec.cluster.logs import collect_worker_logs
 from dualrec.config.settings import FinetuneSettings, Settings, load_settings
 from dualrec.data.prepare import prepare, prepared
 from dualrec.errors import InputError
-from dualrec.language import finetune
+from dualrec.language import encoded_examples as module
 from dualrec.language.artifact import ADAPTER, METRICS, language_name
-from dualrec.language.finetune import encoded_examples, finetune_language
+from dualrec.language.encoded_examples import encoded_examples
+from dualrec.language.finetune import finetune_language
 from dualrec.language.models import LanguageModel
 from dualrec.language.train import fit_adapter
 from dualrec.storage.workspace import Workspace
@@ -232,7 +233,7 @@ def test_examples_that_no_candidate_answers_are_counted(
 def test_ranking_that_no_candidate_answers_is_told_before_further_models_are_trained(
     trained: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finetune, "with_an_answer", lambda examples: examples.slice(0, 0))
-    monkeypatch.setattr(finetune, "fold_models", lambda *_: pytest.fail("models were trained"))
+    monkeypatch.setattr(module, "with_an_answer", lambda examples: examples.slice(0, 0))
+    monkeypatch.setattr(module, "fold_models", lambda *_: pytest.fail("models were trained"))
     with pytest.raises(InputError, match=r"where items are ranked, one of the next among them"):
         finetune_language(trained("language.mode=rank", "language.rank_candidates=3"))
