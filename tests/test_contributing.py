@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 def test_the_hooks_are_those_of_make_lint_and_fetch_nothing():
     repositories = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
-    assert [one["repo"] for one in repositories] == ["local"]
+    assert [repository["repo"] for repository in repositories] == ["local"]
     hooks = repositories[0]["hooks"]
     assert {hook["language"] for hook in hooks} == {"system"}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
@@ -50,7 +50,7 @@ def test_the_example_baseline_learns_what_follows_what():
     assert fitted.ndcg_at_10 == 1.0
 
 
-def test_the_pages_name_files_that_are_there():
+def test_links_of_the_pages_lead_to_files():
     for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(((?!https?:|#)[^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} points to {target}"

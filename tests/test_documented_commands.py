@@ -1,5 +1,5 @@
-"""Every command that a page tells its reader: it is there, takes those options, and every setting
-in it is one."""
+"""Every command of the pages exists and takes those options, and every setting
+in it is one that exists."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from dualrec.config.settings import load_settings
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
-# What a reader puts own names for, each with one of those that there are.
+# Placeholders of the pages, each with a value that exists.
 NAMES = {
     "FILE": "jobs/configs/local.yaml",
     "CONFIG": "jobs/configs/local.yaml",
@@ -33,8 +33,8 @@ NAMES = {
 OURS = re.compile(r"(?:dualrec|make|python -m jobs\.\w+|python scripts/\w+\.py)(?: |$)")
 
 
-def _told(page: Path) -> Iterator[str]:
-    """The commands of a page: lines of its blocks, continued ones joined, and what stands between
+def _commands_of(page: Path) -> Iterator[str]:
+    """The commands of a page: lines of its blocks, continued ones joined, and what is between
     backquotes."""
     text = page.read_text().replace("\\\n", " ")
     lines = [line.strip() for line in text.splitlines() if line.startswith("    ")]
@@ -50,7 +50,7 @@ def _told(page: Path) -> Iterator[str]:
             yield re.sub(r"\s+# .*", "", own)
 
 
-COMMANDS = sorted({(page.name, command) for page in PAGES for command in _told(page)})
+COMMANDS = sorted({(page.name, command) for page in PAGES for command in _commands_of(page)})
 
 
 def _words(command: str) -> list[str]:
@@ -63,13 +63,13 @@ def _is_parsed(name: str, words: list[str]) -> None:
     whole = typer.main.get_command(app)
     subcommand = whole.get_command(Context(whole), name)  # type: ignore[attr-defined]
     assert subcommand is not None, f"there is no `dualrec {name}`"
-    given = subcommand.make_context(name, list(words)).params if words else {}
-    config = given.get("config")
-    load_settings(str(ROOT / config) if config else None, given.get("overrides"))
+    parsed = subcommand.make_context(name, list(words)).params if words else {}
+    config = parsed.get("config")
+    load_settings(str(ROOT / config) if config else None, parsed.get("overrides"))
 
 
 @cache
-def _is_made(target: str) -> bool:
+def _has_target(target: str) -> bool:
     """Whether the Makefile has the target."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     dry = ["make", "-n", "-o", "install", target]
@@ -82,10 +82,10 @@ def _is_made(target: str) -> bool:
 @pytest.mark.parametrize(
     ("page", "command"), COMMANDS, ids=[f"{page}: {command}"[:120] for page, command in COMMANDS]
 )
-def test_a_command_is_one_that_there_is(page: str, command: str) -> None:
+def test_a_documented_command_exists(page: str, command: str) -> None:
     words = _words(command)
     if words[0] == "make":
-        assert _is_made(words[1].partition("|")[0])
+        assert _has_target(words[1].partition("|")[0])
     elif words[0] == "dualrec" and "|" in words:
         first, *_, last = (part.strip() for part in " ".join(words[1:]).split("|"))
         for name in (first, *(part.strip() for part in command.split("|")[1:-1]), last.split()[0]):
@@ -105,15 +105,15 @@ def test_a_command_is_one_that_there_is(page: str, command: str) -> None:
             )
 
 
-def test_an_option_or_a_setting_that_is_none_is_noticed() -> None:
+def test_an_unknown_option_or_setting_is_noticed() -> None:
     with pytest.raises(Exception, match="No such option"):
         _is_parsed("prepare", ["--no-such-option"])
-    assert not _is_made("no-such-target")
+    assert not _has_target("no-such-target")
     with pytest.raises(ValueError, match="no such setting"):
         _is_parsed("prepare", ["--set", "data.sourse=x"])
 
 
-def test_pages_tell_commands() -> None:
+def test_pages_contain_commands() -> None:
     assert len(COMMANDS) > 40
     assert {page for page, _ in COMMANDS} >= {
         "README.md",

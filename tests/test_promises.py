@@ -59,8 +59,8 @@ def _expression(layer: str) -> str:
         check=True,
         timeout=60,
     )
-    (found,) = re.findall(r"-m pytest .*?-m (?:'([^']+)'|(\w+))", shown.stdout)
-    return found[0] or found[1]
+    (marks,) = re.findall(r"-m pytest .*?-m (?:'([^']+)'|(\w+))", shown.stdout)
+    return marks[0] or marks[1]
 
 
 def _layers_that_run(marks: set[str]) -> set[str]:
@@ -70,9 +70,9 @@ def _layers_that_run(marks: set[str]) -> set[str]:
 
 def _marks(node: ast.AST) -> set[str]:
     return {
-        found.attr
-        for found in ast.walk(node)
-        if isinstance(found, ast.Attribute) and ast.unparse(found.value) == "pytest.mark"
+        attribute.attr
+        for attribute in ast.walk(node)
+        if isinstance(attribute, ast.Attribute) and ast.unparse(attribute.value) == "pytest.mark"
     }
 
 
@@ -136,7 +136,7 @@ def test_every_test_is_run_by_one_layer() -> None:
                 assert len(_layers_that_run(marks)) == 1, marks
 
 
-def test_what_only_takes_minutes_stands_apart() -> None:
+def test_promises_of_slow_layers_alone_are_listed_apart() -> None:
     for row in ROWS:
         minutes = all(layer in ("long", "chaos") for layer, _ in row.tests)
         assert minutes == (row.section == ALONE), row.promise
