@@ -31,9 +31,8 @@ from dualrec.config.settings import FinetuneSettings, Settings, load_settings
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.language.batches import Shard, shard_of
 from dualrec.language.checks import targets_of
-from dualrec.language.finetune import encoded_examples
-from dualrec.language.models import LanguageModel, language_model
-from dualrec.language.precision import precision_of
+from dualrec.language.models import LanguageModel, language_model, precision_of
+from dualrec.language.training_data import encoded_examples
 from dualrec.storage.workspace import Workspace
 
 PADDED = 512
@@ -59,7 +58,7 @@ class Side:
         import torch
 
         from dualrec.language.lora import SummedLoss, adapted_model
-        from dualrec.language.zero import engine_of
+        from dualrec.language.steps import engine_of
 
         torch.manual_seed(settings.seed)
         model = adapted_model(str(place.folder()), targets_of(preset, settings), settings)

@@ -28,9 +28,9 @@ from dualrec.language.batches import collate, epoch_steps, shard_of
 from dualrec.language.encode import ExampleEncoder
 from dualrec.language.examples import most_expected, published_cuts, several_cuts, validation_cuts
 from dualrec.language.models import LanguageModel
+from dualrec.language.prompts.chat_template import PromptBuilder
 from dualrec.language.shortlist import Shortlister, shortlist_grammar
 from dualrec.language.titles import TitleIndex, written_titles
-from dualrec.language.tokens import PromptBuilder
 from dualrec.ranking.lists import choose_weight, fused_list, language_list, paper_list
 from dualrec.sequence.chunks import chunk_histories
 from dualrec.sequence.ensemble import SequenceEnsemble, save_ensemble

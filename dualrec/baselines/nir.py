@@ -16,7 +16,7 @@ import pyarrow as pa
 from dualrec.baselines.baseline import Histories
 from dualrec.baselines.incidence import incidence
 from dualrec.baselines.sknn import neighbours
-from dualrec.language.prompts import Messages
+from dualrec.language.prompts.texts import Messages
 from dualrec.language.titles import TitleIndex, display_title
 
 NAME = "NIR"

@@ -109,10 +109,10 @@ def _ask(
     catalog: "ray.ObjectRef[pa.Table]",
     step: int,
 ) -> pa.Table:
-    from dualrec.language.prompts import fitting_prompt, prompt_text
-    from dualrec.language.special_tokens import unmarked_titles
+    from dualrec.language.prompts.chat_template import prompt_tokens, tokenizer_of
+    from dualrec.language.prompts.special_tokens import unmarked_titles
+    from dualrec.language.prompts.texts import fitting_prompt, prompt_text
     from dualrec.language.titles import one_line
-    from dualrec.language.tokens import prompt_tokens, tokenizer_of
 
     assert model.place is not None
     tokenizer = tokenizer_of(str(model.place.folder()))

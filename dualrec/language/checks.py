@@ -17,6 +17,7 @@ from dualrec.config.settings import FinetuneSettings, LanguageSettings, Settings
 from dualrec.data.catalog import titles_of
 from dualrec.data.prepare import Prepared
 from dualrec.errors import AssetError, SettingsError
+from dualrec.language.artifact import served_model
 from dualrec.language.endpoint import check_reachable, key_of
 from dualrec.language.models import (
     LanguageModel,
@@ -25,7 +26,6 @@ from dualrec.language.models import (
     check_tuned,
     language_model,
 )
-from dualrec.language.serving import served_model
 from dualrec.language.titles import filed_title
 from dualrec.sequence.artifact import sequence_name
 from dualrec.storage.workspace import Workspace
@@ -189,8 +189,8 @@ def check_prompts(
         SettingsError: the prompt does not fit, or items are to be ranked and the tokenizer has no
             label for each.
     """
-    from dualrec.language.labels import label_tokens
-    from dualrec.language.tokens import PromptBuilder, check_chat_template
+    from dualrec.language.candidates import label_tokens
+    from dualrec.language.prompts.chat_template import PromptBuilder, check_chat_template
 
     prompts = PromptBuilder(str(folder), preset, settings, titles)
     check_chat_template(prompts.tokenizer, str(folder))

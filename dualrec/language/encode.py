@@ -7,11 +7,11 @@ import pyarrow as pa
 
 from dualrec.config.settings import FinetuneSettings, LanguageSettings
 from dualrec.errors import AssetError, InputError
+from dualrec.language.candidates import label_tokens
 from dualrec.language.examples import most_expected, soonest_candidate
-from dualrec.language.labels import label_tokens
 from dualrec.language.models import LanguageModel
+from dualrec.language.prompts.chat_template import PromptBuilder, check_chat_template
 from dualrec.language.titles import filed_title
-from dualrec.language.tokens import PromptBuilder, check_chat_template
 
 ENCODED = pa.schema(
     [

@@ -1,13 +1,5 @@
-"""Generation by an OpenAI-compatible endpoint under Ray Data. Takes requests with messages; gives
-what generate gives.
-
-Ray's HTTP processor carries the rows. As Ray 2.60 has it, it sends a batch's requests one after
-another, paces only how fast it builds them, does not try 500 again, stops the whole job at the
-first row that keeps failing or answers no JSON, passes a refused key's message on as an answer, and
-shows its headers, a key among them, to Ray's export of operators. So it is given a session of ours
-(ChatSession), which sends at once, paces, tries again, caps, and makes of every failure an error of
-its own row; the key lies in that session alone, and comes from the environment of the job.
-"""
+"""Builds each request's chat messages for an endpoint, where no tokenizer is at hand. Knows no Ray
+and no HTTP."""
 
 import asyncio
 import json
@@ -27,7 +19,52 @@ from dualrec.cluster.session import cluster_gpus
 from dualrec.config.settings import EndpointSettings, LanguageSettings
 from dualrec.errors import EndpointError
 from dualrec.language.models import LanguageModel
+from dualrec.language.prompts.special_tokens import unmarked_titles
+from dualrec.language.prompts.texts import Messages, prompt_text, user_prompt
 from dualrec.storage.schemas import PROMPTED, TRACES
+
+CHARACTERS_A_TOKEN = (
+    3.0  # English prose has about four, titles and names fewer: this rather counts too many tokens
+)
+TOKENS_A_MESSAGE = 8  # the marks that a chat template puts around each
+
+
+class MessagesBuilder:
+    """Adds `prompt string` and `messages list<struct<role, content>>` to requests with the sequence
+    model's choices.
+
+    Args:
+        titles: the published title of each item id.
+    """
+
+    def __init__(self, settings: LanguageSettings, titles: dict[int, str]) -> None:
+        self.settings, self.titles = settings, unmarked_titles(titles)
+
+    def __call__(self, requests: pa.Table) -> pa.Table:
+        """Append the messages of a batch."""
+        columns = (requests.column(name).to_pylist() for name in ("item_ids", "sequence_item_ids"))
+        messages = [
+            self._messages(item_ids, choices) for item_ids, choices in zip(*columns, strict=True)
+        ]
+        prompts = [prompt_text(one) for one in messages]
+        kind = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+        requests = requests.append_column("prompt", pa.array(prompts, pa.string()))
+        return requests.append_column("messages", pa.array(messages, kind))
+
+    def _messages(self, item_ids: list[int], choices: list[int]) -> Messages:
+        messages, _ = user_prompt(item_ids, choices, self.titles, self.settings, _as_many_tokens)
+        return messages
+
+
+def _as_many_tokens(messages: Messages) -> list[int]:
+    return [0] * estimated_tokens(messages)
+
+
+def estimated_tokens(messages: Messages) -> int:
+    """About how many tokens the messages are."""
+    characters = sum(len(message["content"]) for message in messages)
+    return int(characters / CHARACTERS_A_TOKEN) + TOKENS_A_MESSAGE * len(messages) + 1
+
 
 _ANSWER = ("generated_text", "prompt_tokens", "generated_tokens", "finish_reason", "error")
 
@@ -48,7 +85,7 @@ def generate_at_endpoint(
     """
     from ray.data.llm import HttpRequestProcessorConfig, build_processor
 
-    from dualrec.language.rate_limit import Meter
+    from dualrec.language.chat import Meter
 
     endpoint, engine = settings.endpoint, settings.engine
     key = key_of(endpoint)
@@ -166,7 +203,6 @@ class _Session:
         return task
 
     async def _ask(self, url: str, body: str) -> "_Response":
-        from dualrec.language.messages import estimated_tokens
 
         tokens = estimated_tokens(json.loads(body)["messages"]) + self._max_new_tokens
         return _Response(dict(await self._chat.ask(url, body, tokens)))

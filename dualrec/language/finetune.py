@@ -5,16 +5,12 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.fs as pafs
 import ray
 import ray.data
-from ray.data import ActorPoolStrategy
 
 from dualrec.assets.nodes import ModelPlace
 from dualrec.cluster.model_card import CARD
@@ -30,30 +26,18 @@ from dualrec.language.artifact import (
     MERGED,
     METRICS,
     TENSORBOARD,
-    fold_settings,
+    language_card,
     language_name,
 )
-from dualrec.language.card import language_card
 from dualrec.language.checks import check_tunable, check_tuning, model_to_tune, targets_of
-from dualrec.language.example_counts import (
-    check_example_counts,
-    check_training_count,
-    check_validation_count,
-)
 from dualrec.language.examples import (
-    AHEAD,
-    published_cuts,
-    several_cuts,
-    validation_cuts,
-    with_an_answer,
+    check_example_counts,
 )
-from dualrec.language.folds import Hints, fold_models
 from dualrec.language.models import LanguageModel, check_room_on_cpus
 from dualrec.language.train import best_epoch, fit_adapter
-from dualrec.sequence.artifact import WEIGHTS, sequence_name
+from dualrec.language.training_data import encoded_examples
+from dualrec.sequence.artifact import sequence_name
 from dualrec.storage.workspace import Workspace
-
-_BATCH = 256  # examples that an actor turns into tokens at a time
 
 logger = logging.getLogger(__name__)
 
@@ -103,157 +87,6 @@ def finetune_language(settings: Settings, force: bool = False) -> Summary:
     return _summary(workspace, name, state)
 
 
-def encoded_examples(
-    workspace: Workspace,
-    data: Prepared,
-    settings: Settings,
-    preset: LanguageModel,
-    place: ModelPlace,
-) -> tuple[ray.data.Dataset, ray.data.Dataset]:
-    """Training and validation examples (schema ENCODED), in memory.
-
-    Raises:
-        InputError: items are ranked, and candidates answer too few of the examples.
-    """
-    language, tuning = settings.language, settings.finetune
-    cut = {"titles": language.titles, "seed": tuning.seed}
-    trained_on_all = _hinted_by(
-        [workspace.read_bytes(f"{workspace.content(sequence_name(data, settings))}/{WEIGHTS}")],
-        settings,
-    )
-    published = tuning.examples == "published"
-    ahead = language.titles if published else max(AHEAD, language.titles)
-    cut_training = (
-        partial(published_cuts, **cut)
-        if published
-        else partial(several_cuts, ahead=ahead, per_user=tuning.examples_per_user, **cut)
-    )
-    # Validation comes first: its hints need no further model, and without an example of it training
-    # is in vain.
-    cut_validation = partial(validation_cuts, ahead=ahead, **cut)
-    validation = _chosen(workspace, data, settings, "validation", cut_validation, trained_on_all)
-    out_of_fold = (
-        trained_on_all
-        if published
-        else _hinted_by(fold_models(workspace, data, settings), fold_settings(settings))
-    )
-    training = _chosen(workspace, data, settings, "train", cut_training, out_of_fold)
-    encode = partial(
-        _encoded,
-        settings=settings,
-        preset=preset,
-        place=place,
-        titles=ray.put(titles_of(data.catalog)),
-    )
-    return encode(training).materialize(), encode(validation).materialize()
-
-
-def _chosen(
-    workspace: Workspace,
-    data: Prepared,
-    settings: Settings,
-    split: str,
-    cuts: Callable[[pa.Table], pa.Table],
-    hinted: Callable[[ray.data.Dataset], ray.data.Dataset],
-) -> ray.data.Dataset:
-    """The examples of a split with their hints, as many as the settings want; where items are
-    ranked, in memory.
-
-    Raises:
-        InputError: items are ranked, and candidates answer too few.
-    """
-    most = (
-        settings.finetune.max_examples
-        if split == "train"
-        else settings.finetune.validation_examples
-    )
-    examples = data.read_histories(workspace, split).map_batches(
-        cuts, batch_format="pyarrow", batch_size=None
-    )
-    if settings.language.mode != "rank":
-        return hinted(_sample(examples, most))
-    chosen = _sample(_with_an_answer(hinted(examples), split, settings), most).materialize()
-    check = check_training_count if split == "train" else check_validation_count
-    check(chosen.count(), settings)
-    return chosen
-
-
-def _sample(examples: ray.data.Dataset, most: int) -> ray.data.Dataset:
-    return examples.sort("order").limit(most) if most else examples
-
-
-def _hinted_by(
-    weights: list[bytes], settings: Settings
-) -> Callable[[ray.data.Dataset], ray.data.Dataset]:
-    """Return what adds the hints of sequence models, trained with these settings, to examples."""
-    count = settings.language.rank_candidates if settings.language.mode == "rank" else 1
-    return partial(
-        _through,
-        actor=Hints,
-        cpus=0.2,
-        weights=ray.put(weights),
-        settings=settings.sequence,
-        count=count,
-    )
-
-
-def _with_an_answer(examples: ray.data.Dataset, split: str, settings: Settings) -> ray.data.Dataset:
-    """The hinted examples that can be answered by one of their candidates. Says how many cannot."""
-    examples = examples.materialize()
-    kept = examples.map_batches(
-        with_an_answer, batch_format="pyarrow", batch_size=None
-    ).materialize()
-    total = examples.count()
-    logger.info(
-        f"{total - kept.count()} of {total} {split} examples are left out: none of the movies after their cuts is "
-        f"among the sequence model's first {settings.language.rank_candidates}"
-    )
-    return kept
-
-
-def _encoded(
-    examples: ray.data.Dataset,
-    titles: "ray.ObjectRef[dict[int, str]]",
-    settings: Settings,
-    preset: LanguageModel,
-    place: ModelPlace,
-) -> ray.data.Dataset:
-    arguments = {
-        "place": place,
-        "preset": preset,
-        "language": settings.language,
-        "finetune": settings.finetune,
-    }
-    return _through(examples, _EncodeActor, 0.1, titles=titles, **arguments)
-
-
-def _through(
-    examples: ray.data.Dataset, actor: type, cpus: float, **arguments: Any
-) -> ray.data.Dataset:
-    return examples.map_batches(
-        actor,
-        fn_constructor_kwargs=arguments,
-        batch_size=_BATCH,
-        batch_format="pyarrow",
-        compute=ActorPoolStrategy(size=1),
-        num_cpus=cpus,
-    )
-
-
-class _EncodeActor:
-    """Loads the tokenizer where the actor runs, not in the driver."""
-
-    def __init__(
-        self, place: ModelPlace, titles: "ray.ObjectRef[dict[int, str]]", **arguments: Any
-    ) -> None:
-        from dualrec.language.encode import ExampleEncoder
-
-        self.encode = ExampleEncoder(str(place.folder()), titles=ray.get(titles), **arguments)
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        return self.encode(batch)
-
-
 @ray.remote
 def _check(
     place: ModelPlace, unchecked: tuple[LanguageModel, Settings, dict[int, str]] | None
@@ -274,8 +107,8 @@ def _finish(
     extra: dict[str, Any],
 ) -> None:
     """Merge the best adapter, draw the curves, and write everything to the artifact's folder."""
-    from dualrec.language.curves import draw_curves
-    from dualrec.language.merge import merge
+    from dualrec.language.artifact import draw_curves
+    from dualrec.language.lora import merge
 
     with tempfile.TemporaryDirectory() as name, checkpoint.as_directory() as trained:
         local = Path(name)

@@ -3,6 +3,7 @@ prompt and no Ray."""
 
 from dataclasses import dataclass, field
 
+from dualrec.assets.digests import model_digest
 from dualrec.assets.nodes import ModelPlace
 from dualrec.config.settings import Settings
 from dualrec.data.requests import Decoding
@@ -129,3 +130,33 @@ def decodings_of(name: str) -> tuple[Decoding, ...]:
     """What a model's answers can be held to: an endpoint knows no grammar of ours, so it writes
     freely."""
     return ("free",) if PRESETS.get(name, LanguageModel()).endpoint else ("free", "shortlist")
+
+
+def model_parts(settings: Settings) -> list[object]:
+    """Return the digest of the settings' model and what its preset gives it; of a model at an
+    endpoint, its name there."""
+    preset, place = language_model(settings)
+    content = f"endpoint {preset.endpoint}" if place is None else model_digest(place)
+    return [content, preset.stop, preset.chat_options, preset.thinks, preset.target_modules]
+
+
+_FAST = (
+    "avx512_bf16",
+    "amx_bf16",
+    "bf16",
+)  # x86 and Arm; without them bfloat16 is six times as slow as float32
+
+
+def precision_of(wanted: str, use_gpu: bool) -> str:
+    """What "auto" means on this machine: bfloat16 where its GPU or processor computes in it, else
+    float32."""
+    if wanted != "auto":
+        return wanted
+    import torch
+
+    if use_gpu:
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        can = torch.cpu.get_capabilities()
+        fast = any(can.get(name, False) for name in _FAST)
+    return "bfloat16" if fast else "float32"

@@ -6,11 +6,13 @@ history's. Knows ids, titles and vectors; no model and no Ray.
 """
 
 import json
+from functools import cache
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from dualrec.config.settings import ShortlistSettings
+from dualrec.config.settings import LanguageSettings, ShortlistSettings
 from dualrec.language.titles import TitleIndex, filed_title
 
 _BITS = 10  # of the 64 that a rule of llguidance can carry, for each title already written
@@ -122,3 +124,64 @@ def _way(place: int, number: int, count: int) -> str:
     for another in unused[1:]:
         condition = f"and({condition}, {another})"
     return f"T{number}{after}" + (f" %if {condition}" if condition else "")
+
+
+def grammar_parts(settings: LanguageSettings) -> list[str]:
+    """Return the grammar that holds answers to a shortlist; nothing where nothing holds them."""
+    if settings.mode == "rank" or settings.decoding != "shortlist":
+        return []
+    return [
+        shortlist_grammar([f"Title {number}" for number in range(settings.titles)], settings.titles)
+    ]
+
+
+class AnswerLimits:
+    """Adds `max_tokens int32` and `grammar string` to requests that carry the sequence model's
+    choices.
+
+    The grammar is null where decoding is free, and where nothing is left to recommend.
+
+    Args:
+        tokenizer: the language model's.
+        shortlister: chooses the titles of requests with the decoding `shortlist`.
+    """
+
+    def __init__(
+        self, tokenizer: Any, settings: LanguageSettings, shortlister: Shortlister
+    ) -> None:
+        self.settings, self.shortlister = settings, shortlister
+        self.spaced = begins_texts_with_a_space(tokenizer)
+        self.tokens_in = cache(lambda title: len(tokenizer.tokenize(title)))
+
+    def __call__(self, requests: pa.Table) -> pa.Table:
+        """Append the columns to a batch."""
+        limits, grammars = [], []
+        columns = (
+            requests.column(name).to_pylist()
+            for name in ("item_ids", "sequence_item_ids", "decoding")
+        )
+        for item_ids, choices, decoding in zip(*columns, strict=True):
+            titles = self.shortlister(item_ids, choices) if decoding == "shortlist" else []
+            limits.append(self._tokens_for(titles) if titles else self.settings.max_new_tokens)
+            grammars.append(self._grammar(titles) if titles else None)
+        return requests.append_column("max_tokens", pa.array(limits, pa.int32())).append_column(
+            "grammar", pa.array(grammars, pa.string())
+        )
+
+    def _grammar(self, titles: list[str]) -> str:
+        return shortlist_grammar(titles, self.settings.titles, self.spaced)
+
+    def _tokens_for(self, titles: list[str]) -> int:
+        """Tokens that hold the longest answer, and half again: a model may spell a title in more
+        than its tokenizer."""
+        longest = sorted(map(self.tokens_in, titles))[-self.settings.titles :]
+        return min(sum(longest) * 3 // 2 + len(longest) + 1, longest_answer(self.settings.titles))
+
+
+def begins_texts_with_a_space(tokenizer: Any) -> bool:
+    """Whether the first token of a text is that of a word after a space, as in SentencePiece
+    tokenizers.
+
+    A model learns to begin its answers so, and an answer's grammar must let it.
+    """
+    return str(tokenizer.tokenize("A")[0]).startswith("▁")

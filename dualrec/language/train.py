@@ -61,12 +61,12 @@ def train_loop(config: dict[str, Any]) -> None:
     """What each worker runs: epochs over its shard, and a checkpoint after each."""
     import torch
 
-    from dualrec.language import zero
     from dualrec.language.batches import shard_of
     from dualrec.language.lora import SummedLoss, adapted_model
-    from dualrec.language.precision import precision_of
+    from dualrec.language.models import precision_of
     from dualrec.language.steps import (
         Pace,
+        engine_of,
         evaluate_epoch,
         peak_memory_gib,
         seed_epoch,
@@ -81,7 +81,7 @@ def train_loop(config: dict[str, Any]) -> None:
     torch.manual_seed(settings.seed)
     model = adapted_model(str(config["base"].folder()), config["targets"], settings)
     shares_prefix = settings.zero_stage == 2 and not settings.gradient_checkpointing
-    engine = zero.engine_of(SummedLoss(model, shares_prefix), settings, workers)
+    engine = engine_of(SummedLoss(model, shares_prefix), settings, workers)
     history, shown = _resume(engine), TrainingMetrics("finetune-language")
     history["dtype"] = settings.dtype
     training, validation = (
@@ -121,7 +121,7 @@ def best_epoch(epochs: list[dict[str, float]]) -> dict[str, float]:
 
 def _resume(engine: Any) -> dict[str, Any]:
     """Load the last checkpoint, if any, and return the metrics so far."""
-    from dualrec.language.zero import load_engine
+    from dualrec.language.steps import load_engine
 
     checkpoint = get_checkpoint()
     if checkpoint is None:
@@ -142,7 +142,7 @@ def _report(
     """Save this worker's part of a checkpoint; the first worker adds the best adapter and all
     metrics."""
     from dualrec.language.lora import save_adapter
-    from dualrec.language.zero import save_engine, trained_weights
+    from dualrec.language.steps import save_engine, trained_weights
 
     weights = trained_weights(engine.module, "model.")
     earlier = get_checkpoint()

@@ -20,13 +20,19 @@ from dualrec.cluster.session import cluster_gpus, largest_node_gib
 from dualrec.config.settings import LanguageSettings, SequenceSettings, Settings, version_of
 from dualrec.data.catalog import titles_of, with_titles
 from dualrec.data.prepare import Prepared
-from dualrec.language.artifact import tuned_name
-from dualrec.language.embeddings import title_embeddings
+from dualrec.language.artifact import served_model, tuned_name
 from dualrec.language.endpoint import generate_at_endpoint
-from dualrec.language.fingerprints import grammar_parts, model_parts, prompt_parts
 from dualrec.language.generate import generate
-from dualrec.language.models import ServedModel, check_decoding, check_ranking, check_room_on_cpus
-from dualrec.language.serving import served_model
+from dualrec.language.models import (
+    ServedModel,
+    check_decoding,
+    check_ranking,
+    check_room_on_cpus,
+    model_parts,
+)
+from dualrec.language.prompts.texts import prompt_parts
+from dualrec.language.rerank import title_embeddings
+from dualrec.language.shortlist import grammar_parts
 from dualrec.sequence.artifact import WEIGHTS, sequence_name, sequence_version
 from dualrec.storage.workspace import Workspace
 
@@ -197,7 +203,7 @@ def _through(
 
 @ray.remote
 def _precision() -> str:
-    from dualrec.language.precision import precision_of
+    from dualrec.language.models import precision_of
 
     return precision_of("auto", use_gpu=False)
 
@@ -206,8 +212,8 @@ def _precision() -> str:
 def _check(language: ServedModel, encoder: ModelPlace, settings: LanguageSettings) -> None:
     """Find out before actors are started that the models can be had, and rank as many items as they
     should."""
-    from dualrec.language.labels import label_tokens
-    from dualrec.language.tokens import tokenizer_of
+    from dualrec.language.candidates import label_tokens
+    from dualrec.language.prompts.chat_template import tokenizer_of
 
     encoder.folder()
     folder = language.place.folder() if language.place else None
@@ -237,11 +243,10 @@ class _PromptActor:
         catalog: "ray.ObjectRef[pa.Table]",
         embeddings: "ray.ObjectRef[np.ndarray]",
     ) -> None:
-        from dualrec.language.answer_limits import AnswerLimits
-        from dualrec.language.labels import LabelLimits
-        from dualrec.language.messages import MessagesBuilder
-        from dualrec.language.shortlist import Shortlister
-        from dualrec.language.tokens import PromptBuilder
+        from dualrec.language.candidates import LabelLimits
+        from dualrec.language.endpoint import MessagesBuilder
+        from dualrec.language.prompts.chat_template import PromptBuilder
+        from dualrec.language.shortlist import AnswerLimits, Shortlister
 
         table = ray.get(catalog)
         titles = titles_of(table)

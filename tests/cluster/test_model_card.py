@@ -5,7 +5,7 @@ import pyarrow as pa
 from dualrec.cluster.model_card import ModelCard
 from dualrec.config.settings import load_settings
 from dualrec.data.prepare import Prepared
-from dualrec.language.card import language_card
+from dualrec.language.artifact import language_card
 from dualrec.sequence.card import sequence_card
 
 PARTS = ["Data", "How well it does", "Intended use", "Limits", "Files", "Settings"]

@@ -10,7 +10,7 @@ from dualrec.assets.fetch import resolve_model
 from dualrec.config.settings import load_settings
 from dualrec.language.generate import engine_options
 from dualrec.language.models import PRESETS, ServedModel
-from dualrec.language.tokens import PromptBuilder
+from dualrec.language.prompts.chat_template import PromptBuilder
 
 MODEL = "smollm2-135m"
 TITLES = {1: "Alien (1979)", 2: "Babe (1995)", 3: "Heat (1995)", 4: "Up (2009)"}

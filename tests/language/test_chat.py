@@ -9,8 +9,7 @@ import pytest
 
 from dualrec.config.settings import EndpointSettings
 from dualrec.errors import EndpointError
-from dualrec.language.chat import Answer, ChatSession, asked_wait_s, read_answer
-from dualrec.language.rate_limit import Meter
+from dualrec.language.chat import Answer, ChatSession, Meter, asked_wait_s, read_answer
 from tests.fake_endpoint import FakeEndpoint, completion, fake_endpoint
 
 KEY = "sk-secret-123"

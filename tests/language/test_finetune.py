@@ -18,9 +18,10 @@ from dualrec.data.prepare import prepare, prepared
 from dualrec.errors import InputError
 from dualrec.language import finetune
 from dualrec.language.artifact import ADAPTER, METRICS, language_name
-from dualrec.language.finetune import encoded_examples, finetune_language
+from dualrec.language.finetune import finetune_language
 from dualrec.language.models import LanguageModel
 from dualrec.language.train import fit_adapter
+from dualrec.language.training_data import encoded_examples
 from dualrec.storage.workspace import Workspace
 from tests.conftest import IN_PROCESS, cyclic_ratings, numbered_movies, write_movielens_1m
 from tests.killing import assert_resumed, killed_once, third_epoch_is_saved
@@ -102,7 +103,7 @@ def _assert_merged(base: Path, adapter: Path, folder: Path) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from dualrec.language.merge import merge
+    from dualrec.language.lora import merge
 
     merge(base, adapter, folder)
     inputs = torch.tensor([[70, 40, 40, 41, 42]])

@@ -10,8 +10,8 @@ from dualrec.config.settings import load_settings
 from dualrec.data.prepare import prepare, prepared
 from dualrec.data.requests import HELD_OUT
 from dualrec.language.encode import ENCODED
-from dualrec.language.finetune import encoded_examples
 from dualrec.language.models import LanguageModel
+from dualrec.language.training_data import encoded_examples
 from dualrec.sequence.train import train_sequence
 from dualrec.storage.workspace import Workspace
 from tests.conftest import cyclic_ratings, numbered_movies, write_movielens_1m

@@ -13,12 +13,11 @@ import pyarrow as pa
 import pytest
 
 from dualrec.config.settings import LanguageSettings
-from dualrec.language.answer_limits import begins_texts_with_a_space
-from dualrec.language.labels import LABELS, label_tokens
+from dualrec.language.candidates import LABELS, label_tokens
 from dualrec.language.models import PRESETS
-from dualrec.language.prompts import titles_prompt
-from dualrec.language.shortlist import shortlist_grammar
-from dualrec.language.tokens import PromptBuilder, prompt_tokens
+from dualrec.language.prompts.chat_template import PromptBuilder, prompt_tokens
+from dualrec.language.prompts.texts import titles_prompt
+from dualrec.language.shortlist import begins_texts_with_a_space, shortlist_grammar
 from tests.conftest import MOVIES
 from tests.language.tiny_models import write_tokenizer
 

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from functools import partial
 
 from dualrec.config.settings import LanguageSettings
-from dualrec.language.labels import LABELS
+from dualrec.language.candidates import LABELS
+from dualrec.language.prompts.special_tokens import unmarked_titles
 from dualrec.language.titles import filed_title, one_line
 
 Messages = list[dict[str, str]]
@@ -156,3 +157,21 @@ def _history(watched: list[str], newest_first: bool) -> str:
 def _written(title: str) -> str:
     """A title as prompts show it: on one line."""
     return one_line(filed_title(title))
+
+
+_TITLES = {
+    item: f"{name} ({1900 + item})"
+    for item, name in enumerate(
+        ("Plain", "Article, The", "Spaced  \n out", "<|im_end|>", *LABELS), 1
+    )
+}
+
+
+def prompt_parts(settings: LanguageSettings) -> list[Messages]:
+    """Return the prompts that these settings write for a user with a history, and for one without."""
+    titles, items = unmarked_titles(_TITLES), list(_TITLES)
+    budget = settings.model_copy(update={"history_length": len(items)})
+    users: list[tuple[list[int], list[int]]] = [(items, items), ([], items), ([], [])]
+    return [
+        user_prompt(watched, choices, titles, budget, lambda _: [])[0] for watched, choices in users
+    ]

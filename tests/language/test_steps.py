@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[2]
 CODE = """
 import torch
 from dualrec.config.settings import FinetuneSettings
-from dualrec.language.zero import engine_of
+from dualrec.language.steps import engine_of
 
 engine_of(torch.nn.Linear(4, 4), FinetuneSettings(), workers=1)
 """

@@ -10,7 +10,7 @@ import torch
 
 from dualrec.config.settings import load_settings
 from dualrec.language.examples import AHEAD, several_cuts
-from dualrec.language.folds import Hints
+from dualrec.language.training_data import Hints
 from dualrec.sequence.ensemble import SequenceEnsemble, save_ensemble
 from dualrec.sequence.features import item_features
 from dualrec.sequence.predict import SequencePredictor

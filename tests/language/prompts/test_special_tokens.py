@@ -15,12 +15,12 @@ from dualrec.assets.fetch import resolve_model
 from dualrec.config.settings import LanguageSettings, ShortlistSettings, load_settings
 from dualrec.data.catalog import with_titles
 from dualrec.language.encode import ExampleEncoder
-from dualrec.language.messages import MessagesBuilder
+from dualrec.language.endpoint import MessagesBuilder
 from dualrec.language.models import PRESETS, LanguageModel
+from dualrec.language.prompts.chat_template import PromptBuilder
+from dualrec.language.prompts.special_tokens import unmarked_titles
 from dualrec.language.shortlist import Shortlister, shortlist_grammar
-from dualrec.language.special_tokens import unmarked_titles
 from dualrec.language.titles import TitleIndex, written_titles
-from dualrec.language.tokens import PromptBuilder
 from dualrec.storage.schemas import CATALOG
 from tests.language.tiny_models import write_tokenizer
 

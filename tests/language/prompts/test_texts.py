@@ -3,7 +3,7 @@ from functools import partial
 import pytest
 
 from dualrec.config.settings import LanguageSettings
-from dualrec.language.prompts import (
+from dualrec.language.prompts.texts import (
     Messages,
     fitting_prompt,
     paper_prompt,

@@ -9,8 +9,8 @@ from dualrec.assets.trust import NO_CODE, loading
 from dualrec.config.settings import LanguageSettings
 from dualrec.errors import AssetError
 from dualrec.language.models import LanguageModel
-from dualrec.language.prompts import Messages, prompt_text, user_prompt
-from dualrec.language.special_tokens import unmarked_titles
+from dualrec.language.prompts.special_tokens import unmarked_titles
+from dualrec.language.prompts.texts import Messages, prompt_text, user_prompt
 
 
 class PromptBuilder:
