@@ -26,11 +26,16 @@ from dualrec.evaluation.metrics import LENGTH, coverage, item_facts, user_metric
 from dualrec.evaluation.protocols import candidate_sets, cut_cases, sampled
 from dualrec.language.batches import collate, epoch_steps, shard_of
 from dualrec.language.encode import ExampleEncoder
-from dualrec.language.examples import most_expected, published_cuts, several_cuts, validation_cuts
+from dualrec.language.examples import (
+    likeliest_targets,
+    published_cuts,
+    several_cuts,
+    validation_cuts,
+)
 from dualrec.language.models import LanguageModel
 from dualrec.language.prompts.chat_template import PromptBuilder
 from dualrec.language.shortlist import Shortlister, shortlist_grammar
-from dualrec.language.titles import TitleIndex, written_titles
+from dualrec.language.titles import TitleIndex, parse_titles
 from dualrec.ranking.lists import choose_weight, fused_list, language_list, paper_list
 from dualrec.sequence.chunks import chunk_histories
 from dualrec.sequence.ensemble import SequenceEnsemble, save_ensemble
@@ -154,7 +159,7 @@ def test_finetune_language(catalog: pa.Table, tmp_path: Path) -> None:
     batch = collate(shard, np.arange(3))
     found = [
         *map(_hash, cuts),
-        most_expected([1, 2, 3], [0.1, 0.5, 0.2], 2),
+        likeliest_targets([1, 2, 3], [0.1, 0.5, 0.2], 2),
         _hash(encoded),
         _hash(epoch_steps(shard.lengths, 3, 0, 1)),
         _hash([batch.input_ids, batch.labels]),
@@ -187,7 +192,7 @@ def test_scoring_answers(catalog: pa.Table) -> None:
         load_settings(None, ["language.shortlist.neighbours=2"]).language.shortlist,
     )
     index = TitleIndex(catalog, 90.0)
-    lines = written_titles(
+    lines = parse_titles(
         "1. Toy Story (1995)\n- A Bug's Life\nSabrina (1954)\nSevn (1995)\nNo Such Movie (2001)", 5
     )
     found = [

@@ -138,7 +138,9 @@ def test_another_guard_against_marks_in_titles_makes_another_version(
     data: Prepared, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def change() -> None:
-        monkeypatch.setattr("dualrec.language.prompts.texts.unmarked_titles", lambda titles: titles)
+        monkeypatch.setattr(
+            "dualrec.language.prompts.texts.escape_special_tokens", lambda titles: titles
+        )
 
     assert _changed(data, settings, change) == set(ANSWERED | TUNED)
 

@@ -16,8 +16,8 @@ from dualrec.cluster.model_card import ModelCard
 from dualrec.config.settings import Settings, version_of
 from dualrec.data.prepare import Prepared
 from dualrec.language.examples import FOLDS
-from dualrec.language.models import ServedModel, check_tuned, language_model, model_parts
-from dualrec.language.prompts.texts import prompt_parts
+from dualrec.language.models import ServedModel, check_tuned, language_model, model_fingerprint
+from dualrec.language.prompts.texts import prompt_fingerprint
 from dualrec.sequence.artifact import sequence_version
 from dualrec.storage.workspace import Workspace
 
@@ -49,8 +49,8 @@ def language_version(data: Prepared, settings: Settings) -> str:
         *out_of_fold,
         settings.finetune.model_dump(mode="json", exclude=_CHANGES_NO_RESULT),
         settings.language.model_dump(mode="json", include=shapes),
-        model_parts(settings),
-        prompt_parts(settings.language),
+        model_fingerprint(settings),
+        prompt_fingerprint(settings.language),
     )
 
 

@@ -44,7 +44,7 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Batch:
+class TokenBatch:
     """What one forward pass takes.
 
     Attributes:
@@ -102,7 +102,7 @@ def epoch_steps(lengths: np.ndarray, rows_a_step: int, seed: int, epoch: int) ->
     return [steps[place] for place in draw.permutation(len(steps))]
 
 
-def parts(rows: np.ndarray, count: int) -> list[np.ndarray]:
+def split_step(rows: np.ndarray, count: int) -> list[np.ndarray]:
     """A step's rows in `count` parts, which are computed one after another; some may be empty."""
     return np.array_split(rows, count)
 
@@ -119,7 +119,7 @@ def validation_batches(
     ]
 
 
-def collate(shard: Shard, rows: np.ndarray, whole: bool = False, pad_to: int = 0) -> Batch:
+def collate(shard: Shard, rows: np.ndarray, whole: bool = False, pad_to: int = 0) -> TokenBatch:
     """Tensors for some rows.
 
     No rows give a batch of one example without labels: a worker with nothing to do must still take
@@ -140,4 +140,4 @@ def collate(shard: Shard, rows: np.ndarray, whole: bool = False, pad_to: int = 0
         first = 1 if whole else max(int(shard.answers[row]), 1)
         if not filler:
             labels[place, first - 1 : len(example) - 1] = example[first:]
-    return Batch(input_ids, labels, 0 if filler else sum(map(len, examples)))
+    return TokenBatch(input_ids, labels, 0 if filler else sum(map(len, examples)))

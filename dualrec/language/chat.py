@@ -17,7 +17,7 @@ from dualrec.errors import EndpointError
 from dualrec.storage.redaction import without_key
 
 
-class Meter:
+class RateLimiter:
     """Holds back requests that come too fast, and refuses those that the spending cap has no tokens
     left for.
 
@@ -46,15 +46,15 @@ class Meter:
         self.tokens += used - set_aside
 
 
-MOST_BYTES = 1 << 20  # of an answer: what is longer is no list of titles
-HOPELESS = {
+MAX_ANSWER_BYTES = 1 << 20  # of an answer: what is longer is no list of titles
+FATAL_STATUSES = {
     401: "the key is refused: check what is in the environment variable that language.endpoint.api_key_env names ({key})",
     402: "the account has no credit left: top it up, or name another endpoint",
     404: "no such address or model: check language.endpoint.url ({url}) and language.endpoint.model",
 }
 
 
-class Answer(TypedDict):
+class ChatAnswer(TypedDict):
     """What becomes of a request. Without an error, `generated_text` is the answer; -1: the endpoint
     did not say."""
 
@@ -70,7 +70,7 @@ class ChatSession:
 
     Args:
         key: sent as a bearer token, and cut out of every message; empty: none is sent.
-        admit, settle: those of a Meter.
+        admit, settle: those of a RateLimiter.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class ChatSession:
     async def __aexit__(self, *_: object) -> None:
         await self.http.close()
 
-    async def ask(self, url: str, body: str, tokens: int) -> Answer:
+    async def ask(self, url: str, body: str, tokens: int) -> ChatAnswer:
         """The answer to a request.
 
         Args:
@@ -113,7 +113,7 @@ class ChatSession:
             if attempt:
                 await asyncio.sleep(self._wait_s(attempt, asked_to_wait_s))
             if not await self.admit(tokens):
-                return failed(
+                return failed_answer(
                     f"spending cap: language.endpoint.max_total_tokens ({self.settings.max_total_tokens:,}) is used up"
                 )
             try:
@@ -134,18 +134,20 @@ class ChatSession:
                 return answer
             await self.settle(tokens, 0)
             problem = f"HTTP {status}: {without_key(text, self._key, 'key')[:200]}"
-            if status in HOPELESS:
+            if status in FATAL_STATUSES:
                 self._give_up(status, url)
             if status not in (408, 429) and status < 500:
-                return failed(problem)
-        return failed(f"gave up after {self.settings.retries + 1} attempts: {problem}")
+                return failed_answer(problem)
+        return failed_answer(f"gave up after {self.settings.retries + 1} attempts: {problem}")
 
     async def _post(self, url: str, body: str) -> tuple[int, str, float]:
         async with self.http.post(url, data=body, allow_redirects=False) as response:
-            content = await response.content.read(MOST_BYTES)
-            while len(content) < MOST_BYTES and (more := await response.content.read(MOST_BYTES)):
+            content = await response.content.read(MAX_ANSWER_BYTES)
+            while len(content) < MAX_ANSWER_BYTES and (
+                more := await response.content.read(MAX_ANSWER_BYTES)
+            ):
                 content += more
-            wait_s = asked_wait_s(response.headers.get("Retry-After", ""), datetime.now(UTC))
+            wait_s = parse_retry_after_s(response.headers.get("Retry-After", ""), datetime.now(UTC))
             return response.status, content.decode(errors="replace"), wait_s
 
     def _wait_s(self, attempt: int, asked_s: float) -> float:
@@ -155,11 +157,11 @@ class ChatSession:
         return min(max(own, asked_s), self.settings.longest_wait_s)
 
     def _give_up(self, status: int, url: str) -> None:
-        why = HOPELESS[status].format(url=self.settings.url, key=self.settings.api_key_env)
+        why = FATAL_STATUSES[status].format(url=self.settings.url, key=self.settings.api_key_env)
         raise EndpointError(f"{url} answers {status}: {why}")
 
 
-def asked_wait_s(retry_after: str, now: datetime) -> float:
+def parse_retry_after_s(retry_after: str, now: datetime) -> float:
     """Seconds that a Retry-After header asks for: a number of them or a date (RFC 9110, 10.2.3);
     0.0 for any other."""
     if retry_after.isdecimal():
@@ -170,17 +172,17 @@ def asked_wait_s(retry_after: str, now: datetime) -> float:
         return 0.0
 
 
-def read_answer(text: str) -> Answer:
+def read_answer(text: str) -> ChatAnswer:
     """What the body of a chat completion says, or the error that it is none."""
     try:
         body = json.loads(text)
     except ValueError:
-        return failed(f"the endpoint answered no JSON: {text[:200]!r}")
+        return failed_answer(f"the endpoint answered no JSON: {text[:200]!r}")
     try:
         choice = body["choices"][0]
         content = choice["message"]["content"]
         if not isinstance(content, str):
-            return failed(f"the endpoint answered without text: {text[:200]}")
+            return failed_answer(f"the endpoint answered without text: {text[:200]}")
         usage = body.get("usage") or {}
         return {
             "generated_text": content,
@@ -190,10 +192,10 @@ def read_answer(text: str) -> Answer:
             "error": "",
         }
     except (KeyError, IndexError, TypeError, ValueError, AttributeError):
-        return failed(f"the endpoint's answer is no chat completion: {text[:200]}")
+        return failed_answer(f"the endpoint's answer is no chat completion: {text[:200]}")
 
 
-def failed(error: str) -> Answer:
+def failed_answer(error: str) -> ChatAnswer:
     """The answer of a request that got none."""
     return {
         "generated_text": "",
@@ -204,6 +206,6 @@ def failed(error: str) -> Answer:
     }
 
 
-def _used(answer: Answer, set_aside: int) -> int:
+def _used(answer: ChatAnswer, set_aside: int) -> int:
     counts: tuple[Any, ...] = (answer["prompt_tokens"], answer["generated_tokens"])
     return set_aside if min(counts) < 0 else sum(counts)

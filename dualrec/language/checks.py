@@ -18,7 +18,7 @@ from dualrec.data.catalog import titles_of
 from dualrec.data.prepare import Prepared
 from dualrec.errors import AssetError, SettingsError
 from dualrec.language.artifact import served_model
-from dualrec.language.endpoint import check_reachable, key_of
+from dualrec.language.endpoint import check_reachable, endpoint_key
 from dualrec.language.models import (
     LanguageModel,
     check_decoding,
@@ -139,7 +139,7 @@ def check_serving_settings(settings: Settings, titles: dict[int, str]) -> list[M
     elsewhere = [encoder] if folder_here(encoder) is None else []
     preset, place = language_model(settings)
     if place is None:
-        key_of(settings.language.endpoint)
+        endpoint_key(settings.language.endpoint)
     elif settings.language.tuned is None:
         elsewhere += _check_place(place, preset, settings, titles)
     return elsewhere

@@ -8,7 +8,7 @@ import pyarrow as pa
 from dualrec.config.settings import FinetuneSettings, LanguageSettings
 from dualrec.errors import AssetError, InputError
 from dualrec.language.candidates import label_tokens
-from dualrec.language.examples import most_expected, soonest_candidate
+from dualrec.language.examples import first_watched_candidate, likeliest_targets
 from dualrec.language.models import LanguageModel
 from dualrec.language.prompts.chat_template import PromptBuilder, check_chat_template
 from dualrec.language.titles import filed_title
@@ -27,8 +27,8 @@ class ExampleEncoder:
     """Turns examples with hints into token ids.
 
     The answer is its movies' titles as they are filed, one a line, and the tokenizer's end token;
-    which movies, and in which order, `examples.most_expected` says, and as published the next ones
-    in order. Where items are ranked, it is the label of `examples.soonest_candidate` and nothing
+    which movies, and in which order, `examples.likeliest_targets` says, and as published the next ones
+    in order. Where items are ranked, it is the label of `examples.first_watched_candidate` and nothing
     else.
 
     Args:
@@ -89,13 +89,13 @@ class ExampleEncoder:
         movies = (
             next_ids[:titles]
             if self.as_published
-            else most_expected(next_ids, probabilities, titles)
+            else likeliest_targets(next_ids, probabilities, titles)
         )
         text = "\n".join(self._title(item) for item in movies)
         return [*self._tokens(text), self.prompts.tokenizer.eos_token_id]
 
     def _label(self, next_ids: list[int], candidates: list[int]) -> list[int]:
-        place = soonest_candidate(next_ids, candidates)
+        place = first_watched_candidate(next_ids, candidates)
         assert self.labels and place is not None, (
             "an example without an answer among its candidates"
         )

@@ -19,14 +19,14 @@ from dualrec.cluster.session import cluster_gpus
 from dualrec.config.settings import EndpointSettings, LanguageSettings
 from dualrec.errors import EndpointError
 from dualrec.language.models import LanguageModel
-from dualrec.language.prompts.special_tokens import unmarked_titles
+from dualrec.language.prompts.special_tokens import escape_special_tokens
 from dualrec.language.prompts.texts import Messages, prompt_text, user_prompt
 from dualrec.storage.schemas import PROMPTED, TRACES
 
-CHARACTERS_A_TOKEN = (
+CHARACTERS_PER_TOKEN = (
     3.0  # English prose has about four, titles and names fewer: this rather counts too many tokens
 )
-TOKENS_A_MESSAGE = 8  # the marks that a chat template puts around each
+TOKENS_PER_MESSAGE = 8  # the marks that a chat template puts around each
 
 
 class MessagesBuilder:
@@ -38,7 +38,7 @@ class MessagesBuilder:
     """
 
     def __init__(self, settings: LanguageSettings, titles: dict[int, str]) -> None:
-        self.settings, self.titles = settings, unmarked_titles(titles)
+        self.settings, self.titles = settings, escape_special_tokens(titles)
 
     def __call__(self, requests: pa.Table) -> pa.Table:
         """Append the messages of a batch."""
@@ -63,7 +63,7 @@ def _as_many_tokens(messages: Messages) -> list[int]:
 def estimated_tokens(messages: Messages) -> int:
     """About how many tokens the messages are."""
     characters = sum(len(message["content"]) for message in messages)
-    return int(characters / CHARACTERS_A_TOKEN) + TOKENS_A_MESSAGE * len(messages) + 1
+    return int(characters / CHARACTERS_PER_TOKEN) + TOKENS_PER_MESSAGE * len(messages) + 1
 
 
 _ANSWER = ("generated_text", "prompt_tokens", "generated_tokens", "finish_reason", "error")
@@ -85,16 +85,16 @@ def generate_at_endpoint(
     """
     from ray.data.llm import HttpRequestProcessorConfig, build_processor
 
-    from dualrec.language.chat import Meter
+    from dualrec.language.chat import RateLimiter
 
     endpoint, engine = settings.endpoint, settings.engine
-    key = key_of(endpoint)
+    key = endpoint_key(endpoint)
     check_reachable(endpoint)
     # Beside the driver, with which the job ends anyway: elsewhere, every sender would fail with the
     # node of the meter.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     meter = (
-        ray.remote(Meter)
+        ray.remote(RateLimiter)
         .options(num_cpus=0, scheduling_strategy=here)
         .remote(endpoint.requests_per_second, endpoint.max_total_tokens)
     )
@@ -125,7 +125,7 @@ def generate_at_endpoint(
     return processor(requests).map_batches(_tidy, batch_format="pyarrow", num_cpus=0.1)
 
 
-def key_of(endpoint: EndpointSettings) -> str:
+def endpoint_key(endpoint: EndpointSettings) -> str:
     """The key that the environment holds; empty for an endpoint without keys.
 
     Raises:
@@ -223,7 +223,7 @@ class _Response:
         pass
 
     async def json(self) -> dict[str, Any]:
-        """The answer, as chat.Answer."""
+        """The answer, as a ChatAnswer."""
         return self._answer
 
 

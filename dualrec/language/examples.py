@@ -38,8 +38,10 @@ EXAMPLES = pa.schema(
 )
 
 FOLDS = 2
-LAST = max(HELD_OUT.values())  # movies at the end of a history that some protocol holds out
-AHEAD = HELD_OUT["last_five"]  # movies after a cut of which the most expected make the answer
+MAX_HELD_OUT = max(HELD_OUT.values())  # movies at the end of a history that some protocol holds out
+FUTURE_TARGETS = HELD_OUT[
+    "last_five"
+]  # movies after a cut of which the most expected make the answer
 
 
 def several_cuts(
@@ -77,9 +79,9 @@ def published_cuts(histories: pa.Table, titles: int, seed: int) -> pa.Table:
     """
     _assert_only(histories, "train")
     rows = [
-        (user_id, item_ids, len(item_ids) - LAST, titles)
+        (user_id, item_ids, len(item_ids) - MAX_HELD_OUT, titles)
         for user_id, item_ids in _histories(histories)
-        if len(item_ids) > LAST
+        if len(item_ids) > MAX_HELD_OUT
     ]
     return _examples(rows, seed)
 
@@ -94,14 +96,19 @@ def validation_cuts(histories: pa.Table, titles: int, ahead: int, seed: int) -> 
     """
     _assert_only(histories, "validation")
     rows = [
-        (user_id, item_ids[:-LAST], max(len(item_ids) - LAST - ahead, 1), ahead)
+        (
+            user_id,
+            item_ids[:-MAX_HELD_OUT],
+            max(len(item_ids) - MAX_HELD_OUT - ahead, 1),
+            ahead,
+        )
         for user_id, item_ids in _histories(histories)
-        if len(item_ids) > LAST + titles
+        if len(item_ids) > MAX_HELD_OUT + titles
     ]
     return _examples(rows, seed)
 
 
-def most_expected(next_ids: list[int], probabilities: list[float], titles: int) -> list[int]:
+def likeliest_targets(next_ids: list[int], probabilities: list[float], titles: int) -> list[int]:
     """The movies of an answer: of the next ones, those that the sequence model expects most, best
     first.
 
@@ -113,13 +120,13 @@ def most_expected(next_ids: list[int], probabilities: list[float], titles: int) 
     return [next_ids[place] for place in order[:titles]]
 
 
-def soonest_candidate(next_ids: list[int], candidates: list[int]) -> int | None:
+def first_watched_candidate(next_ids: list[int], candidates: list[int]) -> int | None:
     """The place of the candidate that the user watches first after the cut, or None where none of
     them is watched."""
     return next((candidates.index(item) for item in next_ids if item in candidates), None)
 
 
-def with_an_answer(examples: pa.Table) -> pa.Table:
+def answerable_examples(examples: pa.Table) -> pa.Table:
     """The examples whose sequence_item_ids hold one of their next_ids: the rest have nothing that
     could be ranked first."""
     columns = (examples.column(name).to_pylist() for name in ("next_ids", "sequence_item_ids"))
@@ -202,7 +209,7 @@ def check_training_count(examples: int, settings: Settings) -> None:
     needed = settings.finetune.batch_size
     if examples < needed:
         shortest = (
-            LAST if settings.finetune.examples == "published" else settings.language.titles
+            MAX_HELD_OUT if settings.finetune.examples == "published" else settings.language.titles
         ) + 1
         raise InputError(
             f"there are {examples} training examples, and one step takes {needed}: bring more training users with at "
@@ -215,7 +222,7 @@ def check_validation_count(examples: int, settings: Settings) -> None:
     """Raise an InputError where there is no validation example."""
     if examples == 0:
         raise InputError(
-            f"no validation user has {LAST + settings.language.titles + 1} movies and, where items are ranked, one of the "
+            f"no validation user has {MAX_HELD_OUT + settings.language.titles + 1} movies and, where items are ranked, one of the "
             "next among them, so no epoch can be chosen: bring longer histories, or raise data.validation_fraction"
         )
 
@@ -224,14 +231,14 @@ def training_examples(lengths: np.ndarray, settings: Settings) -> np.ndarray:
     """The examples that training histories of these lengths give, int64 (n,): as several_cuts or
     published_cuts cut them."""
     if settings.finetune.examples == "published":
-        return (lengths > LAST).astype(np.int64)
+        return (lengths > MAX_HELD_OUT).astype(np.int64)
     return np.clip(lengths - settings.language.titles, 0, settings.finetune.examples_per_user)
 
 
 def validation_examples(lengths: np.ndarray, titles: int) -> np.ndarray:
     """The examples that validation histories of these lengths give, int64 (n,): as validation_cuts
     cuts them."""
-    return (lengths > LAST + titles).astype(np.int64)
+    return (lengths > MAX_HELD_OUT + titles).astype(np.int64)
 
 
 def history_lengths(workspace: Workspace, data: Prepared, split: str) -> Iterator[np.ndarray]:

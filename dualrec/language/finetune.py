@@ -35,7 +35,7 @@ from dualrec.language.examples import (
 )
 from dualrec.language.models import LanguageModel, check_room_on_cpus
 from dualrec.language.train import best_epoch, fit_adapter
-from dualrec.language.training_data import encoded_examples
+from dualrec.language.training_data import build_training_data
 from dualrec.sequence.artifact import sequence_name
 from dualrec.storage.workspace import Workspace
 
@@ -134,7 +134,7 @@ def _finetune(
     place: ModelPlace,
 ) -> None:
     started = time.perf_counter()
-    training, validation = encoded_examples(workspace, data, settings, preset, place)
+    training, validation = build_training_data(workspace, data, settings, preset, place)
     extra = {
         "training_examples": training.count(),
         "validation_examples": validation.count(),

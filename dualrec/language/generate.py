@@ -19,7 +19,7 @@ from dualrec.cluster.replicas import engine_replicas
 from dualrec.cluster.session import cluster_gpus
 from dualrec.config.settings import LanguageSettings
 from dualrec.language.models import ServedModel
-from dualrec.language.shortlist import longest_answer
+from dualrec.language.shortlist import max_answer_tokens
 from dualrec.storage.schemas import PROMPTED
 
 _CARRIED = (*PROMPTED.names, "max_tokens")  # the token ids stay behind
@@ -203,7 +203,7 @@ def engine_options(model: ServedModel, settings: LanguageSettings) -> dict[str, 
     engine = settings.engine
     options: dict[str, Any] = {
         "max_model_len": settings.max_prompt_tokens
-        + max(settings.max_new_tokens, longest_answer(settings.titles)),
+        + max(settings.max_new_tokens, max_answer_tokens(settings.titles)),
         # not what Mistral's folders hold beside it: the prompts are made by that tokenizer
         "config_format": "hf",
         "tokenizer_mode": "hf",

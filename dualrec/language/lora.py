@@ -20,7 +20,7 @@ from dualrec.config.settings import FinetuneSettings
 from dualrec.errors import SettingsError
 from dualrec.language.batches import IGNORED
 
-WEIGHTS = "adapter_model.safetensors"  # as PEFT names it
+ADAPTER_WEIGHTS = "adapter_model.safetensors"  # as PEFT names it
 
 
 def adapted_model(folder: str, targets: tuple[str, ...], settings: FinetuneSettings) -> PeftModel:
@@ -86,7 +86,7 @@ def check_targets(model: nn.Module, targets: tuple[str, ...], folder: str) -> No
         )
 
 
-class SummedLoss(nn.Module):
+class SummedTokenLoss(nn.Module):
     """A causal language model that gives the summed cross-entropy over the labels of a batch.
 
     Two savings change the result by rounding only. The output layer computes its logits only where
@@ -159,7 +159,9 @@ def save_adapter(model: PeftModel, weights: dict[str, Tensor], folder: Path) -> 
     state = get_peft_model_state_dict(model, state_dict=weights, save_embedding_layers=False)
     check_adapter(state)
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / WEIGHTS)
+    save_file(
+        {name: tensor.contiguous() for name, tensor in state.items()}, folder / ADAPTER_WEIGHTS
+    )
     config = model.peft_config["default"]
     inference, config.inference_mode = config.inference_mode, True
     config.save_pretrained(str(folder))

@@ -132,7 +132,7 @@ def decodings_of(name: str) -> tuple[Decoding, ...]:
     return ("free",) if PRESETS.get(name, LanguageModel()).endpoint else ("free", "shortlist")
 
 
-def model_parts(settings: Settings) -> list[object]:
+def model_fingerprint(settings: Settings) -> list[object]:
     """Return the digest of the settings' model and what its preset gives it; of a model at an
     endpoint, its name there."""
     preset, place = language_model(settings)

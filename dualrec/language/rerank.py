@@ -18,12 +18,12 @@ from dualrec.assets.nodes import ModelPlace
 from dualrec.assets.trust import NO_CODE, loading
 from dualrec.config.settings import Settings, version_of
 from dualrec.data.prepare import Prepared
-from dualrec.language.titles import Resolved, TitleIndex, display_title, written_titles
+from dualrec.language.titles import Resolved, TitleIndex, display_title, parse_titles
 from dualrec.storage.schemas import TRACES, conform
 from dualrec.storage.workspace import Workspace
 
 VECTORS = "vectors.npy"
-TITLES_A_TASK = 8192  # a few times longer to embed than an encoder takes to load
+TITLES_PER_TASK = 8192  # a few times longer to embed than an encoder takes to load
 
 
 def check_encoder(workspace: Workspace, data: Prepared, settings: Settings) -> None:
@@ -76,9 +76,11 @@ def title_vectors(titles: list[str], settings: Settings) -> np.ndarray:
     encoder = ModelPlace.named(settings.rerank.model, settings)
     # At least a core each: more tasks at once would only hold more encoders in memory.
     embed = _embed.options(num_cpus=max(settings.rerank.cpus, 1))
-    starts = range(0, max(len(titles), 1), TITLES_A_TASK)
+    starts = range(0, max(len(titles), 1), TITLES_PER_TASK)
     return np.concatenate(
-        ray.get([embed.remote(encoder, titles[start : start + TITLES_A_TASK]) for start in starts])
+        ray.get(
+            [embed.remote(encoder, titles[start : start + TITLES_PER_TASK]) for start in starts]
+        )
     )
 
 
@@ -134,7 +136,7 @@ class Reranker:
         resolved = [
             [
                 self.index.resolve(title)
-                for title in written_titles(text or "", self.titles, reason == "length")
+                for title in parse_titles(text or "", self.titles, reason == "length")
             ]
             for text, reason in zip(texts, reasons, strict=True)
         ]

@@ -16,11 +16,11 @@ from dualrec.config.settings import LanguageSettings, ShortlistSettings
 from dualrec.language.titles import TitleIndex, filed_title
 
 _BITS = 10  # of the 64 that a rule of llguidance can carry, for each title already written
-MOST_ITEMS, MOST_TITLES = 2**_BITS - 1, 64 // _BITS + 1
+MAX_SHORTLIST, MAX_ANSWER_TITLES = 2**_BITS - 1, 64 // _BITS + 1
 LONGEST_TITLE = 120  # characters; longer titles are on no shortlist, so that an answer has a limit
 
 
-def longest_answer(titles: int) -> int:
+def max_answer_tokens(titles: int) -> int:
     """Tokens that any answer from a shortlist fits, at two characters a token."""
     return titles * (LONGEST_TITLE // 2 + 1)
 
@@ -70,11 +70,11 @@ class Shortlister:
             watched[-self.settings.history_length :]
         ].mean(0)
         closeness[[*watched, *rows]] = -np.inf
-        best = top_places(closeness, self.settings.neighbours)
+        best = top_indices(closeness, self.settings.neighbours)
         return best[closeness[best] > -np.inf].tolist()
 
 
-def top_places(values: np.ndarray, count: int) -> np.ndarray:
+def top_indices(values: np.ndarray, count: int) -> np.ndarray:
     """The places int64 (count,) of the greatest of many values, greatest first, and of equals the
     first; fewer of fewer."""
     least = np.partition(values, -count)[-count] if count < len(values) else -np.inf
@@ -91,12 +91,12 @@ def shortlist_grammar(titles: list[str], count: int, spaced: bool = False) -> st
     (https://github.com/guidance-ai/llguidance/blob/main/docs/parametric.md).
 
     Args:
-        titles: at most MOST_ITEMS, all different.
-        count: at least 1, at most MOST_TITLES; fewer are written where the list holds fewer.
+        titles: at most MAX_SHORTLIST, all different.
+        count: at least 1, at most MAX_ANSWER_TITLES; fewer are written where the list holds fewer.
         spaced: a space may stand before the answer, where the tokenizer begins every text with one.
     """
     count = min(count, len(titles))
-    assert 1 <= count <= MOST_TITLES and len(titles) == len(set(titles)) <= MOST_ITEMS
+    assert 1 <= count <= MAX_ANSWER_TITLES and len(titles) == len(set(titles)) <= MAX_SHORTLIST
     start, carried = (
         ("title1::0x0", "::_") if count > 1 else ("title1", "")
     )  # a rule must use what it carries
@@ -126,7 +126,7 @@ def _way(place: int, number: int, count: int) -> str:
     return f"T{number}{after}" + (f" %if {condition}" if condition else "")
 
 
-def grammar_parts(settings: LanguageSettings) -> list[str]:
+def grammar_fingerprint(settings: LanguageSettings) -> list[str]:
     """Return the grammar that holds answers to a shortlist; nothing where nothing holds them."""
     if settings.mode == "rank" or settings.decoding != "shortlist":
         return []
@@ -150,7 +150,7 @@ class AnswerLimits:
         self, tokenizer: Any, settings: LanguageSettings, shortlister: Shortlister
     ) -> None:
         self.settings, self.shortlister = settings, shortlister
-        self.spaced = begins_texts_with_a_space(tokenizer)
+        self.spaced = starts_text_with_space(tokenizer)
         self.tokens_in = cache(lambda title: len(tokenizer.tokenize(title)))
 
     def __call__(self, requests: pa.Table) -> pa.Table:
@@ -175,10 +175,12 @@ class AnswerLimits:
         """Tokens that hold the longest answer, and half again: a model may spell a title in more
         than its tokenizer."""
         longest = sorted(map(self.tokens_in, titles))[-self.settings.titles :]
-        return min(sum(longest) * 3 // 2 + len(longest) + 1, longest_answer(self.settings.titles))
+        return min(
+            sum(longest) * 3 // 2 + len(longest) + 1, max_answer_tokens(self.settings.titles)
+        )
 
 
-def begins_texts_with_a_space(tokenizer: Any) -> bool:
+def starts_text_with_space(tokenizer: Any) -> bool:
     """Whether the first token of a text is that of a word after a space, as in SentencePiece
     tokenizers.
 

@@ -18,12 +18,19 @@ import torch
 
 from dualrec.cluster.log_filters import silent_native_lines
 from dualrec.config.settings import FinetuneSettings
-from dualrec.language.batches import Batch, Shard, collate, epoch_steps, parts, validation_batches
+from dualrec.language.batches import (
+    Shard,
+    TokenBatch,
+    collate,
+    epoch_steps,
+    split_step,
+    validation_batches,
+)
 
 TAG = "last"
 
 
-def configuration(settings: FinetuneSettings, workers: int) -> dict[str, Any]:
+def deepspeed_config(settings: FinetuneSettings, workers: int) -> dict[str, Any]:
     """DeepSpeed's configuration. The loss comes summed and is scaled before, so batch sizes only
     have to add up."""
     zero: dict[str, Any] = {
@@ -51,7 +58,7 @@ def configuration(settings: FinetuneSettings, workers: int) -> dict[str, Any]:
     }
 
 
-def engine_of(module: Any, settings: FinetuneSettings, workers: int) -> Any:
+def build_engine(module: Any, settings: FinetuneSettings, workers: int) -> Any:
     """A DeepSpeed engine that trains the parameters which want a gradient, by AdamW."""
     import logging
 
@@ -74,7 +81,7 @@ def engine_of(module: Any, settings: FinetuneSettings, workers: int) -> Any:
         model=module,
         model_parameters=trained,
         optimizer=optimizer,
-        config=configuration(settings, workers),
+        config=deepspeed_config(settings, workers),
     )
     return engine
 
@@ -132,7 +139,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass
-class Totals:
+class TokenTotals:
     """Sums of a pass over one worker's examples; over all workers' after `share`."""
 
     loss: float = 0.0
@@ -140,16 +147,16 @@ class Totals:
     tokens: float = 0.0
     examples: float = 0.0
 
-    def share(self) -> "Totals":
+    def share(self) -> "TokenTotals":
         """Sum over all workers."""
-        return Totals(*_summed([self.loss, self.targets, self.tokens, self.examples]))
+        return TokenTotals(*_summed([self.loss, self.targets, self.tokens, self.examples]))
 
     @property
     def mean_loss(self) -> float:
         """Nats a label."""
         return self.loss / max(self.targets, 1.0)
 
-    def add(self, loss: float, batch: Batch, examples: int) -> None:
+    def add(self, loss: float, batch: TokenBatch, examples: int) -> None:
         """Count a batch."""
         self.loss += loss
         self.targets += batch.targets
@@ -158,7 +165,7 @@ class Totals:
 
 
 @dataclass
-class Pace:
+class EpochState:
     """Where in its epochs a pass stands, for the schedule and the lines of progress."""
 
     epoch: int
@@ -168,7 +175,7 @@ class Pace:
     curve: list[dict[str, float]] = field(default_factory=list)
 
 
-def learning_rate(step: int, steps: int, settings: FinetuneSettings) -> float:
+def scheduled_rate(step: int, steps: int, settings: FinetuneSettings) -> float:
     """The rate of one step, counted from 0: rises in a line over the warm-up, then falls as half a
     cosine to zero."""
     warmup = math.ceil(settings.warmup_fraction * steps)
@@ -181,7 +188,9 @@ def learning_rate(step: int, steps: int, settings: FinetuneSettings) -> float:
     )
 
 
-def train_epoch(engine: Any, shard: Shard, settings: FinetuneSettings, pace: Pace) -> Totals:
+def train_adapter_epoch(
+    engine: Any, shard: Shard, settings: FinetuneSettings, pace: EpochState
+) -> TokenTotals:
     """Take one optimizer step for each group of examples; all workers must bring equally many
     examples.
 
@@ -189,15 +198,15 @@ def train_epoch(engine: Any, shard: Shard, settings: FinetuneSettings, pace: Pac
     workers changes nothing.
     """
     engine.train()
-    totals, tell = Totals(), _Teller(settings, pace)
+    totals, tell = TokenTotals(), _ProgressLog(settings, pace)
     plan = epoch_steps(
         shard.lengths, settings.batch_size // pace.workers, settings.seed, pace.epoch
     )
     for number, rows in enumerate(plan):
         step = (pace.epoch - 1) * len(plan) + number
-        rate = learning_rate(step, len(plan) * settings.epochs, settings)
+        rate = scheduled_rate(step, len(plan) * settings.epochs, settings)
         set_learning_rate(engine, rate)
-        pieces = parts(rows, settings.accumulation)
+        pieces = split_step(rows, settings.accumulation)
         batches = [collate(shard, piece, settings.loss == "all", pace.pad_to) for piece in pieces]
         (everywhere,) = _summed([float(sum(batch.targets for batch in batches))])
         before = totals.loss
@@ -220,11 +229,13 @@ def train_epoch(engine: Any, shard: Shard, settings: FinetuneSettings, pace: Pac
     return totals
 
 
-def evaluate_epoch(engine: Any, shard: Shard, settings: FinetuneSettings, pace: Pace) -> Totals:
+def evaluate_adapter_epoch(
+    engine: Any, shard: Shard, settings: FinetuneSettings, pace: EpochState
+) -> TokenTotals:
     """Sums over the answers, whatever the training loss, of a shard that every worker holds whole;
     each computes its share."""
     engine.eval()
-    totals = Totals()
+    totals = TokenTotals()
     rows_a_batch = max(settings.batch_size // (pace.workers * settings.accumulation), 1)
     with torch.no_grad():
         for rows in validation_batches(shard.lengths, rows_a_batch, pace.rank, pace.workers):
@@ -246,7 +257,7 @@ def peak_memory_gib(device: torch.device) -> float:
     return float(most)
 
 
-def _tensors(batch: Batch, device: torch.device) -> dict[str, torch.Tensor]:
+def _tensors(batch: TokenBatch, device: torch.device) -> dict[str, torch.Tensor]:
     return {
         name: torch.from_numpy(getattr(batch, name)).to(device) for name in ("input_ids", "labels")
     }
@@ -259,15 +270,15 @@ def _summed(values: list[float]) -> list[float]:
     return [float(value) for value in sums.tolist()]
 
 
-class _Teller:
+class _ProgressLog:
     """Says every half minute how far an epoch is, on the first worker."""
 
-    def __init__(self, settings: FinetuneSettings, pace: Pace) -> None:
+    def __init__(self, settings: FinetuneSettings, pace: EpochState) -> None:
         self.settings, self.pace = settings, pace
         self.started = self.told = time.perf_counter()
         self.clock: Callable[[], float] = time.perf_counter
 
-    def __call__(self, done: int, steps: int, totals: Totals) -> None:
+    def __call__(self, done: int, steps: int, totals: TokenTotals) -> None:
         now = self.clock()
         if self.pace.rank or now - self.told < PROGRESS_EVERY_S:
             return

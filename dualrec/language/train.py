@@ -24,7 +24,7 @@ from dualrec.cluster.training import begin_worker, fit, report_epoch
 from dualrec.config.settings import FinetuneSettings
 from dualrec.language.artifact import ADAPTER, METRICS
 
-STATE = "deepspeed"
+ENGINE_STATE = "deepspeed"
 
 logger = logging.getLogger(__name__)
 
@@ -52,25 +52,25 @@ def fit_adapter(
     config = {"settings": settings, "base": base, "targets": targets}
     datasets = {"training": training, "validation": validation}
     return fit(
-        "finetune-language", train_loop, config, datasets, settings.resources, storage, filesystem,
+        "finetune-language", finetune_worker, config, datasets, settings.resources, storage, filesystem,
         _environment(settings),
     )  # fmt: skip
 
 
-def train_loop(config: dict[str, Any]) -> None:
+def finetune_worker(config: dict[str, Any]) -> None:
     """What each worker runs: epochs over its shard, and a checkpoint after each."""
     import torch
 
     from dualrec.language.batches import shard_of
-    from dualrec.language.lora import SummedLoss, adapted_model
+    from dualrec.language.lora import SummedTokenLoss, adapted_model
     from dualrec.language.models import precision_of
     from dualrec.language.steps import (
-        Pace,
-        engine_of,
-        evaluate_epoch,
+        EpochState,
+        build_engine,
+        evaluate_adapter_epoch,
         peak_memory_gib,
         seed_epoch,
-        train_epoch,
+        train_adapter_epoch,
     )
 
     settings: FinetuneSettings = config["settings"]
@@ -81,7 +81,7 @@ def train_loop(config: dict[str, Any]) -> None:
     torch.manual_seed(settings.seed)
     model = adapted_model(str(config["base"].folder()), config["targets"], settings)
     shares_prefix = settings.zero_stage == 2 and not settings.gradient_checkpointing
-    engine = engine_of(SummedLoss(model, shares_prefix), settings, workers)
+    engine = build_engine(SummedTokenLoss(model, shares_prefix), settings, workers)
     history, shown = _resume(engine), TrainingMetrics("finetune-language")
     history["dtype"] = settings.dtype
     training, validation = (
@@ -90,10 +90,10 @@ def train_loop(config: dict[str, Any]) -> None:
     )
     for epoch in range(len(history["epochs"]) + 1, settings.epochs + 1):
         seed_epoch(settings, epoch, rank)
-        pace, started = Pace(epoch, rank, workers), time.perf_counter()
-        trained = train_epoch(engine, training, settings, pace).share()
+        pace, started = EpochState(epoch, rank, workers), time.perf_counter()
+        trained = train_adapter_epoch(engine, training, settings, pace).share()
         seconds = time.perf_counter() - started
-        validated = evaluate_epoch(engine, validation, settings, pace).share()
+        validated = evaluate_adapter_epoch(engine, validation, settings, pace).share()
         metrics = {
             "epoch": epoch,
             "train_loss": trained.mean_loss,
@@ -127,7 +127,7 @@ def _resume(engine: Any) -> dict[str, Any]:
     if checkpoint is None:
         return {"epochs": [], "steps": []}
     with checkpoint.as_directory() as folder:
-        load_engine(engine, Path(folder, STATE))
+        load_engine(engine, Path(folder, ENGINE_STATE))
         return dict(json.loads(Path(folder, METRICS).read_text()))
 
 
@@ -148,7 +148,7 @@ def _report(
     earlier = get_checkpoint()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        save_engine(engine, folder / STATE)
+        save_engine(engine, folder / ENGINE_STATE)
         if rank == 0:
             if best_epoch(history["epochs"]) is metrics or earlier is None:
                 save_adapter(model, weights, folder / ADAPTER)

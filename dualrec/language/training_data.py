@@ -27,15 +27,15 @@ from dualrec.language.artifact import (
     fold_version,
 )
 from dualrec.language.examples import (
-    AHEAD,
     FOLDS,
+    FUTURE_TARGETS,
+    answerable_examples,
     check_training_count,
     check_validation_count,
     of_fold,
     published_cuts,
     several_cuts,
     validation_cuts,
-    with_an_answer,
 )
 from dualrec.language.models import LanguageModel
 from dualrec.sequence.artifact import WEIGHTS, sequence_name
@@ -46,7 +46,7 @@ from dualrec.storage.workspace import Workspace
 _BATCH = 256  # examples that an actor turns into tokens at a time
 
 
-def encoded_examples(
+def build_training_data(
     workspace: Workspace,
     data: Prepared,
     settings: Settings,
@@ -65,7 +65,7 @@ def encoded_examples(
         settings,
     )
     published = tuning.examples == "published"
-    ahead = language.titles if published else max(AHEAD, language.titles)
+    ahead = language.titles if published else max(FUTURE_TARGETS, language.titles)
     cut_training = (
         partial(published_cuts, **cut)
         if published
@@ -132,7 +132,7 @@ def _hinted_by(
     count = settings.language.rank_candidates if settings.language.mode == "rank" else 1
     return partial(
         _through,
-        actor=Hints,
+        actor=SequenceHints,
         cpus=0.2,
         weights=ray.put(weights),
         settings=settings.sequence,
@@ -144,7 +144,7 @@ def _with_an_answer(examples: ray.data.Dataset, split: str, settings: Settings) 
     """The hinted examples that can be answered by one of their candidates. Says how many cannot."""
     examples = examples.materialize()
     kept = examples.map_batches(
-        with_an_answer, batch_format="pyarrow", batch_size=None
+        answerable_examples, batch_format="pyarrow", batch_size=None
     ).materialize()
     total = examples.count()
     logger.info(
@@ -253,7 +253,7 @@ def _file(fold: int) -> str:
     return f"fold-{fold}.safetensors"
 
 
-class Hints:
+class SequenceHints:
     """Adds to examples what the sequence model expects at the cut, from the prefix alone. A Ray
     actor's.
 

@@ -28,11 +28,11 @@ from dualrec.language.models import (
     check_decoding,
     check_ranking,
     check_room_on_cpus,
-    model_parts,
+    model_fingerprint,
 )
-from dualrec.language.prompts.texts import prompt_parts
+from dualrec.language.prompts.texts import prompt_fingerprint
 from dualrec.language.rerank import title_embeddings
-from dualrec.language.shortlist import grammar_parts
+from dualrec.language.shortlist import grammar_fingerprint
 from dualrec.sequence.artifact import WEIGHTS, sequence_name, sequence_version
 from dualrec.storage.workspace import Workspace
 
@@ -72,9 +72,9 @@ def scoring_version(data: Prepared, settings: Settings) -> str:
         settings.sequence.top_k,
         language.model_copy(update={"model": ""}),  # its content says which one it is
         tuned_name(data, settings),
-        model_parts(settings),
-        prompt_parts(language),
-        grammar_parts(language),
+        model_fingerprint(settings),
+        prompt_fingerprint(language),
+        grammar_fingerprint(language),
         model_digest(ModelPlace.named(settings.rerank.model, settings)),
         settings.rerank.fuzzy_threshold,
     )
@@ -97,7 +97,7 @@ def load_models(workspace: Workspace, data: Prepared, settings: Settings) -> Mod
     check_ranking(settings)
     if not settings.language.engine.use_gpu:
         check_room_on_cpus(settings.language.model, largest_node_gib())
-    language = served_with_precision(workspace, data, settings)
+    language = resolve_served_model(workspace, data, settings)
     encoder = ModelPlace.named(settings.rerank.model, settings)
     ray.get(_check.options(num_cpus=0.1).remote(language, encoder, settings.language))
     embeddings = title_embeddings(workspace, data, settings)
@@ -110,7 +110,7 @@ def load_models(workspace: Workspace, data: Prepared, settings: Settings) -> Mod
     )
 
 
-def served_with_precision(workspace: Workspace, data: Prepared, settings: Settings) -> ServedModel:
+def resolve_served_model(workspace: Workspace, data: Prepared, settings: Settings) -> ServedModel:
     """The language model that the settings name, in a precision that suits the machine. Needs a Ray
     session.
 

@@ -16,7 +16,7 @@ from dualrec.language.models import (
     language_model,
     precision_of,
 )
-from dualrec.language.prompts.chat_template import prompt_tokens, thinking_closed
+from dualrec.language.prompts.chat_template import close_thinking, prompt_tokens
 
 # How DeepSeek's distilled models end a generation prompt, and how other templates do.
 OPENED = "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}<|Assistant|><think>\n{% endif %}"
@@ -57,7 +57,7 @@ def test_other_models_are_given_their_template_and_nothing_more() -> None:
 
 
 def test_closing_keeps_the_space_before_an_unopened_block() -> None:
-    assert thinking_closed("assistant\n") == "assistant\n<think>\n\n</think>\n\n"
+    assert close_thinking("assistant\n") == "assistant\n<think>\n\n</think>\n\n"
 
 
 def test_a_model_behind_an_endpoint_has_no_place_and_writes_freely() -> None:

@@ -32,7 +32,7 @@ def test_a_catalog_is_embedded_once_piece_by_piece_and_no_process_holds_a_copy(
         Prepared("v", "movies", catalog, "histories/v"),
     )
     workspace, titles = Workspace.of(settings), catalog.column("title").to_pylist()
-    monkeypatch.setattr(rerank, "TITLES_A_TASK", 4)
+    monkeypatch.setattr(rerank, "TITLES_PER_TASK", 4)
     first = title_embeddings(workspace, data, settings)
     assert np.allclose(ray.get(first), catalog_embeddings(str(folder), titles), atol=1e-6)
 

@@ -7,8 +7,8 @@ from dualrec.language.titles import (
     aliases,
     display_title,
     filed_title,
-    key_of,
-    written_titles,
+    parse_titles,
+    title_key,
 )
 
 
@@ -44,7 +44,7 @@ def test_titles_are_shown_as_people_write_them(published: str, shown: str) -> No
 )  # fmt: skip
 def test_titles_are_read_and_written_as_a_library_files_them(published: str, filed: str) -> None:
     assert filed_title(published) == filed
-    assert key_of(without_year(filed)) == key_of(without_year(published))
+    assert title_key(without_year(filed)) == title_key(without_year(published))
 
 
 @pytest.mark.parametrize(
@@ -74,11 +74,11 @@ def test_titles_are_read_and_written_as_a_library_files_them(published: str, fil
     ],
 )
 def test_answers_become_titles(text: str, cut_off: bool, titles: list[str]) -> None:
-    assert written_titles(text, 3, cut_off) == titles
+    assert parse_titles(text, 3, cut_off) == titles
 
 
 def test_no_more_titles_than_asked_for() -> None:
-    assert len(written_titles("A (1990)\nB (1991)\nC (1992)\nD (1993)", 3)) == 3
+    assert len(parse_titles("A (1990)\nB (1991)\nC (1992)\nD (1993)", 3)) == 3
 
 
 @pytest.mark.parametrize(
@@ -124,8 +124,8 @@ def test_every_published_title_finds_itself(catalog: pa.Table) -> None:
 
 
 def test_keys_ignore_case_accents_and_punctuation() -> None:
-    assert key_of("Léon & Co.") == key_of("leon and co")
-    assert key_of("七人の侍") == "七人の侍"
+    assert title_key("Léon & Co.") == title_key("leon and co")
+    assert title_key("七人の侍") == "七人の侍"
 
 
 def test_other_names_are_aliases() -> None:

@@ -9,7 +9,7 @@ from dualrec.assets.trust import NO_CODE, loading
 from dualrec.config.settings import LanguageSettings
 from dualrec.errors import AssetError
 from dualrec.language.models import LanguageModel
-from dualrec.language.prompts.special_tokens import unmarked_titles
+from dualrec.language.prompts.special_tokens import escape_special_tokens
 from dualrec.language.prompts.texts import Messages, prompt_text, user_prompt
 
 
@@ -38,7 +38,7 @@ class PromptBuilder:
     ) -> None:
         self.tokenizer = tokenizer_of(model_folder)
         self.settings, self.preset = settings, preset
-        self.titles = unmarked_titles(titles, self.tokenizer)
+        self.titles = escape_special_tokens(titles, self.tokenizer)
 
     def __call__(self, requests: pa.Table) -> pa.Table:
         """Append the prompts of a batch."""
@@ -106,10 +106,10 @@ def prompt_tokens(tokenizer: Any, preset: LanguageModel, messages: Messages) -> 
             f"{tokenizer.name_or_path}: its chat template makes no prompt ({error}): put another into the folder, as "
             "chat_template.jinja, or take another model"
         ) from error
-    return list(tokenizer(thinking_closed(text), add_special_tokens=False)["input_ids"])
+    return list(tokenizer(close_thinking(text), add_special_tokens=False)["input_ids"])
 
 
-def thinking_closed(prompt: str) -> str:
+def close_thinking(prompt: str) -> str:
     """The prompt with an empty think block at its end, whether or not the chat template has opened
     one."""
     opened = prompt.rstrip()

@@ -22,7 +22,7 @@ _CHAT_MARK = re.compile(
 )
 
 
-def unmarked_titles(titles: dict[int, str], tokenizer: Any = None) -> dict[int, str]:
+def escape_special_tokens(titles: dict[int, str], tokenizer: Any = None) -> dict[int, str]:
     """The titles of a catalog with spaces around the signs of those that hold a mark; the others as
     they are.
 
@@ -31,7 +31,7 @@ def unmarked_titles(titles: dict[int, str], tokenizer: Any = None) -> dict[int, 
         tokenizer: that of the language model; None where it is not at hand.
     """
     tokens = frozenset() if tokenizer is None else _control_tokens(tokenizer)
-    return {item: _SIGN.sub(r" \g<0> ", title) if _is_marked(title, tokenizer, tokens) else title
+    return {item: _SIGN.sub(r" \g<0> ", title) if _reads_as_special_token(title, tokenizer, tokens) else title
             for item, title in titles.items()}  # fmt: skip
 
 
@@ -44,7 +44,7 @@ def _control_tokens(tokenizer: Any) -> frozenset[int]:
     }
 
 
-def _is_marked(title: str, tokenizer: Any, tokens: frozenset[int]) -> bool:
+def _reads_as_special_token(title: str, tokenizer: Any, tokens: frozenset[int]) -> bool:
     if not _SIGN.search(title):
         return False
     shown = filed_title(title)

@@ -12,7 +12,7 @@ from functools import partial
 
 from dualrec.config.settings import LanguageSettings
 from dualrec.language.candidates import LABELS
-from dualrec.language.prompts.special_tokens import unmarked_titles
+from dualrec.language.prompts.special_tokens import escape_special_tokens
 from dualrec.language.titles import filed_title, one_line
 
 Messages = list[dict[str, str]]
@@ -167,9 +167,9 @@ _TITLES = {
 }
 
 
-def prompt_parts(settings: LanguageSettings) -> list[Messages]:
+def prompt_fingerprint(settings: LanguageSettings) -> list[Messages]:
     """Return the prompts that these settings write for a user with a history, and for one without."""
-    titles, items = unmarked_titles(_TITLES), list(_TITLES)
+    titles, items = escape_special_tokens(_TITLES), list(_TITLES)
     budget = settings.model_copy(update={"history_length": len(items)})
     users: list[tuple[list[int], list[int]]] = [(items, items), ([], items), ([], [])]
     return [
