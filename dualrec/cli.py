@@ -224,7 +224,7 @@ def rollback(
 ) -> None:
     """Roll a run date back to its previous version, for readers of Delta and of Parquet files.
 
-    The previous version becomes a new publication; nothing is rewritten, and readers see the one
+    DATE is a run date, as YYYY-MM-DD. The previous version becomes a new publication; nothing is rewritten, and readers see the one
     snapshot or the other, whole. Done again, it goes back one version further. `dualrec nights`
     shows which version is current.
     """
@@ -241,7 +241,7 @@ def serve(config: Config = None, overrides: Overrides = None) -> None:
     Users without a list get the sequence model's, unknown users the most watched movies. A new
     snapshot, or a rollback, is picked up within serving.poll_seconds, without a restart.
     """
-    from dualrec.serving.serve import serve_nights
+    from dualrec.serving.deployment import serve_nights
 
     serve_nights(load_settings(config, overrides), Console())
 
@@ -264,7 +264,7 @@ def report(
     For each --user also the history, and the list with the reason for each movie. `dualrec serve`
     shows the same for any user.
     """
-    from dualrec.serving.pages.report import report
+    from dualrec.serving.pages.html import report
 
     report(load_settings(config, overrides), users or [], out).show(Console())
 

@@ -31,8 +31,8 @@ from dualrec.config.settings import FinetuneSettings, Settings, load_settings
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.language.batches import Shard, shard_of
 from dualrec.language.checks import targets_of
+from dualrec.language.encoded_examples import encoded_examples
 from dualrec.language.models import LanguageModel, language_model, precision_of
-from dualrec.language.training_data import build_training_data
 from dualrec.storage.workspace import Workspace
 
 PADDED = 512
@@ -117,7 +117,7 @@ def examples(
 ) -> tuple[Shard, Shard]:
     """Training and validation examples, made as the job makes them."""
     with ray_session(settings.cluster):
-        sets = build_training_data(workspace, data, settings, preset, place)
+        sets = encoded_examples(workspace, data, settings, preset, place)
         training, validation = (
             shard_of(one.iter_batches(batch_format="pyarrow", batch_size=None)) for one in sets
         )  # fmt: skip

@@ -38,10 +38,10 @@ from dualrec.cluster.progress import logged_progress
 from dualrec.config.settings import Settings, load_settings
 from dualrec.data.prepare import prepare, prepared
 from dualrec.nightly import nightly as job
-from dualrec.nightly.plan import last_plan
-from dualrec.nightly.report import report_name
+from dualrec.nightly.plan import latest_plan
+from dualrec.nightly.run_report import report_path
 from dualrec.nightly.staging import scored_so_far
-from dualrec.publishing.manifest import standing_manifest
+from dualrec.publishing.manifest import current_manifest
 from dualrec.ranking.recommend import night_of
 from dualrec.storage.schemas import HISTORIES
 from dualrec.storage.workspace import Workspace
@@ -101,9 +101,9 @@ def run_night(words: list[str], night: str, *more: str) -> dict[str, Any]:
         return {}
     assert done.returncode == 0, f"the night exited with {done.returncode}"
     workspace = Workspace.of(settings)
-    manifest = standing_manifest(workspace, night_of(settings))
+    manifest = current_manifest(workspace, night_of(settings))
     assert manifest is not None
-    report = workspace.read_bytes(report_name(manifest.run_date, manifest.run_id))
+    report = workspace.read_bytes(report_path(manifest.run_date, manifest.run_id))
     return dict(json.loads(report))
 
 
@@ -132,16 +132,16 @@ def _hear_of_counters() -> list[Any]:
 
 def _die_half_way(settings: Settings, counters: list[Any]) -> None:
     workspace, run_date = Workspace.of(settings), night_of(settings)
-    begun = last_plan(workspace, run_date)
+    begun = latest_plan(workspace, run_date)
     while True:
         time.sleep(LOOK_S)
-        plan = last_plan(workspace, run_date)
+        plan = latest_plan(workspace, run_date)
         if plan is None or plan == begun:
             continue
         scored = scored_so_far(workspace, plan, 99)
-        if len(scored.of("night")) >= _users(workspace, plan.histories, plan.split) / 2:
+        if len(scored.ids("night")) >= _users(workspace, plan.histories, plan.split) / 2:
             answered, _ = ray.get(counters[-1].engine.remote())
-            in_files = sum(map(len, scored.finished.values()))
+            in_files = sum(map(len, scored.by_purpose.values()))
             sys.stdout.write(f"dies with {answered} requests answered, {in_files} in files\n")
             sys.stdout.flush()
             os.kill(os.getpid(), signal.SIGKILL)

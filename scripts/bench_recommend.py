@@ -34,7 +34,8 @@ from dualrec.config.settings import Settings, load_settings
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.data.requests import night_requests
 from dualrec.language.generate import engine_environment, engine_options, sampling_options
-from dualrec.scoring.pipeline import Models, load_models, prompted, score
+from dualrec.scoring.models import Models, load_models
+from dualrec.scoring.pipeline import build_prompts, score
 from dualrec.storage.workspace import Workspace
 
 FREE, SHORTLIST = "dualrec, free", "dualrec, shortlist"
@@ -121,7 +122,7 @@ def prompts(
     rows, seconds = [], []
     for some in requests:
         started = time.perf_counter()
-        rows.append(prompted(some, models, settings).take_all())
+        rows.append(build_prompts(some, models, settings).take_all())
         seconds.append(time.perf_counter() - started)
     return rows, seconds
 

@@ -35,7 +35,7 @@ from rich.console import Console
 
 from dualrec.config.settings import PublishSettings, load_settings
 from dualrec.data.prepare import Prepared, prepared
-from dualrec.publishing.manifest import Night, night_folder
+from dualrec.publishing.manifest import Snapshot, staging_folder
 from dualrec.publishing.publish import publish
 from dualrec.publishing.verify import verify_lists
 from dualrec.sequence.artifact import sequence_name
@@ -56,10 +56,11 @@ def publish_night(
     """Publish a night of random lists in a copy of what serving reads of the workspace; the users'
     and the movies' ids."""
     for name in (f"catalog/{data.version}", f"histories/{data.version}", model):
-        target.filesystem.create_dir(target.path(name), recursive=True)
-        pafs.copy_files(source.path(name), target.path(name), source.filesystem, target.filesystem)
+        with target.writing(name, source.description(name)) as folder:
+            content = source.path(source.content(name))
+            pafs.copy_files(content, folder, source.filesystem, target.filesystem)
     users = _users(source, data)
-    folder = night_folder(NIGHT, "bench")
+    folder = staging_folder(NIGHT, "bench")
     target.filesystem.create_dir(target.path(folder), recursive=True)
     pq.write_table(
         _lists(users, data.catalog),
@@ -68,7 +69,7 @@ def publish_night(
     )
     whole = verify_lists(target, folder, users, NIGHT, LENGTH)
     models = {"sequence": model, "data": data.version, "histories": f"histories/{data.version}"}
-    night = Night(run_date=NIGHT, run_id="bench", users=whole.users, rows=whole.rows, files=whole.files, models=models,
+    night = Snapshot(run_date=NIGHT, run_id="bench", users=whole.users, rows=whole.rows, files=whole.files, models=models,
                   settings_hash="bench", metrics={}, cost={})  # fmt: skip
     publish(target, night, 0, PublishSettings())
     return users, data.catalog.column("item_id").to_numpy()
@@ -157,15 +158,13 @@ def serve_alone(workspace: str) -> None:
     import uvicorn
 
     from dualrec.serving.app import create_app
-    from dualrec.serving.night import Movie
-    from dualrec.serving.night import Night as LoadedNight
-    from dualrec.serving.watch import NightWatch
+    from dualrec.serving.snapshot import MovieRow, PublishedSnapshot, SnapshotWatch
 
-    async def score(night: LoadedNight, history: list[int]) -> list[Movie]:
-        return (await asyncio.to_thread(night.by_sequence, [history]))[0]
+    async def score(snapshot: PublishedSnapshot, history: list[int]) -> list[MovieRow]:
+        return (await asyncio.to_thread(snapshot.rank_by_sequence, [history]))[0]
 
     uvicorn.run(
-        create_app(NightWatch(Workspace(workspace)), score),
+        create_app(SnapshotWatch(Workspace(workspace)), score),
         port=PORTS["uvicorn alone"],
         log_level="error",
     )

@@ -1,4 +1,4 @@
-"""Write deploy/grafana/dualrec.json: one Grafana dashboard of the last night, of running jobs and
+"""Write deploy/grafana/dualrec.json: one Grafana dashboard of the last nightly run, of running jobs and
 of serving.
 
 python scripts/make_dashboard.py
@@ -16,38 +16,38 @@ SOURCE = {"type": "prometheus", "uid": "${source}"}
 # Each row is panels side by side: title, what it says, unit, kind, and query by legend.
 Panel = tuple[str, str, str, str, dict[str, str]]
 ROWS: dict[str, list[Panel]] = {
-    "The last night": [
+    "The last nightly run": [
         (
-            "Age of the published night",
-            "Since midnight UTC of the night that readers have. A nightly job keeps it under two days.",
-            "s", "stat", {"age": 'time() - max(dualrec_night_start_seconds{state="published"})'},
+            "Age of the published snapshot",
+            "Since midnight UTC of the run date that readers have. A nightly job keeps it under two days.",
+            "s", "stat", {"age": 'time() - max(dualrec_nightly_start_seconds{state="published"})'},
         ),
         (
             "Gates",
             "1 where a gate kept the last run back. A gate that could not judge is not shown.",
-            "short", "stat", {"{{gate}}": "max by (gate) (dualrec_night_gate_failed) >= 0"},
+            "short", "stat", {"{{gate}}": "max by (gate) (dualrec_nightly_gate_failed) >= 0"},
         ),
-        ("Users", "Scored anew, and carried over.", "short", "timeseries", {"{{state}}": "max by (state) (dualrec_night_users)"}),
+        ("Users", "Scored, and carried over.", "short", "timeseries", {"{{state}}": "max by (state) (dualrec_nightly_users)"}),
         (
             "Accuracy",
-            "NDCG@10 of the lists on validation users, and how many movies of the lists stayed from the night before.",
+            "NDCG@10 of the lists on validation users, and how many movies of the previous lists are still listed.",
             "percentunit", "timeseries",
-            {"NDCG@10": "max(dualrec_night_ndcg_at_10)", "overlap": "max(dualrec_night_overlap)"},
+            {"NDCG@10": "max(dualrec_nightly_ndcg_at_10)", "overlap": "max(dualrec_nightly_overlap)"},
         ),
         (
             "Titles tied to items",
             "Share of all titles that the language model wrote.",
             "percentunit", "timeseries",
-            {"{{match}}": "max by (match) (dualrec_night_titles) / ignoring(match) group_left sum(max by (match) (dualrec_night_titles))"},
+            {"{{match}}": "max by (match) (dualrec_nightly_titles) / ignoring(match) group_left sum(max by (match) (dualrec_nightly_titles))"},
         ),
-        ("Tokens", "Of prompts and answers.", "short", "timeseries", {"{{direction}}": "max by (direction) (dualrec_night_tokens)"}),
+        ("Tokens", "Of prompts and answers.", "short", "timeseries", {"{{direction}}": "max by (direction) (dualrec_nightly_tokens)"}),
         (
             "Engines and workers",
             "Seconds that actors held resources, by kind, and seconds that the engines were busy.",
             "s", "timeseries",
-            {"{{kind}}, held": "max by (kind) (dualrec_night_worker_seconds)", "engines, busy": "max(dualrec_night_engine_seconds)"},
+            {"{{kind}}, held": "max by (kind) (dualrec_nightly_worker_seconds)", "engines, busy": "max(dualrec_nightly_engine_seconds)"},
         ),
-        ("Money", "By nightly.prices; empty where none is set.", "short", "timeseries", {"cost": "max(dualrec_night_money)"}),
+        ("Money", "By nightly.prices; empty where none is set.", "short", "timeseries", {"cost": "max(dualrec_nightly_money)"}),
     ],
     "Scoring now": [
         ("Users a second", "", "ops", "timeseries", {"users": "sum(rate(ray_dualrec_users_scored_total[1m]))"}),
@@ -71,8 +71,8 @@ ROWS: dict[str, list[Panel]] = {
     "Serving": [
         ("Lists a second", "By where they came from.", "ops", "timeseries",
          {"{{source}}": "sum by (source) (rate(ray_dualrec_serving_answers_total[1m]))"}),
-        ("Age of the served night", "Since midnight UTC of it.", "s", "stat", {"age": "time() - min(ray_dualrec_serving_night_seconds)"}),
-        ("A newer night cannot be loaded", "1 while that is so; /health says why.", "short", "stat",
+        ("Age of the served snapshot", "Since midnight UTC of it.", "s", "stat", {"age": "time() - min(ray_dualrec_serving_snapshot_seconds)"}),
+        ("A newer snapshot cannot be loaded", "1 while that is so; /health says why.", "short", "stat",
          {"stale": "max(ray_dualrec_serving_stale)"}),
     ],
 }  # fmt: skip

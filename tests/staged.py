@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dualrec.config.settings import PublishSettings
-from dualrec.publishing.manifest import Night, night_folder
-from dualrec.publishing.publish import Published, publications, publish
+from dualrec.publishing.manifest import Snapshot, staging_folder
+from dualrec.publishing.publish import Published, publication_count, publish
 from dualrec.publishing.verify import verify_lists
 from dualrec.storage.schemas import RECOMMENDATIONS
 from dualrec.storage.workspace import Workspace
@@ -49,13 +49,15 @@ def write(workspace: Workspace, folder: str, name: str, lists: list[dict[str, An
     pq.write_table(table, workspace.path(f"{folder}/{name}"), filesystem=workspace.filesystem)
 
 
-def stage(workspace: Workspace, run_id: str, run_date: date = NIGHT, users: Any = USERS) -> Night:
+def stage(
+    workspace: Workspace, run_id: str, run_date: date = NIGHT, users: Any = USERS
+) -> Snapshot:
     """Stage a whole night in two files, verify it, and describe it."""
-    folder = night_folder(run_date, run_id)
+    folder = staging_folder(run_date, run_id)
     for part, half in enumerate(np.array_split(np.asarray(users), 2)):
         write(workspace, folder, f"part-{part}.parquet", rows(run_id, half, run_date=run_date))
     whole = verify_lists(workspace, folder, np.asarray(users), run_date, LENGTH)
-    return Night(
+    return Snapshot(
         run_date=run_date,
         run_id=run_id,
         users=whole.users,
@@ -71,4 +73,4 @@ def stage(workspace: Workspace, run_id: str, run_date: date = NIGHT, users: Any 
 def publish_run(workspace: Workspace, run_id: str, run_date: date = NIGHT) -> Published:
     """Stage a night and publish it over what stands."""
     night = stage(workspace, run_id, run_date)
-    return publish(workspace, night, publications(workspace, run_date), PublishSettings())
+    return publish(workspace, night, publication_count(workspace, run_date), PublishSettings())

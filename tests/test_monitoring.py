@@ -25,18 +25,18 @@ NAME = re.compile(r"\b(?:ray_)?dualrec_[a-z0-9_]+")
 # With the labels that the queries ask for; what grows has a value in seconds since 1970, so that it
 # does.
 SERIES = """
-dualrec_night_start_seconds{state="published"} 1.7e9
-dualrec_night_gate_failed{gate="error rate"} 1
-dualrec_night_gate_failed{gate="overlap"} NaN
-dualrec_night_users{state="scored"} 8
-dualrec_night_ndcg_at_10 0.1
-dualrec_night_overlap 0.6
-dualrec_night_titles{match="exact"} 12
-dualrec_night_titles{match="none"} 4
-dualrec_night_tokens{direction="in"} 900
-dualrec_night_worker_seconds{kind="engine"} 20
-dualrec_night_engine_seconds 8
-dualrec_night_money 20
+dualrec_nightly_start_seconds{state="published"} 1.7e9
+dualrec_nightly_gate_failed{gate="error rate"} 1
+dualrec_nightly_gate_failed{gate="overlap"} NaN
+dualrec_nightly_users{state="scored"} 8
+dualrec_nightly_ndcg_at_10 0.1
+dualrec_nightly_overlap 0.6
+dualrec_nightly_titles{match="exact"} 12
+dualrec_nightly_titles{match="none"} 4
+dualrec_nightly_tokens{direction="in"} 900
+dualrec_nightly_worker_seconds{kind="engine"} 20
+dualrec_nightly_engine_seconds 8
+dualrec_nightly_money 20
 ray_dualrec_users_scored_total NOW
 ray_dualrec_tokens_total{direction="in"} NOW
 ray_dualrec_engine_seconds_total NOW
@@ -48,7 +48,7 @@ ray_dualrec_training_loss{job="train-sequence",split="train"} 2
 ray_dualrec_training_rate{job="train-sequence"} 3000
 ray_dualrec_training_epoch{job="train-sequence"} 3
 ray_dualrec_serving_answers_total{source="published"} NOW
-ray_dualrec_serving_night_seconds 1.7e9
+ray_dualrec_serving_snapshot_seconds 1.7e9
 ray_dualrec_serving_stale 1
 """
 
@@ -86,7 +86,7 @@ def test_the_dashboard_is_what_make_docs_writes() -> None:
 
 def test_metrics_of_the_last_night_of_jobs_and_of_serving_are_known() -> None:
     of_each = {
-        "dualrec_night_overlap",
+        "dualrec_nightly_overlap",
         "ray_dualrec_users_scored_total",
         "ray_dualrec_serving_stale",
     }
@@ -173,6 +173,6 @@ def test_a_real_prometheus_answers_every_query_of_the_dashboard(prometheus: str)
     wait_until(lambda: bool(answered("rate(ray_dualrec_users_scored_total[1m])")), 60)
     empty = [query for query in queries() if not answered(query)]
     assert not empty
-    assert len(answered("max by (gate) (dualrec_night_gate_failed) >= 0")) == 1, (
+    assert len(answered("max by (gate) (dualrec_nightly_gate_failed) >= 0")) == 1, (
         "a gate that could not judge is not shown"
     )

@@ -21,8 +21,8 @@ from dualrec.evaluation.predictions import predictions_name
 from dualrec.evaluation.protocols import Cases
 from dualrec.language.artifact import language_name, tuned_name
 from dualrec.language.models import LanguageModel
-from dualrec.nightly import planning
-from dualrec.nightly.planning import lists_version
+from dualrec.nightly import plan
+from dualrec.nightly.plan import lists_version
 from dualrec.ranking.fusion import fusion_name
 from dualrec.ranking.recommend import run_of
 from dualrec.scoring.pipeline import scoring_version
@@ -210,7 +210,7 @@ def test_another_method_makes_another_version_of_what_rests_on_it(
     data: Prepared, settings: Settings, monkeypatch: pytest.MonkeyPatch, module: str
 ) -> None:
     assert (
-        _changed(data, settings, lambda: monkeypatch.setattr(f"{module}.METHOD", 2))
+        _changed(data, settings, lambda: monkeypatch.setattr(f"{module}.METHOD", 99))
         == METHODS[module]
     )
 
@@ -275,12 +275,12 @@ def test_a_night_carries_nobody_over_that_other_models_prompts_or_methods_served
     monkeypatch: pytest.MonkeyPatch,
     change: str | None,
 ) -> None:
-    before = SimpleNamespace(
+    previous = SimpleNamespace(
         run_date=date(2026, 11, 1), number=1, settings_hash=lists_version(data, settings)
     )
-    monkeypatch.setattr(planning, "models_for", lambda *_: data.version)
-    monkeypatch.setattr(planning, "prepare_for_models", lambda *_: data)
-    monkeypatch.setattr(planning, "last_standing", lambda *_, **__: before)
+    monkeypatch.setattr(plan, "select_models", lambda *_: data.version)
+    monkeypatch.setattr(plan, "prepare_for_models", lambda *_: data)
+    monkeypatch.setattr(plan, "latest_manifest", lambda *_, **__: previous)
     if change == "prompt":
         _respelt(monkeypatch, "dualrec.language.prompts.texts.titles_prompt")()
     elif change == "weights":
@@ -288,7 +288,7 @@ def test_a_night_carries_nobody_over_that_other_models_prompts_or_methods_served
     elif change == "METHOD":
         monkeypatch.setattr("dualrec.scoring.pipeline.METHOD", 2)
     lease = SimpleNamespace(check=lambda: None)
-    plan = planning.plan_of(
+    created = plan.load_or_create_plan(
         Workspace(str(tmp_path / "ws")), settings, date(2026, 11, 2), False, lease
     )  # type: ignore[arg-type]
-    assert plan.carries is (change is None)
+    assert created.carries is (change is None)

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -15,7 +16,7 @@ import pyarrow.fs as pafs
 from dualrec.assets.digests import SMALL, etag, file_digest
 from dualrec.assets.fetch import resolve_dataset
 from dualrec.assets.places import copied, listed
-from dualrec.config.settings import NetworkSettings, StoreSettings
+from dualrec.config.settings import NetworkSettings, Settings, StoreSettings
 from dualrec.errors import AssetError
 from dualrec.storage.filesystems import PatientS3, plain, side_by_side, told
 from dualrec.storage.workspace import Workspace
@@ -211,3 +212,25 @@ def _copied_to(path: str, file: DataFile, workspace: Workspace) -> DataFile:
         chunk_size=1 << 23,
     )
     return DataFile(workspace.filesystem, path, file.name)
+
+
+class RawData(NamedTuple):
+    """Where the raw data lies: the interactions, and a table of items where they have none."""
+
+    data: DataPlace
+    items: DataPlace | None
+
+    def fingerprints(self) -> tuple[list[Fingerprint], list[Fingerprint] | None]:
+        """Return the fingerprint of each file."""
+        return self.data.fingerprints(), self.items.fingerprints() if self.items else None
+
+
+def raw_data(settings: Settings) -> RawData:
+    """Return where the source of the settings lies; fetch a data set that is known by name.
+
+    Raises:
+        AssetError: it cannot be had.
+    """
+    data, cache, network = settings.data, settings.cache, settings.network
+    items = data_place(data.items, cache, network) if data.items else None
+    return RawData(data_place(data.source, cache, network), items)

@@ -14,7 +14,7 @@ from dualrec.cluster.session import ray_session
 from dualrec.cluster.summary import Summary
 from dualrec.config.settings import Settings, version_of
 from dualrec.data.catalog import build_catalog, without_year
-from dualrec.data.files import DataPlace, Fingerprint, data_place
+from dualrec.data.files import RawData, raw_data
 from dualrec.data.histories import build_histories, item_counts, keep_items
 from dualrec.data.interactions import Source, open_source, read_interactions, readable
 from dualrec.data.splits import SPLITS
@@ -23,22 +23,10 @@ from dualrec.storage.filesystems import side_by_side, told
 from dualrec.storage.schemas import CATALOG
 from dualrec.storage.workspace import Workspace
 
-METHOD = (
-    1  # of catalog, histories and splits; raised when the same files give others (CONTRIBUTING.md)
-)
-SHUFFLE_BATCH_BYTES = (
-    64 << 20
-)  # a task's; of Ray's default, 1 GiB, two cores sort 32 million rows on one of them
-
-
-class _Raw(NamedTuple):
-    """Where the raw data lies: the interactions, with their items or without."""
-
-    data: DataPlace
-    items: DataPlace | None
-
-    def fingerprints(self) -> tuple[list[Fingerprint], list[Fingerprint] | None]:
-        return self.data.fingerprints(), self.items.fingerprints() if self.items else None
+# of catalog, histories and splits; raised when the same files give others (CONTRIBUTING.md)
+METHOD = 1
+# of a task of the shuffle: with Ray's default, 1 GiB, one of two cores sorts 32 million rows
+SHUFFLE_BATCH_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -78,7 +66,7 @@ def prepare(settings: Settings, force: bool = False) -> Summary:
         WorkspaceError: the workspace cannot be written.
     """
     workspace = Workspace.of(settings)
-    raw = _located(settings)
+    raw = raw_data(settings)
     version = version_of(METHOD, settings.data, *raw.fingerprints())
     if workspace.has(f"histories/{version}") and workspace.has(f"catalog/{version}") and not force:
         return _summary(workspace, version, "already there")
@@ -100,7 +88,7 @@ def prepare_for_models(settings: Settings, data_version: str) -> Prepared:
         WorkspaceError: there is no such catalog, or the workspace cannot be written.
     """
     workspace = Workspace.of(settings)
-    earlier, raw = prepared_as(workspace, data_version), _located(settings)
+    earlier, raw = prepared_as(workspace, data_version), raw_data(settings)
     prints = raw.fingerprints()
     if version_of(METHOD, settings.data, *prints) == data_version:
         return earlier
@@ -158,7 +146,7 @@ def _check_rows(workspace: Workspace, name: str, paths: list[str], users: int) -
         )
 
 
-def _write(workspace: Workspace, version: str, settings: Settings, raw: _Raw) -> None:
+def _write(workspace: Workspace, version: str, settings: Settings, raw: RawData) -> None:
     source = open_source(raw.data, raw.items, settings.data, settings.cache)
     grouped = _grouped(source, settings, workspace)
     counts = pa.concat_tables(
@@ -176,7 +164,7 @@ def _write(workspace: Workspace, version: str, settings: Settings, raw: _Raw) ->
 
 
 def _write_histories(
-    workspace: Workspace, name: str, settings: Settings, raw: _Raw, earlier: Prepared
+    workspace: Workspace, name: str, settings: Settings, raw: RawData, earlier: Prepared
 ) -> None:
     source = open_source(raw.data, raw.items, settings.data, settings.cache)
     grouped = _grouped(source, settings, workspace)
@@ -288,12 +276,6 @@ def _check_splits(users: dict[str, int], settings: Settings) -> None:
 
 def _tables(dataset: ray.data.Dataset) -> list[pa.Table]:
     return list(dataset.iter_batches(batch_format="pyarrow", batch_size=None))
-
-
-def _located(settings: Settings) -> _Raw:
-    data, cache, network = settings.data, settings.cache, settings.network
-    items = data_place(data.items, cache, network) if data.items else None
-    return _Raw(data_place(data.source, cache, network), items)
 
 
 def _summary(workspace: Workspace, version: str, state: str) -> Summary:

@@ -23,7 +23,7 @@ from dualrec.evaluation.language_systems import IN_FORCE, purpose_of, requests_o
 from dualrec.evaluation.scorers import Asked
 from dualrec.language.generate import generate
 from dualrec.language.models import ServedModel
-from dualrec.scoring.pipeline import resolve_served_model
+from dualrec.scoring.models import resolve_served_model
 from dualrec.storage.workspace import Workspace
 
 MOST_TOKENS = (96, 96, 256)  # of the answer to each step

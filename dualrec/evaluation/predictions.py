@@ -25,7 +25,8 @@ from dualrec.evaluation.scorers import Asked
 from dualrec.ranking.fusion import PURPOSE, calibration_requests, fit_weight
 from dualrec.ranking.listing import fused_weight
 from dualrec.ranking.recommend import FurtherRequests
-from dualrec.scoring.pipeline import load_models, score, scoring_version
+from dualrec.scoring.models import load_models
+from dualrec.scoring.pipeline import score, scoring_version
 from dualrec.storage.schemas import TRACES
 from dualrec.storage.workspace import Workspace
 

@@ -30,12 +30,12 @@ from dualrec.language.artifact import (
     language_name,
 )
 from dualrec.language.checks import check_tunable, check_tuning, model_to_tune, targets_of
+from dualrec.language.encoded_examples import encoded_examples
 from dualrec.language.examples import (
     check_example_counts,
 )
 from dualrec.language.models import LanguageModel, check_room_on_cpus
 from dualrec.language.train import best_epoch, fit_adapter
-from dualrec.language.training_data import build_training_data
 from dualrec.sequence.artifact import sequence_name
 from dualrec.storage.workspace import Workspace
 
@@ -134,7 +134,7 @@ def _finetune(
     place: ModelPlace,
 ) -> None:
     started = time.perf_counter()
-    training, validation = build_training_data(workspace, data, settings, preset, place)
+    training, validation = encoded_examples(workspace, data, settings, preset, place)
     extra = {
         "training_examples": training.count(),
         "validation_examples": validation.count(),

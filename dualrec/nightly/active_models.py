@@ -1,5 +1,5 @@
-"""Which models serve a night: the newest whole set that these settings made, or one trained now
-where that is due."""
+"""Chooses the models of a run: the newest complete set trained with these settings, or one trained
+now where that is due. Knows no histories and no lists."""
 
 import logging
 from datetime import date, datetime
@@ -19,84 +19,87 @@ from dualrec.storage.workspace import Workspace
 logger = logging.getLogger(__name__)
 
 
-def models_for(workspace: Workspace, settings: Settings, run_date: date, console: Console) -> str:
-    """The data version whose models serve this night. Trains them first where that is due. Needs a
-    Ray session.
+def select_models(
+    workspace: Workspace, settings: Settings, run_date: date, console: Console
+) -> str:
+    """Return the data version whose models serve. Trains them first where that is due. Needs a Ray
+    session.
 
-    Models of another night serve this one as long as they were made with the same settings, the
-    data's moment apart.
+    Models of an earlier run date serve as long as they were trained with the same settings,
+    `data.until` apart.
 
     Raises:
         DualrecError: as the jobs prepare, train-sequence and finetune-language do.
     """
-    found = _newest(workspace, settings)
-    due = _why_due(found, settings, run_date)
-    if due is None and found is not None:
-        return found[0]
-    logger.info(f"training models on this night's data: {due}")
+    newest = _newest_models(workspace, settings)
+    reason = _training_reason(newest, settings, run_date)
+    if reason is None and newest is not None:
+        return newest[0]
+    logger.info(f"training models on the data of {run_date}: {reason}")
     tuning = [finetune_language] if settings.language.tuned == "current" else []
     for step in (prepare, train_sequence, *tuning):
         step(settings).show(console)
-    found = _newest(workspace, settings)
-    if found is None:
+    newest = _newest_models(workspace, settings)
+    if newest is None:
         raise WorkspaceError(
-            f"{workspace.uri} holds no models that serve with these settings, though they were trained: "
-            f"is models/language/{settings.language.tuned} there, as language.tuned says?"
+            f"{workspace.uri} holds no models that serve with these settings, though they were "
+            f"trained: is models/language/{settings.language.tuned} there, as language.tuned says?"
         )
-    return found[0]
+    return newest[0]
 
 
 def training_is_due(workspace: Workspace, settings: Settings, run_date: date) -> bool:
-    """Whether models_for would train."""
-    return _why_due(_newest(workspace, settings), settings, run_date) is not None
+    """Say whether `select_models` would train."""
+    return _training_reason(_newest_models(workspace, settings), settings, run_date) is not None
 
 
-def _why_due(found: tuple[str, date] | None, settings: Settings, run_date: date) -> str | None:
-    own = settings.nightly
-    if found is None:
-        return "there are none that were made with these settings"
-    if own.train:
-        return "nightly.train asks for it"
-    age = (run_date - found[1]).days
-    if own.model_days is not None and age >= own.model_days:
-        return f"those in force are {age} days old, and nightly.model_days is {own.model_days}"
+def _training_reason(
+    newest: tuple[str, date] | None, settings: Settings, run_date: date
+) -> str | None:
+    """Say why models are to be trained now; None where the newest ones serve."""
+    if newest is None:
+        return "there are none that were trained with these settings"
+    if settings.nightly.train:
+        return "nightly.train requires it"
+    age, limit = (run_date - newest[1]).days, settings.nightly.model_days
+    if limit is not None and age >= limit:
+        return f"the active ones are {age} days old, and nightly.model_days is {limit}"
     return None
 
 
-def _newest(workspace: Workspace, settings: Settings) -> tuple[str, date] | None:
-    """The data version of the newest whole set of models, and the day on which its sequence model
-    was made."""
-    found = []
+def _newest_models(workspace: Workspace, settings: Settings) -> tuple[str, date] | None:
+    """Return the data version of the newest complete set of models, and the day on which its
+    sequence model was trained."""
+    candidates = []
     for folder in workspace.folders("models/sequence"):
         name = f"models/sequence/{folder}"
         if workspace.has(name):
-            described = workspace.description(name)
-            if _serves(workspace, settings, name, described["data_version"]):
-                found.append((described["made"], described["data_version"]))
-    if not found:
+            description = workspace.description(name)
+            if _serves(workspace, settings, name, description["data_version"]):
+                candidates.append((description["made"], description["data_version"]))
+    if not candidates:
         return None
-    made, data_version = max(found)
-    return data_version, datetime.fromisoformat(made).date()
+    trained, data_version = max(candidates)
+    return data_version, datetime.fromisoformat(trained).date()
 
 
 def _serves(workspace: Workspace, settings: Settings, name: str, data_version: str) -> bool:
+    """Say whether a sequence model, and the language model beside it, were trained with these
+    settings."""
     if not workspace.has(f"catalog/{data_version}"):
         return False
     catalog = workspace.description(f"catalog/{data_version}")
     if catalog["method"] != preparing.METHOD:
         return False
-    if _but_the_moment(catalog["settings"]) != _but_the_moment(
-        settings.data.model_dump(mode="json")
-    ):
+    current = settings.data.model_dump(mode="json")
+    if _lasting_settings(catalog["settings"]) != _lasting_settings(current):
         return False
     data = prepared_as(workspace, data_version)
     tuned = tuned_name(data, settings)
     return sequence_name(data, settings) == name and (tuned is None or workspace.has(tuned))
 
 
-def _but_the_moment(data_settings: dict[str, object]) -> dict[str, object]:
-    return {
-        key: value
-        for key, value in data_settings.items()
-        if key not in ("until", "shards", "block_mib")
-    }
+def _lasting_settings(data_settings: dict[str, object]) -> dict[str, object]:
+    """Drop what changes from run to run, and what does not change the content."""
+    passing = ("until", "shards", "block_mib")
+    return {key: value for key, value in data_settings.items() if key not in passing}

@@ -1,9 +1,9 @@
-"""The job `nightly`: prepare what is new, score it, carry the rest over, verify, judge, publish and
-report.
+"""The job `nightly`: score the users whose history changed, carry the other lists over, verify,
+judge, publish and report.
 
 A run is fixed by a plan before its first user is scored (plan.py), one driver works on it
-(lease.py), what is scored stays (staging.py), and one commit publishes it. Whatever kills it, the
-same command goes on where it stopped.
+(lease.py), what is scored is saved at once (staging.py), and one commit publishes it. Whatever
+kills it, the same command resumes it.
 """
 
 import logging
@@ -11,8 +11,6 @@ import time
 from dataclasses import replace
 from datetime import date
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from dualrec.cluster.progress import logged_progress
 from dualrec.cluster.session import cluster_gpus, ray_session
@@ -22,27 +20,40 @@ from dualrec.data.prepare import Prepared, prepared_as
 from dualrec.errors import GateError
 from dualrec.language.artifact import tuned_name
 from dualrec.language.checks import check_on_a_node
-from dualrec.nightly.changed_users import Users, carried_over, read_users, users_of, write_users
-from dualrec.nightly.checks import check_night
-from dualrec.nightly.cost import cost_of, replicas
-from dualrec.nightly.gates import Gate, Measured, judge
-from dualrec.nightly.lease import Lease, held, spent_before
-from dualrec.nightly.plan import Plan, last_plan
-from dualrec.nightly.planning import plan_of
-from dualrec.nightly.report import metrics_of, summary_of, write_report
-from dualrec.nightly.retention import forget
-from dualrec.nightly.scoring import NightScorer, Outcome, engine_work
-from dualrec.nightly.staging import Scored, attempt_folder, scored_folder, scored_so_far, take_over
+from dualrec.nightly.changed_users import (
+    UsersToServe,
+    fingerprint_users,
+    select_users,
+    write_users,
+)
+from dualrec.nightly.gates import Gate, SnapshotMetrics, judge_gates
+from dualrec.nightly.lease import Lease, earlier_spending, hold_lease
+from dualrec.nightly.plan import Plan, check_nightly, latest_plan, load_or_create_plan
+from dualrec.nightly.run_report import (
+    actor_counts,
+    snapshot_metrics,
+    summarize_cost,
+    summarize_run,
+    write_report,
+)
+from dualrec.nightly.scoring import ScoringOutcome, SnapshotScorer, engine_work
+from dualrec.nightly.staging import (
+    ScoredUsers,
+    attempt_folder,
+    delete_expired,
+    scored_folder,
+    scored_so_far,
+    take_over,
+)
 from dualrec.publishing.manifest import (
     LISTS,
     TRACES,
     USERS,
     Manifest,
-    Night,
-    night_folder,
-    read_manifest,
+    Snapshot,
+    staging_folder,
 )
-from dualrec.publishing.publish import publish, standing_run
+from dualrec.publishing.publish import find_published_run, publish
 from dualrec.publishing.verify import Verified, verify_lists
 from dualrec.ranking.recommend import night_of
 from dualrec.sequence.artifact import sequence_name
@@ -51,152 +62,124 @@ from dualrec.storage.workspace import Workspace
 logger = logging.getLogger(__name__)
 
 
-class Work(NamedTuple):
-    """Whom a run serves: `carried` is bool (n,), a place for each of `users`; `before` is the night
-    before."""
-
-    users: Users
-    carried: np.ndarray
-    before: Manifest | None
-
-    def ids(self, carried: bool) -> np.ndarray:
-        """The users who are carried over, or those to be scored: int64."""
-        return self.users.ids[self.carried == carried]
-
-
-class Staged(NamedTuple):
-    """A night that is written, and not yet published."""
+class StagedSnapshot(NamedTuple):
+    """A snapshot that is written and verified, but not published."""
 
     verified: Verified
-    outcome: Outcome
+    outcome: ScoringOutcome
     overlap: float | None
     accuracy: float | None
 
 
-class Clock:
-    """Seconds of each part of a run, one after another."""
+class Stopwatch:
+    """Measures the seconds of each part of a run, one after another."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._since = time.monotonic()
 
     def lap(self, part: str) -> None:
-        """A part ends here, and the next begins."""
+        """End a part, and begin the next."""
         now = time.monotonic()
         self.seconds[part], self._since = round(now - self._since, 2), now
 
 
 def nightly(settings: Settings, force: bool = False) -> Summary:
-    """Publish the lists of one night, or say that it is done.
+    """Publish the snapshot of one run date, or say that it is published already.
 
     Args:
-        force: score every user again, as another run, whatever stands.
+        force: score every user again, as another run, even if the run date is published.
 
     Raises:
-        LeaseError: another driver is at work on this night, or took it over from this one.
-        GateError: the night was scored but not published; the night before stands.
-        PublishError: it is not whole, or another run was published since this one began.
+        LeaseError: another driver works on this run date, or took it over from this one.
+        GateError: the users were scored, but nothing was published; the active snapshot stays.
+        PublishError: the snapshot is not whole, or another run was published since this one began.
         DualrecError: as the jobs that prepare, train and score do.
     """
     workspace, run_date = Workspace.of(settings), night_of(settings)
-    if not force and (done := _done(workspace, run_date)):
-        return done
-    elsewhere = check_night(workspace, settings, run_date, force)
-    with held(workspace, run_date, settings.nightly.lease_seconds) as lease:
-        if not force and (
-            done := _done(workspace, run_date)
-        ):  # by the driver that held the lease until now
-            return done
+    if not force and (summary := _published_summary(workspace, run_date)):
+        return summary
+    elsewhere = check_nightly(workspace, settings, run_date, force)
+    with hold_lease(workspace, run_date, settings.nightly.lease_seconds) as lease:
+        # The driver that held the lease until now may have published meanwhile.
+        if not force and (summary := _published_summary(workspace, run_date)):
+            return summary
         with ray_session(settings.cluster):
             check_on_a_node(elsewhere)
-            plan = plan_of(workspace, settings, run_date, force, lease)
-            manifest = _run(workspace, settings, plan, lease)
+            plan = load_or_create_plan(workspace, settings, run_date, force, lease)
+            manifest = _score_and_publish(workspace, settings, plan, lease)
         workspace.remove(scored_folder(plan))
-        forget(workspace, settings.publish.retention_days, plan.histories)
-        return summary_of(workspace, manifest, "published")
+        delete_expired(workspace, settings.publish.retention_days, plan.histories)
+        return summarize_run(workspace, manifest, "published")
 
 
-def _done(workspace: Workspace, run_date: date) -> Summary | None:
-    plan = last_plan(workspace, run_date)
-    standing = plan and standing_run(workspace, run_date, plan.run_id)
-    return summary_of(workspace, standing, "already published") if standing else None
+def _published_summary(workspace: Workspace, run_date: date) -> Summary | None:
+    """Summarize the last run of a run date where it is published; else None."""
+    plan = latest_plan(workspace, run_date)
+    if plan is None:
+        return None
+    manifest = find_published_run(workspace, run_date, plan.run_id)
+    return summarize_run(workspace, manifest, "already published") if manifest else None
 
 
-def _run(workspace: Workspace, settings: Settings, plan: Plan, lease: Lease) -> Manifest:
+def _score_and_publish(
+    workspace: Workspace, settings: Settings, plan: Plan, lease: Lease
+) -> Manifest:
+    """Do the work of a run, in order. The lease is checked before each step that others see."""
     data = replace(prepared_as(workspace, plan.data_version), histories=plan.histories)
     histories = data.read_histories(workspace, plan.split)
-    work = _work(workspace, plan, users_of(histories, plan.run_date))
-    scorer = NightScorer(workspace, data, settings, histories, plan.run_date)
-    clock = Clock()
-    scored = _score(workspace, scorer, plan, work, lease)
-    clock.lap("scoring")
+    to_serve = select_users(workspace, plan, fingerprint_users(histories, plan.run_date))
+    scorer = SnapshotScorer(workspace, data, settings, histories, plan.run_date)
+    stopwatch = Stopwatch()
+
+    scored = _score(workspace, scorer, plan, to_serve, lease)
+    stopwatch.lap("scoring")
+
     lease.check()
-    staged = _stage(workspace, scorer, plan, work, scored, lease.number)
-    gates = judge(_measured(work, staged), settings.nightly.gates)
-    metrics = metrics_of(
-        work.ids(carried=False), work.ids(carried=True), work.users.scored, *staged[1:]
+    staged = _stage(workspace, scorer, plan, to_serve, scored, lease.number)
+    gates = judge_gates(_gate_metrics(to_serve, staged), settings.nightly.gates)
+    metrics = snapshot_metrics(
+        to_serve.to_score,
+        to_serve.to_carry,
+        to_serve.users.scored,
+        staged.outcome,
+        staged.overlap,
+        staged.accuracy,
     )
-    cost = _cost(workspace, settings, plan, lease, staged.outcome)
-    clock.lap("staging")
+    cost = _run_cost(workspace, settings, plan, lease, staged.outcome)
+    stopwatch.lap("staging")
+
     lease.check()
     failed = [gate for gate in gates if gate.passed is False]
     if not failed:
-        night = _night(plan, staged.verified, data, settings, metrics, cost)
-        manifest = publish(workspace, night, plan.replaces, settings.publish).manifest
-        clock.lap("publishing")
-    write_report(workspace, plan, not failed, metrics, gates, cost, clock.seconds)
+        snapshot = _describe_snapshot(plan, staged.verified, data, settings, metrics, cost)
+        manifest = publish(workspace, snapshot, plan.replaces, settings.publish).manifest
+        stopwatch.lap("publishing")
+    write_report(workspace, plan, not failed, metrics, gates, cost, stopwatch.seconds)
     if failed:
-        raise _kept_back(plan, failed)
+        raise _gate_error(plan, failed)
     return manifest
 
 
-def _cost(
-    workspace: Workspace, settings: Settings, plan: Plan, lease: Lease, outcome: Outcome
-) -> dict[str, Any]:
-    """What this run cost, in all its attempts."""
-    spent = [*spent_before(workspace, plan.run_date, lease.number), lease.spending()]
-    own = [one for one in spent if one.get("run") == plan.run_id]
-    held = replicas(settings, cluster_gpus())
-    return cost_of(
-        own,
-        outcome.did["prompt_tokens"],
-        outcome.did["generated_tokens"],
-        held,
-        settings.nightly.prices,
-    )
-
-
-def _work(workspace: Workspace, plan: Plan, users: Users) -> Work:
-    if plan.before is None:
-        return Work(users, np.zeros(len(users), bool), None)
-    before = read_manifest(workspace, plan.before.run_date, plan.before.number)
-    if not plan.carries:
-        return Work(users, np.zeros(len(users), bool), before)
-    carried, users = carried_over(users, read_users(workspace, before))
-    return Work(users, carried, before)
-
-
 def _score(
-    workspace: Workspace, scorer: NightScorer, plan: Plan, work: Work, lease: Lease
-) -> Scored:
-    """Score whom no earlier driver scored."""
-    before = take_over(workspace, plan, lease.number)
-    requests = scorer.missing(work.ids(carried=False), before)
+    workspace: Workspace, scorer: SnapshotScorer, plan: Plan, to_serve: UsersToServe, lease: Lease
+) -> ScoredUsers:
+    """Score the users whom no earlier driver scored."""
+    earlier = take_over(workspace, plan, lease.number)
+    requests = scorer.missing_requests(to_serve.to_score, earlier)
     logger.info(
-        f"run {plan.run_id} of {plan.run_date}: {len(work.users):,} users, {int(work.carried.sum()):,} carried over, "
-        f"{len(before.of('night')):,} scored by earlier drivers, {requests.count() if requests else 0:,} requests to answer"
+        f"run {plan.run_id} of {plan.run_date}: {len(to_serve.users):,} users, "
+        f"{len(to_serve.to_carry):,} carried over, {len(earlier.ids('night')):,} scored by "
+        f"earlier drivers, {requests.count() if requests else 0:,} requests to answer"
     )
     if requests is None:
-        return before
+        return earlier
     started = time.monotonic()
     with logged_progress(requests.count(), "requests") as counter:
 
         def spending() -> dict[str, Any]:
-            return {
-                "run": plan.run_id,
-                "scoring_seconds": time.monotonic() - started,
-                **engine_work(counter),
-            }
+            seconds = time.monotonic() - started
+            return {"run": plan.run_id, "scoring_seconds": seconds, **engine_work(counter)}
 
         lease.spending = spending
         try:
@@ -208,50 +191,66 @@ def _score(
 
 
 def _stage(
-    workspace: Workspace, scorer: NightScorer, plan: Plan, work: Work, scored: Scored, attempt: int
-) -> Staged:
-    """Write lists, traces and users of the night, each where no reader looks before the commit."""
-    lists, traces, kept = (
-        night_folder(plan.run_date, f"{plan.run_id}-{attempt:04d}", table)
-        for table in (LISTS, TRACES, USERS)
-    )
-    outcome = scorer.write_traces(scored, traces)
-    scorer.write_lists(scored, outcome.weight, work.ids(carried=True), work.before, lists)
-    write_users(workspace, kept, work.users, outcome.failed)
-    verified = verify_lists(
-        workspace, lists, work.users.ids, plan.run_date, scorer.settings.ranking.length
-    )
-    overlap = (
-        None if work.before is None else scorer.overlap(work.ids(carried=False), work.before, lists)
-    )
-    return Staged(verified, outcome, overlap, scorer.accuracy())
+    workspace: Workspace,
+    scorer: SnapshotScorer,
+    plan: Plan,
+    to_serve: UsersToServe,
+    scored: ScoredUsers,
+    attempt: int,
+) -> StagedSnapshot:
+    """Write lists, traces and users, each where no reader looks before the commit, and verify."""
+    run = f"{plan.run_id}-{attempt:04d}"
+    lists = staging_folder(plan.run_date, run, LISTS)
+    outcome = scorer.write_traces(scored, staging_folder(plan.run_date, run, TRACES))
+    scorer.write_lists(scored, outcome.weight, to_serve.to_carry, to_serve.previous, lists)
+    users = to_serve.users
+    write_users(workspace, staging_folder(plan.run_date, run, USERS), users, outcome.failed)
+    length = scorer.settings.ranking.length
+    verified = verify_lists(workspace, lists, users.ids, plan.run_date, length)
+    overlap = None
+    if to_serve.previous is not None:
+        overlap = scorer.overlap(to_serve.to_score, to_serve.previous, lists)
+    return StagedSnapshot(verified, outcome, overlap, scorer.accuracy())
 
 
-def _measured(work: Work, staged: Staged) -> Measured:
-    titles, before = staged.outcome.did["titles"], work.before
-    return Measured(
+def _gate_metrics(to_serve: UsersToServe, staged: StagedSnapshot) -> SnapshotMetrics:
+    titles, previous = staged.outcome.counts["titles"], to_serve.previous
+    return SnapshotMetrics(
         users=staged.verified.users,
-        users_before=None if before is None else before.users,
-        scored=int((~work.carried).sum()),
-        errors=staged.outcome.did["errors"],
+        users_before=previous.users if previous else None,
+        scored=len(to_serve.to_score),
+        errors=staged.outcome.counts["errors"],
         titles=sum(titles.values()),
         resolved=titles["exact"] + titles["fuzzy"],
         overlap=staged.overlap,
         accuracy=staged.accuracy,
-        accuracy_before=None if before is None else before.metrics.get("calibration_ndcg_at_10"),
+        accuracy_before=previous.metrics.get("calibration_ndcg_at_10") if previous else None,
     )
 
 
-def _night(
+def _run_cost(
+    workspace: Workspace, settings: Settings, plan: Plan, lease: Lease, outcome: ScoringOutcome
+) -> dict[str, Any]:
+    """Sum up what this run cost, over all its attempts."""
+    spent = [*earlier_spending(workspace, plan.run_date, lease.number), lease.spending()]
+    return summarize_cost(
+        [attempt for attempt in spent if attempt.get("run") == plan.run_id],
+        outcome.counts["prompt_tokens"],
+        outcome.counts["generated_tokens"],
+        actor_counts(settings, cluster_gpus()),
+        settings.nightly.prices,
+    )
+
+
+def _describe_snapshot(
     plan: Plan,
     verified: Verified,
     data: Prepared,
     settings: Settings,
     metrics: dict[str, Any],
     cost: dict[str, Any],
-) -> Night:
-    language = tuned_name(data, settings) or settings.language.model
-    return Night(
+) -> Snapshot:
+    return Snapshot(
         run_date=plan.run_date,
         run_id=plan.run_id,
         users=verified.users,
@@ -259,7 +258,7 @@ def _night(
         files=verified.files,
         models={
             "sequence": sequence_name(data, settings),
-            "language": language,
+            "language": tuned_name(data, settings) or settings.language.model,
             "data": data.version,
             "histories": plan.histories,
         },
@@ -269,10 +268,12 @@ def _night(
     )
 
 
-def _kept_back(plan: Plan, failed: list[Gate]) -> GateError:
-    lines = "\n  ".join(f"{gate.name}: {gate.line()}" for gate in failed)
+def _gate_error(plan: Plan, failed: list[Gate]) -> GateError:
+    lines = "\n  ".join(f"{gate.name}: {gate.describe()}: FAILED" for gate in failed)
     return GateError(
-        f"{plan.run_date}: run {plan.run_id} was not published, what stands is as it was:\n  {lines}\n"
-        "What was scored stays: mend the cause and score anew with --force, or, to publish it as it is, loosen the gate "
-        "with --set nightly.gates.NAME=VALUE and run the same command again"
+        f"{plan.run_date}: run {plan.run_id} was not published, the active snapshot stays:\n  "
+        f"{lines}\n"
+        "What was scored is saved: fix the cause and score again with --force, or, to publish it "
+        "as it is, loosen the gate with --set nightly.gates.NAME=VALUE and run the same command "
+        "again"
     )

@@ -1,7 +1,7 @@
-"""The last night's figures for Prometheus, from its report and the manifests: `dualrec metrics`,
-and /metrics of `dualrec serve`.
+"""The last nightly run's figures for Prometheus, from its report and the manifests: `dualrec
+metrics`, and /metrics of `dualrec serve`.
 
-A night's own processes are gone when it ends, well or not, so what it was is read from the
+The processes of a run are gone when it ends, well or not, so its figures are read from the
 workspace.
 """
 
@@ -13,42 +13,45 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from dualrec.errors import WorkspaceError
-from dualrec.nightly.report import last_report
-from dualrec.publishing.manifest import last_standing
+from dualrec.nightly.run_report import latest_report
+from dualrec.publishing.manifest import latest_manifest
 from dualrec.storage.filesystems import advice, plain
 from dualrec.storage.workspace import Workspace
 
 Labels = Mapping[str, str]
 NOT_JUDGED = float("nan")
 DESCRIPTIONS = {
-    "dualrec_night_start_seconds": "Midnight UTC of the last published night (published) and of the last run (run), since 1970.",
-    "dualrec_night_published_seconds": "When the last published night was published, since 1970.",
-    "dualrec_night_users": "Users of the last run, by what was done for them.",
-    "dualrec_night_errors": "Users of the last run on whom the language model failed.",
-    "dualrec_night_titles": "Titles that the last run wrote, by how they were tied to items.",
-    "dualrec_night_gate_failed": "Of the last run: 1 where the gate kept it back, 0 where it passed, NaN where it could not judge.",
-    "dualrec_night_gate_value": "What the gate judged.",
-    "dualrec_night_gate_limit": "What the gate allows.",
-    "dualrec_night_tokens": "Tokens of the last run.",
-    "dualrec_night_engine_seconds": "Seconds in which its engines were busy.",
-    "dualrec_night_worker_seconds": "Seconds in which its actors held resources, by kind.",
-    "dualrec_night_money": "What it cost, in the currency of nightly.prices.",
-    "dualrec_night_part_seconds": "How long each part of the run's last attempt took.",
-    "dualrec_night_ndcg_at_10": "NDCG@10 of its lists on validation users.",
-    "dualrec_night_overlap": "Share of the movies of the night before that are still in the lists of users scored anew.",
+    "dualrec_nightly_start_seconds": "Midnight UTC of the run date of the last published snapshot "
+    "(published) and of the last run (run), since 1970.",
+    "dualrec_nightly_published_seconds": "When the last snapshot was published, since 1970.",
+    "dualrec_nightly_users": "Users of the last run, scored or carried over.",
+    "dualrec_nightly_errors": "Users of the last run on whom the language model failed.",
+    "dualrec_nightly_titles": "Titles that the last run wrote, by how they were tied to items.",
+    "dualrec_nightly_gate_failed": "Of the last run: 1 where the gate failed, 0 where it passed, "
+    "NaN where it could not judge.",
+    "dualrec_nightly_gate_value": "What the gate judged.",
+    "dualrec_nightly_gate_limit": "What the gate allows.",
+    "dualrec_nightly_tokens": "Tokens of the last run.",
+    "dualrec_nightly_engine_seconds": "Seconds in which its engines were busy.",
+    "dualrec_nightly_worker_seconds": "Seconds in which its actors held resources, by kind.",
+    "dualrec_nightly_money": "What it cost, in the currency of nightly.prices.",
+    "dualrec_nightly_part_seconds": "How long each part of the run's last attempt took.",
+    "dualrec_nightly_ndcg_at_10": "NDCG@10 of its lists on validation users.",
+    "dualrec_nightly_overlap": "Share of the movies of the previous snapshot that are still in the "
+    "lists of users scored now.",
 }
 
 
 def exposition(workspace: Workspace) -> bytes:
-    """The figures in Prometheus' text format; empty where nothing has run yet.
+    """Return the figures in Prometheus' text format; empty where nothing has run yet.
 
     Raises:
         WorkspaceError: the workspace cannot be read.
-        PublishError: the manifest that stands is broken.
+        PublishError: the current manifest is broken.
     """
     registry = CollectorRegistry()
     gauges: dict[str, Gauge] = {}
-    for name, value, labels in _figures(workspace):
+    for name, value, labels in _samples(workspace):
         if name not in gauges:
             gauges[name] = Gauge(name, DESCRIPTIONS[name], tuple(labels), registry=registry)
         (gauges[name].labels(**labels) if labels else gauges[name]).set(value)
@@ -61,7 +64,7 @@ def write_metrics(workspace: Workspace, file: Path) -> None:
 
     Raises:
         WorkspaceError: it cannot be written, or the workspace not read.
-        PublishError: the manifest that stands is broken.
+        PublishError: the current manifest is broken.
     """
     content = exposition(workspace)
     unfinished = file.with_name(f".{file.name}.unfinished")
@@ -69,59 +72,58 @@ def write_metrics(workspace: Workspace, file: Path) -> None:
         unfinished.write_bytes(content)
         unfinished.replace(file)
     except OSError as error:
-        raise WorkspaceError(
-            f"{file} cannot be written: {plain(error)}: {advice(error)}"
-        ) from error
+        message = f"{file} cannot be written: {plain(error)}: {advice(error)}"
+        raise WorkspaceError(message) from error
 
 
-def _figures(workspace: Workspace) -> Iterator[tuple[str, float, Labels]]:
-    standing = last_standing(workspace)
-    if standing is not None:
-        yield "dualrec_night_start_seconds", _midnight(standing.run_date), {"state": "published"}
-        yield "dualrec_night_published_seconds", standing.published.timestamp(), {}
-    report = last_report(workspace)
+def _samples(workspace: Workspace) -> Iterator[tuple[str, float, Labels]]:
+    manifest = latest_manifest(workspace)
+    if manifest is not None:
+        yield "dualrec_nightly_start_seconds", _midnight(manifest.run_date), {"state": "published"}
+        yield "dualrec_nightly_published_seconds", manifest.published.timestamp(), {}
+    report = latest_report(workspace)
     if report is not None:
         run_date = date.fromisoformat(report["plan"]["run_date"])
-        yield "dualrec_night_start_seconds", _midnight(run_date), {"state": "run"}
-        yield from _of_lists(report["metrics"])
-        yield from _of_gates(report["gates"])
-        yield from _of_work(report["cost"], report["seconds"])
+        yield "dualrec_nightly_start_seconds", _midnight(run_date), {"state": "run"}
+        yield from _list_samples(report["metrics"])
+        yield from _gate_samples(report["gates"])
+        yield from _cost_samples(report["cost"], report["seconds"])
 
 
-def _of_lists(metrics: dict[str, Any]) -> Iterator[tuple[str, float, Labels]]:
+def _list_samples(metrics: dict[str, Any]) -> Iterator[tuple[str, float, Labels]]:
     for state in ("scored", "carried"):
-        yield "dualrec_night_users", metrics[state], {"state": state}
-    yield "dualrec_night_errors", metrics["errors"], {}
+        yield "dualrec_nightly_users", metrics[state], {"state": state}
+    yield "dualrec_nightly_errors", metrics["errors"], {}
     for match, count in metrics["titles"].items():
-        yield "dualrec_night_titles", count, {"match": match}
-    for name, kept in (("ndcg_at_10", "calibration_ndcg_at_10"), ("overlap", "overlap")):
-        if metrics[kept] is not None:
-            yield f"dualrec_night_{name}", metrics[kept], {}
+        yield "dualrec_nightly_titles", count, {"match": match}
+    if metrics["calibration_ndcg_at_10"] is not None:
+        yield "dualrec_nightly_ndcg_at_10", metrics["calibration_ndcg_at_10"], {}
+    if metrics["overlap"] is not None:
+        yield "dualrec_nightly_overlap", metrics["overlap"], {}
 
 
-def _of_gates(gates: list[dict[str, Any]]) -> Iterator[tuple[str, float, Labels]]:
+def _gate_samples(gates: list[dict[str, Any]]) -> Iterator[tuple[str, float, Labels]]:
     for gate in gates:
-        own = {"gate": gate["name"]}
-        yield (
-            "dualrec_night_gate_failed",
-            NOT_JUDGED if gate["passed"] is None else float(not gate["passed"]),
-            own,
-        )
+        labels = {"gate": gate["name"]}
+        failed = NOT_JUDGED if gate["passed"] is None else float(not gate["passed"])
+        yield "dualrec_nightly_gate_failed", failed, labels
         for kind in ("value", "limit"):
             if gate[kind] is not None:
-                yield f"dualrec_night_gate_{kind}", gate[kind], own
+                yield f"dualrec_nightly_gate_{kind}", gate[kind], labels
 
 
-def _of_work(cost: dict[str, Any], parts: dict[str, float]) -> Iterator[tuple[str, float, Labels]]:
+def _cost_samples(
+    cost: dict[str, Any], parts: dict[str, float]
+) -> Iterator[tuple[str, float, Labels]]:
     for direction in ("in", "out"):
-        yield "dualrec_night_tokens", cost[f"tokens_{direction}"], {"direction": direction}
-    yield "dualrec_night_engine_seconds", cost["engine_seconds"], {}
+        yield "dualrec_nightly_tokens", cost[f"tokens_{direction}"], {"direction": direction}
+    yield "dualrec_nightly_engine_seconds", cost["engine_seconds"], {}
     for kind, seconds in cost["worker_seconds"].items():
-        yield "dualrec_night_worker_seconds", seconds, {"kind": kind}
+        yield "dualrec_nightly_worker_seconds", seconds, {"kind": kind}
     for part, seconds in parts.items():
-        yield "dualrec_night_part_seconds", seconds, {"part": part}
+        yield "dualrec_nightly_part_seconds", seconds, {"part": part}
     if cost["money"] is not None:
-        yield "dualrec_night_money", cost["money"]["total"], {}
+        yield "dualrec_nightly_money", cost["money"]["total"], {}
 
 
 def _midnight(run_date: date) -> float:

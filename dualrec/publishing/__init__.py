@@ -1,1 +1,1 @@
-"""Publishing: a staged night becomes the table that readers see, whole or not at all."""
+"""Publishing: a staged snapshot becomes the table that readers see, whole or not at all."""

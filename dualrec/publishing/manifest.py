@@ -1,9 +1,9 @@
-"""Manifests: which files are a published night. Written once, numbered, never changed; the highest
-number stands.
+"""Manifests: they name the files of a published snapshot. Written once, numbered, never changed; of
+each run date the highest number is current.
 
 A reader of plain Parquet lists `recommendations/_manifests/run_date=D/`, takes the last file, and
-reads the files that
-it names: always one whole night. Knows files and their description; not Delta, nor when to publish.
+reads the files that it names: always one whole snapshot. Knows files and their description; not
+Delta, nor when to publish.
 """
 
 import re
@@ -18,21 +18,21 @@ from dualrec.storage.workspace import Workspace
 
 LISTS = "recommendations"  # the published table
 TRACES = "traces"  # its sibling: one row a scored user, staged beside it
-USERS = "users"  # another: which history each user's list was made from
+USERS = "users"  # another: the history behind each user's list
 MANIFESTS = f"{LISTS}/_manifests"  # readers of whole folders skip names that begin with _
 
 _NUMBERED = re.compile(r"run_date=(\d{4}-\d\d-\d\d)/(\d{8})\.json$")
 _RUN_ID = re.compile(r"[0-9A-Za-z_-]{1,80}")
 
 
-class _Written(BaseModel):
-    """What is read back from JSON: frozen; fields that a later version adds are passed over."""
+class _Record(BaseModel):
+    """Read back from JSON: frozen; fields that a later version adds are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
 
 
-class PublishedFile(_Written):
-    """One Parquet file of a night; its path is that in the recommendations folder."""
+class PublishedFile(_Record):
+    """One Parquet file of a snapshot; its path is relative to the recommendations folder."""
 
     path: str
     rows: int
@@ -40,15 +40,13 @@ class PublishedFile(_Written):
     sha256: str
 
 
-class Night(_Written):
-    """What a run offers for publishing.
+class Snapshot(_Record):
+    """The lists of one run date, as a run hands them to publishing.
 
     Attributes:
-        run_date: the night.
-        run_id: the run that made it: what it was made from and how; letters, digits, - and _.
-            Published once.
-        models: name to version of the models that made it.
-        metrics, cost: what the job measured and spent, as it likes to say it. Never keys.
+        run_id: the run that wrote it; letters, digits, - and _. Published once.
+        models: name to version of the models behind it.
+        metrics, cost: what the job measured and spent, in its own terms. Never keys.
     """
 
     run_date: date
@@ -62,13 +60,13 @@ class Night(_Written):
     cost: dict[str, Any]
 
 
-class Manifest(Night):
-    """A published night.
+class Manifest(Snapshot):
+    """A published snapshot.
 
     Attributes:
         number: counts the publications of this date from 1, rollbacks included.
-        restores: the number of the publication that a rollback brought back; None where it was
-            published anew.
+        restores: the number of the publication that was rolled back to; None where it was published
+            for the first time.
         delta_version: the version of the Delta table in which it appeared.
         published: when.
     """
@@ -80,17 +78,17 @@ class Manifest(Night):
 
     @property
     def origin(self) -> int:
-        """The number under which these files were first published."""
+        """Return the number under which these files were first published."""
         return self.restores or self.number
 
     def folder(self, table: str) -> str:
-        """Where its run staged a table, in the workspace."""
+        """Return where its run staged a table, in the workspace."""
         return f"{table}/{self.files[0].path.rpartition('/')[0]}"
 
 
-def night_folder(run_date: date, run_id: str, table: str = LISTS) -> str:
-    """Where a run stages its lists, or its traces, in the workspace. No reader sees them before
-    they are committed.
+def staging_folder(run_date: date, run_id: str, table: str = LISTS) -> str:
+    """Return where a run stages its lists, or another table, in the workspace. No reader sees them
+    before they are committed.
 
     Raises:
         PublishError: the run id holds other characters than letters, digits, - and _.
@@ -101,13 +99,13 @@ def night_folder(run_date: date, run_id: str, table: str = LISTS) -> str:
 
 
 def manifest_name(run_date: date, number: int) -> str:
-    """Where the manifest of a publication lies in the workspace."""
+    """Return where the manifest of a publication lies in the workspace."""
     return f"{MANIFESTS}/run_date={run_date}/{number:08d}.json"
 
 
 def write_manifest(workspace: Workspace, manifest: Manifest) -> None:
-    """Write a manifest by a conditional put: whoever finishes a publication writes the same bytes,
-    and one does.
+    """Write a manifest by a conditional put: all jobs that finish a publication write the same
+    bytes.
 
     Raises:
         PublishError: another manifest has this number.
@@ -116,19 +114,19 @@ def write_manifest(workspace: Workspace, manifest: Manifest) -> None:
     name = manifest_name(manifest.run_date, manifest.number)
     if not workspace.put_once(name, manifest.model_dump_json(indent=2).encode()):
         raise PublishError(
-            f"{workspace.uri}/{name} is there and describes another publication than the Delta table does: "
-            "somebody changed one of them by hand; nothing was overwritten"
+            f"{workspace.uri}/{name} is there and describes another publication than the Delta "
+            "table does: somebody changed one of them by hand; nothing was overwritten"
         )
 
 
-def numbers(workspace: Workspace, run_date: date | None = None) -> dict[date, list[int]]:
-    """The numbers of the manifests of each date, or of one, in growing order; dates grow as well."""
+def manifest_numbers(workspace: Workspace, run_date: date | None = None) -> dict[date, list[int]]:
+    """List the manifest numbers of each run date, or of one, ascending; dates ascend as well."""
     folder = MANIFESTS if run_date is None else f"{MANIFESTS}/run_date={run_date}"
-    found: dict[date, list[int]] = {}
+    numbers: dict[date, list[int]] = {}
     for info in workspace.files(folder):
         if match := _NUMBERED.search(info.path):
-            found.setdefault(date.fromisoformat(match[1]), []).append(int(match[2]))
-    return found
+            numbers.setdefault(date.fromisoformat(match[1]), []).append(int(match[2]))
+    return numbers
 
 
 def read_manifest(workspace: Workspace, run_date: date, number: int) -> Manifest:
@@ -136,7 +134,7 @@ def read_manifest(workspace: Workspace, run_date: date, number: int) -> Manifest
 
     Raises:
         WorkspaceError: it is not there.
-        PublishError: it is none.
+        PublishError: its content is no manifest.
     """
     name = manifest_name(run_date, number)
     try:
@@ -145,44 +143,47 @@ def read_manifest(workspace: Workspace, run_date: date, number: int) -> Manifest
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise PublishError(
-            f"{workspace.uri}/{name} is no manifest: {where}: {first['msg']}; restore it from a copy"
+            f"{workspace.uri}/{name} is no manifest: {where}: {first['msg']}; "
+            "restore it from a copy"
         ) from error
 
 
-def standing_manifest(workspace: Workspace, run_date: date) -> Manifest | None:
-    """The manifest that stands for a date; None where that night was never published."""
-    found = numbers(workspace, run_date).get(run_date)
-    return read_manifest(workspace, run_date, found[-1]) if found else None
+def current_manifest(workspace: Workspace, run_date: date) -> Manifest | None:
+    """Read the current manifest of a run date; None where it was never published."""
+    numbers = manifest_numbers(workspace, run_date).get(run_date)
+    return read_manifest(workspace, run_date, numbers[-1]) if numbers else None
 
 
-def standing_manifests(workspace: Workspace) -> list[Manifest]:
-    """The manifest that stands for each published date, oldest date first."""
-    last = [(run_date, found[-1]) for run_date, found in numbers(workspace).items()]
-    return list(side_by_side(lambda place: read_manifest(workspace, *place), last))
+def current_manifests(workspace: Workspace) -> list[Manifest]:
+    """Read the current manifest of each published run date, oldest date first."""
+    last = [(run_date, numbers[-1]) for run_date, numbers in manifest_numbers(workspace).items()]
+    return list(side_by_side(lambda named: read_manifest(workspace, *named), last))
 
 
-def last_standing(workspace: Workspace, before: date | None = None) -> Manifest | None:
-    """The manifest that stands for the last published date, of those before one if it is given;
-    None where there is none."""
-    found = {
-        day: published
-        for day, published in numbers(workspace).items()
-        if before is None or day < before
-    }
-    return read_manifest(workspace, max(found), found[max(found)][-1]) if found else None
+def latest_publication(workspace: Workspace, before: date | None = None) -> tuple[date, int] | None:
+    """Find run date and number of the current manifest of the last published run date, of those
+    before a date if it is given; None where there is none."""
+    numbers = manifest_numbers(workspace)
+    dates = [run_date for run_date in numbers if before is None or run_date < before]
+    return (max(dates), numbers[max(dates)][-1]) if dates else None
 
 
-def number_before(manifest: Manifest, found: list[int]) -> int | None:
-    """The number of the version before: that before the first publication of these files. None
-    where there is none.
+def latest_manifest(workspace: Workspace, before: date | None = None) -> Manifest | None:
+    """Read the manifest of `latest_publication`; None where there is none."""
+    latest = latest_publication(workspace, before)
+    return read_manifest(workspace, *latest) if latest else None
 
-    So rolling back twice goes back two versions, and never brings back the night that was rolled
-    back from.
+
+def previous_number(manifest: Manifest, numbers: list[int]) -> int | None:
+    """Return the number of the previous version: the last before the first publication of these
+    files. None where there is none.
+
+    So rolling back twice goes back two versions, and never to the one that was rolled back from.
     """
-    return max((number for number in found if number < manifest.origin), default=None)
+    return max((number for number in numbers if number < manifest.origin), default=None)
 
 
 def published_paths(workspace: Workspace, manifest: Manifest) -> list[str]:
-    """The Parquet files of a published night, as paths of the workspace's file system, for pyarrow
-    or Ray Data."""
+    """Return the Parquet files of a published snapshot, as paths of the workspace's file system,
+    for pyarrow or Ray Data."""
     return [workspace.path(f"{LISTS}/{file.path}") for file in manifest.files]

@@ -1,9 +1,9 @@
-"""Publishing a verified night, and rolling one back: the order of the steps, and who wins. Knows no
-Parquet, no models.
+"""Publishes a verified snapshot, and rolls one back: the order of the steps, and which job wins.
+Knows no Parquet, no models.
 
-First what stands is finished, then the Delta commit decides, then its manifest is written. A job
-that dies in between leaves either nothing or a commit that the next job finishes; readers see whole
-nights all the while.
+First the current publication is finished, then the Delta commit decides, then its manifest is
+written. A job that dies in between leaves either nothing or a commit that the next job finishes;
+readers see whole snapshots all the while.
 """
 
 import logging
@@ -16,57 +16,57 @@ from dualrec.publishing.manifest import (
     LISTS,
     MANIFESTS,
     Manifest,
-    Night,
-    number_before,
-    numbers,
+    Snapshot,
+    manifest_numbers,
+    previous_number,
     read_manifest,
     write_manifest,
 )
 from dualrec.publishing.table import (
     commit,
     committed_manifest,
+    current_number,
     is_committed,
-    open_or_make_table,
+    open_or_create_table,
     open_table,
-    standing_number,
 )
 from dualrec.storage.workspace import Workspace
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
-TRIES = 5  # of a commit that failed though nobody published the night
+COMMIT_ATTEMPTS = 5  # of a commit that failed though no other job published the run date
 
 log = logging.getLogger(__name__)
 
 
 class Published(NamedTuple):
-    """A night that stands, and whether this call published it; if not, it stood before."""
+    """A current publication, and whether this call published it; if not, it was current before."""
 
     manifest: Manifest
-    anew: bool
+    is_new: bool
 
 
 class RolledBack(NamedTuple):
-    """The publication that a rollback made, and the one that it took the place of."""
+    """The publication that a rollback added, and the one that it replaced."""
 
     manifest: Manifest
     replaced: Manifest
 
 
-def publications(workspace: Workspace, run_date: date) -> int:
-    """How often a night was published or rolled back so far: what a run notes when it starts, for
-    `publish`.
+def publication_count(workspace: Workspace, run_date: date) -> int:
+    """Count how often a run date was published or rolled back so far. A run notes it when it
+    starts, for `publish`.
 
     Raises:
         WorkspaceError: the store cannot be read.
     """
-    return standing_number(workspace, open_table(workspace), run_date)
+    return current_number(workspace, open_table(workspace), run_date)
 
 
-def standing_run(workspace: Workspace, run_date: date, run_id: str) -> Manifest | None:
-    """The publication of a run that stands, its manifest written if that was left undone; None if
-    it was never published.
+def find_published_run(workspace: Workspace, run_date: date, run_id: str) -> Manifest | None:
+    """Find the current publication of a run, and write its manifest if that was left undone; None
+    if the run was never published.
 
     Raises:
         PublishError: the run was published before, and replaced or rolled back since.
@@ -75,140 +75,142 @@ def standing_run(workspace: Workspace, run_date: date, run_id: str) -> Manifest 
     table = open_table(workspace)
     if table is None or not is_committed(workspace, table, run_date, run_id):
         return None
-    _finish(workspace, table, run_date)
-    return _already(workspace, table, run_date, run_id).manifest
+    _finish_publication(workspace, table, run_date)
+    return _current_publication(workspace, table, run_date, run_id).manifest
 
 
 def publish(
-    workspace: Workspace, night: Night, replaces: int, settings: PublishSettings
+    workspace: Workspace, snapshot: Snapshot, replaces: int, settings: PublishSettings
 ) -> Published:
-    """Make a verified night the one that readers see. Doing it again changes nothing.
+    """Publish a verified snapshot to all readers. Publishing it again changes nothing.
 
     Args:
-        replaces: what `publications` said when the run began, so that a job that was thought dead,
-            and comes back,
-            does not replace what was published meanwhile.
+        replaces: the `publication_count` of when the run began, so that a job that was thought
+            dead, and comes back, does not replace what was published meanwhile.
 
     Raises:
         PublishError: another run was published since this one began, or at this moment; this run
-            was published before
-            and replaced since; or a staged file is gone. What stands is left as it is.
-        WorkspaceError: the store failed. Publishing the same night again finishes what was begun.
+            was published before and replaced since; or a staged file is gone. The active snapshot
+            stays as it is.
+        WorkspaceError: the store failed. Publishing the same snapshot again finishes it.
     """
-    table = open_or_make_table(workspace, settings.retention_days)
-    _finish(workspace, table, night.run_date)
-    if is_committed(workspace, table, night.run_date, night.run_id):
-        return _already(workspace, table, night.run_date, night.run_id)
-    number = standing_number(workspace, table, night.run_date)
+    table = open_or_create_table(workspace, settings.retention_days)
+    _finish_publication(workspace, table, snapshot.run_date)
+    if is_committed(workspace, table, snapshot.run_date, snapshot.run_id):
+        return _current_publication(workspace, table, snapshot.run_date, snapshot.run_id)
+    number = current_number(workspace, table, snapshot.run_date)
     if number != replaces:
-        raise _lost(
-            night,
-            f"it was published by another run since this one began ({replaces} times then, {number} now)",
-        )
-    require_files(workspace, night)
+        why = "it was published by another run since this one began"
+        raise _not_published(snapshot, f"{why} ({replaces} times then, {number} now)")
+    require_files(workspace, snapshot)
     try:
-        return Published(_commit(workspace, table, night, number + 1, None), anew=True)
+        return Published(_commit(workspace, table, snapshot, number + 1, None), is_new=True)
     except PublishError:
-        table = open_or_make_table(workspace, settings.retention_days)
-        if not is_committed(workspace, table, night.run_date, night.run_id):
+        table = open_or_create_table(workspace, settings.retention_days)
+        if not is_committed(workspace, table, snapshot.run_date, snapshot.run_id):
             raise
-        _finish(workspace, table, night.run_date)  # the other job published this very run
-        return _already(workspace, table, night.run_date, night.run_id)
+        # The other job published this very run.
+        _finish_publication(workspace, table, snapshot.run_date)
+        return _current_publication(workspace, table, snapshot.run_date, snapshot.run_id)
 
 
 def roll_back(workspace: Workspace, run_date: date) -> RolledBack:
-    """Bring back the version before of one night, as a new publication. Nothing of the history is
+    """Publish the previous version of one run date again, as a new publication. No history is
     rewritten.
 
     A rollback that was cut off is finished, and no second one is done.
 
     Raises:
-        PublishError: the night was never published, has no version before, the files of that are
-            gone, or another job
-            published it at this moment.
+        PublishError: the run date was never published, has no previous version, the files of that
+            are gone, or another job published it at this moment.
         WorkspaceError: the store failed.
     """
     table = open_table(workspace)
-    number = standing_number(workspace, table, run_date)
+    number = current_number(workspace, table, run_date)
     if table is None or number == 0:
         raise PublishError(
-            f"{run_date} was never published in {workspace.uri}: `dualrec nights` lists what was"
+            f"{run_date} was never published in {workspace.uri}: "
+            "`dualrec nights` lists the dates that were"
         )
-    finished = _finish(workspace, table, run_date)
-    found = numbers(workspace, run_date).get(run_date, [])
+    finished = _finish_publication(workspace, table, run_date)
+    numbers = manifest_numbers(workspace, run_date).get(run_date, [])
     if finished is not None and finished.restores is not None:
-        earlier = [one for one in found if one < number]
+        earlier = [other for other in numbers if other < number]
         return RolledBack(finished, read_manifest(workspace, run_date, earlier[-1]))
-    standing = read_manifest(workspace, run_date, number)
-    before = number_before(standing, found)
-    if before is None:
+    current = read_manifest(workspace, run_date, number)
+    previous = previous_number(current, numbers)
+    if previous is None:
         raise PublishError(
-            f"{run_date} has no version before number {standing.number}: it was published once, or rolled back as far as it goes; "
-            "score and publish it anew instead"
+            f"{run_date} has no version before number {current.number}: it was published once, "
+            "or rolled back as far as it goes; score and publish it again instead"
         )
-    target = read_manifest(workspace, run_date, before)
+    target = read_manifest(workspace, run_date, previous)
     require_files(workspace, target)
-    return RolledBack(_commit(workspace, table, target, number + 1, target.origin), standing)
+    return RolledBack(_commit(workspace, table, target, number + 1, target.origin), current)
 
 
-def require_files(workspace: Workspace, night: Night) -> None:
-    """Check that all files of a night are where they were, in their sizes.
+def require_files(workspace: Workspace, snapshot: Snapshot) -> None:
+    """Check that all files of a snapshot are where they were, in their sizes.
 
     Raises:
         PublishError: one is gone or of another size; counts and names.
     """
-    folders = {file.path.rpartition("/")[0] for file in night.files}
-    sizes = {
-        workspace.name_of(info.path): info.size
-        for folder in folders
-        for info in workspace.files(f"{LISTS}/{folder}")
-    }
-    gone = [file.path for file in night.files if sizes.get(f"{LISTS}/{file.path}") != file.bytes]
+    folders = {file.path.rpartition("/")[0] for file in snapshot.files}
+    sizes: dict[str, int] = {}
+    for folder in folders:
+        for info in workspace.files(f"{LISTS}/{folder}"):
+            sizes[workspace.name_of(info.path)] = info.size
+    gone = [file.path for file in snapshot.files if sizes.get(f"{LISTS}/{file.path}") != file.bytes]
     if gone:
         raise PublishError(
-            f"{len(gone):,} of the {len(night.files):,} files of run {night.run_id} of {night.run_date} are gone or changed, "
-            f"{gone[0]} first: nothing was published; score the night anew"
+            f"{len(gone):,} of the {len(snapshot.files):,} files of run {snapshot.run_id} of "
+            f"{snapshot.run_date} are gone or changed, {gone[0]} first: nothing was published; "
+            "score the users again (--force)"
         )
 
 
 def _commit(
-    workspace: Workspace, table: "DeltaTable", night: Night, number: int, restores: int | None
+    workspace: Workspace, table: "DeltaTable", snapshot: Snapshot, number: int, restores: int | None
 ) -> Manifest:
     """Commit, and write the manifest.
 
-    A commit also fails where others changed the table but not this night: two jobs that make it at
-    the same moment both leave their mark in its log, and so do Delta's own tools. Then it is tried
-    again on the table as it is now.
+    A commit also fails where others changed the table but not this run date: two jobs that create
+    it at the same moment both write to its log, and so do Delta's own tools. Then it is tried again
+    on the current table.
 
     Raises:
         PublishError: another job came first.
     """
     current: DeltaTable | None = table
-    for _ in range(TRIES):
-        if current is None or standing_number(workspace, current, night.run_date) != number - 1:
+    run_date = snapshot.run_date
+    for _ in range(COMMIT_ATTEMPTS):
+        if current is None or current_number(workspace, current, run_date) != number - 1:
             break
-        if commit(workspace, current, night, number, restores):
-            finished = _finish(workspace, open_table(workspace), night.run_date)
-            return finished or read_manifest(workspace, night.run_date, number)
+        if commit(workspace, current, snapshot, number, restores):
+            finished = _finish_publication(workspace, open_table(workspace), run_date)
+            return finished or read_manifest(workspace, run_date, number)
         current = open_table(workspace)
-    raise _lost(night, "another job published or rolled back this night at the same moment")
+    raise _not_published(snapshot, "another job published or rolled it back at the same moment")
 
 
-def _finish(workspace: Workspace, table: "DeltaTable | None", run_date: date) -> Manifest | None:
-    """Write the manifest of what stands, where a job died between its commit and that; None where
-    it is there.
+def _finish_publication(
+    workspace: Workspace, table: "DeltaTable | None", run_date: date
+) -> Manifest | None:
+    """Write the manifest of the current publication, where a job died between its commit and that;
+    return None where it is there.
 
     Raises:
         PublishError: the manifests are not those of this table.
     """
-    number = standing_number(workspace, table, run_date)
-    last = numbers(workspace, run_date).get(run_date, [0])[-1]
-    # Where the last is newer than `table`, another job may just have published: only a fresh look
-    # tells.
-    if last > number and last > publications(workspace, run_date):
+    number = current_number(workspace, table, run_date)
+    last = manifest_numbers(workspace, run_date).get(run_date, [0])[-1]
+    # Where the last is newer than `table`, another job may just have published: only the table
+    # opened again can say.
+    if last > number and last > publication_count(workspace, run_date):
         raise PublishError(
-            f"{run_date}: the manifests in {workspace.uri}/{MANIFESTS} go up to number {last}, but the Delta table counts "
-            f"{number}: it is not the table that they describe. Move them away, or bring back the table of before"
+            f"{run_date}: the manifests in {workspace.uri}/{MANIFESTS} go up to number {last}, but "
+            f"the Delta table counts {number}: it is not the table that they describe. Move them "
+            "away, or restore the table that they belong to"
         )
     if table is None or last >= number:
         return None
@@ -222,17 +224,21 @@ def _finish(workspace: Workspace, table: "DeltaTable | None", run_date: date) ->
     return manifest
 
 
-def _already(workspace: Workspace, table: "DeltaTable", run_date: date, run_id: str) -> Published:
-    standing = read_manifest(workspace, run_date, standing_number(workspace, table, run_date))
-    if standing.run_id == run_id:
-        return Published(standing, anew=False)
+def _current_publication(
+    workspace: Workspace, table: "DeltaTable", run_date: date, run_id: str
+) -> Published:
+    current = read_manifest(workspace, run_date, current_number(workspace, table, run_date))
+    if current.run_id == run_id:
+        return Published(current, is_new=False)
     raise PublishError(
-        f"{run_date}: run {run_id} was published before, and replaced or rolled back since: run {standing.run_id} "
-        f"stands, as number {standing.number}. A run is published once: score the night as another run (--force)"
+        f"{run_date}: run {run_id} was published before, and replaced or rolled back since: run "
+        f"{current.run_id} is active, as number {current.number}. A run is published once: score "
+        "the users as another run (--force)"
     )
 
 
-def _lost(night: Night, why: str) -> PublishError:
+def _not_published(snapshot: Snapshot, why: str) -> PublishError:
     return PublishError(
-        f"{night.run_date}: run {night.run_id} was not published: {why}. What stands is as it was: `dualrec nights` shows it"
+        f"{snapshot.run_date}: run {snapshot.run_id} was not published: {why}. "
+        "The active snapshot stays: `dualrec nights` shows it"
     )

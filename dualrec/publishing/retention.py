@@ -1,9 +1,8 @@
-"""Clean-up: what no reader can hold any more. Knows nothing of scoring; call it after publishing.
+"""Deletes what no reader can be using any more. Knows nothing of scoring; call it after publishing.
 
-Kept for ever: the files of every night that stands, and of its version before, so that a rollback
-finds them. Removed
-once they are older than the retention time: versions replaced since, and staging that never came to
-be published.
+Never deleted: the files of every active snapshot, and of its previous version, so that a rollback
+finds them. Deleted once they are older than the retention time: versions replaced since, and
+staging that was never published.
 """
 
 from datetime import UTC, date, datetime, timedelta
@@ -15,11 +14,11 @@ from dualrec.publishing.manifest import (
     USERS,
     Manifest,
     manifest_name,
-    number_before,
-    numbers,
+    manifest_numbers,
+    previous_number,
     read_manifest,
 )
-from dualrec.publishing.table import open_table, standing_paths
+from dualrec.publishing.table import current_paths, open_table
 from dualrec.storage.filesystems import told
 from dualrec.storage.workspace import Workspace
 
@@ -27,75 +26,78 @@ STAGING = ".staging"  # where the workspace writes artifacts before it moves the
 
 
 def clean_up(workspace: Workspace, retention_days: int, now: datetime | None = None) -> list[str]:
-    """Remove what is older than the retention time and in no reader's hands.
+    """Delete what is older than the retention time and not in use.
 
     Args:
-        now: the time to reckon from; None: the present.
+        now: the time to count from; None: the present.
 
     Returns:
-        The names of the folders that were removed.
+        The names of the deleted folders.
 
     Raises:
-        WorkspaceError: the store failed; what was not removed is found again the next time.
+        WorkspaceError: the store failed; what was not deleted will be the next time.
         PublishError: a manifest cannot be read.
     """
     limit = (now or datetime.now(UTC)) - timedelta(days=retention_days)
     table = open_table(workspace)
-    kept = (
-        set()
-        if table is None
-        else {path.rpartition("/")[0] for path in standing_paths(workspace, table)}
-    )
-    for run_date, found in numbers(workspace).items():
-        kept |= _keep_and_forget(workspace, run_date, found, limit)
-    nights = [
-        f"{name}/{night}/{run}"
-        for name in (LISTS, TRACES, USERS)
-        for night in workspace.folders(name)
-        for run in workspace.folders(f"{name}/{night}")
-        if night.startswith("run_date=")
-        and run.startswith("night-")
-        and f"{night}/{run}" not in kept
-    ]
-    staging = [f"{STAGING}/{folder}" for folder in workspace.folders(STAGING)]
-    removed = [folder for folder in nights + staging if last_written(workspace, folder) < limit]
-    for folder in removed:
+    in_use: set[str] = set()
+    if table is not None:
+        in_use = {path.rpartition("/")[0] for path in current_paths(workspace, table)}
+    for run_date, numbers in manifest_numbers(workspace).items():
+        in_use |= _delete_old_manifests(workspace, run_date, numbers, limit)
+    unused = []
+    for name in (LISTS, TRACES, USERS):
+        for run in _staged_runs(workspace, name):
+            if run not in in_use:
+                unused.append(f"{name}/{run}")
+    unused += [f"{STAGING}/{folder}" for folder in workspace.folders(STAGING)]
+    expired = [folder for folder in unused if last_written(workspace, folder) < limit]
+    for folder in expired:
         workspace.remove(folder)
-    return removed
+    return expired
 
 
-def _keep_and_forget(
-    workspace: Workspace, run_date: date, found: list[int], limit: datetime
+def _staged_runs(workspace: Workspace, table: str) -> list[str]:
+    """List the folders run_date=D/night-RUN of a table."""
+    runs = []
+    for run_date in workspace.folders(table):
+        if run_date.startswith("run_date="):
+            for run in workspace.folders(f"{table}/{run_date}"):
+                if run.startswith("night-"):
+                    runs.append(f"{run_date}/{run}")
+    return runs
+
+
+def _delete_old_manifests(
+    workspace: Workspace, run_date: date, numbers: list[int], limit: datetime
 ) -> set[str]:
     """Delete the manifests of versions that were replaced before the limit; return the folders of
     the others."""
-    manifests = [read_manifest(workspace, run_date, number) for number in found]
-    standing = manifests[-1]
-    held = {standing.number, number_before(standing, found)}
+    manifests = [read_manifest(workspace, run_date, number) for number in numbers]
+    current = manifests[-1]
+    needed = {current.number, previous_number(current, numbers)}
     for manifest, successor in pairwise(manifests):
         if successor.published >= limit:
-            held.add(manifest.number)
+            needed.add(manifest.number)
+    folders: set[str] = set()
     for manifest in manifests:
-        if manifest.number not in held:
-            _forget(workspace, manifest)
-    return {
-        file.path.rpartition("/")[0]
-        for manifest in manifests
-        if manifest.number in held
-        for file in manifest.files
-    }
+        if manifest.number in needed:
+            folders |= {file.path.rpartition("/")[0] for file in manifest.files}
+        else:
+            _delete_manifest(workspace, manifest)
+    return folders
 
 
-def _forget(workspace: Workspace, manifest: Manifest) -> None:
-    """Delete a manifest; before the files, so that none names what is gone."""
+def _delete_manifest(workspace: Workspace, manifest: Manifest) -> None:
+    """Delete a manifest; before its files, so that none names missing files."""
     name = manifest_name(manifest.run_date, manifest.number)
     with told(f"{workspace.uri}/{name}"):
         workspace.filesystem.delete_file(workspace.path(name))
 
 
 def last_written(workspace: Workspace, folder: str) -> datetime:
-    """When something was last written there. An empty folder of S3 has no time, and nobody needs
-    it."""
+    """Return when something was last written to a folder; the earliest time there is for an empty
+    folder of S3, which has none."""
     times = [info.mtime for info in workspace.files(folder)]
     if not times:
         with told(f"{workspace.uri}/{folder}"):

@@ -1,8 +1,7 @@
-"""The published Delta table: opened, committed to, and asked what stands. Knows no staging and no
-rollback.
+"""The published Delta table: opened, read, committed to. Knows no staging and no rollback.
 
-Each commit replaces one night's partition and carries its whole description, so that the manifest
-of a publication can be written by whoever comes next if the job dies between the two. Two
+Each commit replaces one run date's partition and carries its whole description, so that the
+manifest of a publication can be written by whoever comes next if the job dies between the two. Two
 application transactions guard it: one of the date, whose version is the publication's number, so
 that of two jobs on one date one wins; and one of the run, so that a run is published once.
 """
@@ -17,7 +16,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dualrec.errors import PublishError
-from dualrec.publishing.manifest import LISTS, Manifest, Night
+from dualrec.publishing.manifest import LISTS, Manifest, Snapshot
 from dualrec.storage.filesystems import delta_options, may_pass, told
 from dualrec.storage.schemas import RECOMMENDATIONS
 from dualrec.storage.workspace import Workspace
@@ -27,22 +26,22 @@ if TYPE_CHECKING:
     from deltalake.transaction import AddAction
 
 DESCRIPTION = "dualrec"  # the key of the description in a commit's metadata
-# commits to look through for a publication, the last ones first; it is nearly always the last
-LOOK_BACK = 200
+# commits searched for a publication, newest first; it is nearly always the last
+COMMITS_SEARCHED = 200
 
 _COMMIT = re.compile(r"\d{20}\.json")
-_WAS_PATIENT = re.compile(r"after \d+ retries")
-_Answer = TypeVar("_Answer")
+_RETRIED_INSIDE = re.compile(r"after \d+ retries")
+_Result = TypeVar("_Result")
 
 
 def table_uri(workspace: Workspace) -> str:
-    """Where Delta readers find the published table."""
+    """Return where Delta readers find the published table."""
     path = workspace.path(LISTS)
     return path if workspace.is_local else f"s3://{path}"
 
 
 def open_table(workspace: Workspace) -> "DeltaTable | None":
-    """The table as it stands now; None where nothing was ever published.
+    """Open the table at its newest version; None where nothing was ever published.
 
     Raises:
         WorkspaceError: the store cannot be read.
@@ -50,21 +49,21 @@ def open_table(workspace: Workspace) -> "DeltaTable | None":
     from deltalake import DeltaTable
     from deltalake.exceptions import TableNotFoundError
 
-    def opened() -> "DeltaTable | None":
+    def open_newest() -> "DeltaTable | None":
         try:
             return DeltaTable(table_uri(workspace), storage_options=_options(workspace))
         except TableNotFoundError:
             return None
 
-    return _asked(workspace, opened)
+    return _retry(workspace, open_newest)
 
 
-def open_or_make_table(workspace: Workspace, retention_days: int) -> "DeltaTable":
-    """The table as it stands now, made if it is not there.
+def open_or_create_table(workspace: Workspace, retention_days: int) -> "DeltaTable":
+    """Open the table at its newest version, and create it if it is not there.
 
     Args:
         retention_days: how long Delta's own tools, where somebody runs them, leave the files of
-            replaced nights.
+            replaced versions.
 
     Raises:
         PublishError: a table of other columns is there.
@@ -75,8 +74,8 @@ def open_or_make_table(workspace: Workspace, retention_days: int) -> "DeltaTable
 
     schema, uri = Schema.from_arrow(RECOMMENDATIONS), table_uri(workspace)
 
-    def made() -> DeltaTable:
-        with suppress(DeltaError):  # another job made it at this moment: if not, opening it says so
+    def create() -> DeltaTable:
+        with suppress(DeltaError):  # another job created it just now: if not, opening it says so
             DeltaTable.create(
                 uri,
                 schema,
@@ -90,8 +89,8 @@ def open_or_make_table(workspace: Workspace, retention_days: int) -> "DeltaTable
             )
         return DeltaTable(uri, storage_options=_options(workspace))
 
-    table = open_table(workspace) or _asked(workspace, made)
-    if _asked(workspace, table.schema) != schema:
+    table = open_table(workspace) or _retry(workspace, create)
+    if _retry(workspace, table.schema) != schema:
         raise PublishError(
             f"{uri} has other columns than this version of dualrec writes: "
             "publish to another workspace, or move that table away"
@@ -99,8 +98,8 @@ def open_or_make_table(workspace: Workspace, retention_days: int) -> "DeltaTable
     return table
 
 
-def standing_number(workspace: Workspace, table: "DeltaTable | None", run_date: date) -> int:
-    """The number of the publication that stands for a date; 0 where that night was never published.
+def current_number(workspace: Workspace, table: "DeltaTable | None", run_date: date) -> int:
+    """Return the number of a run date's current publication; 0 where it was never published.
 
     Raises:
         WorkspaceError: the store cannot be read.
@@ -109,7 +108,7 @@ def standing_number(workspace: Workspace, table: "DeltaTable | None", run_date: 
 
 
 def is_committed(workspace: Workspace, table: "DeltaTable", run_date: date, run_id: str) -> bool:
-    """Whether this run was ever published, if only to be replaced or rolled back later.
+    """Say whether this run was ever published, even if it was replaced or rolled back later.
 
     Raises:
         WorkspaceError: the store cannot be read.
@@ -118,17 +117,17 @@ def is_committed(workspace: Workspace, table: "DeltaTable", run_date: date, run_
 
 
 def commit(
-    workspace: Workspace, table: "DeltaTable", night: Night, number: int, restores: int | None
+    workspace: Workspace, table: "DeltaTable", snapshot: Snapshot, number: int, restores: int | None
 ) -> bool:
-    """Replace the night's partition with these files, in one commit.
+    """Replace the run date's partition with these files, in one commit.
 
     Args:
-        number: one more than the number that stands in `table`.
-        restores: the publication that a rollback brings back; None for a new one.
+        number: one more than the current number in `table`.
+        restores: the publication that is rolled back to; None for a new one.
 
     Returns:
         Whether it was committed: False where another job published this date since `table` was
-            opened.
+        opened.
 
     Raises:
         WorkspaceError: the store failed, and whether it took the commit is not known.
@@ -136,31 +135,31 @@ def commit(
     from deltalake import CommitProperties, Schema, Transaction
     from deltalake.exceptions import CommitFailedError, DeltaError
 
-    transactions = [Transaction(_of_date(night.run_date), number)]
+    transactions = [Transaction(_of_date(snapshot.run_date), number)]
     if restores is None:
-        transactions.append(Transaction(_of_run(night.run_date, night.run_id), 1))
+        transactions.append(Transaction(_of_run(snapshot.run_date, snapshot.run_id), 1))
     attempt = uuid.uuid4().hex
-    described = night.model_dump(mode="json", include=set(Night.model_fields))
-    described |= {"number": number, "restores": restores, "attempt": attempt}
+    description = snapshot.model_dump(mode="json", include=set(Snapshot.model_fields))
+    description |= {"number": number, "restores": restores, "attempt": attempt}
     properties = CommitProperties(
         app_transactions=transactions,
-        custom_metadata={DESCRIPTION: json.dumps(described, allow_nan=False)},
+        custom_metadata={DESCRIPTION: json.dumps(description, allow_nan=False)},
     )
 
-    def committed() -> bool:
+    def commit_once() -> bool:
         try:
             table.create_write_transaction(
-                actions=[*_added(night)],
+                actions=[*_add_actions(snapshot)],
                 mode="overwrite",
                 schema=Schema.from_arrow(RECOMMENDATIONS),
                 partition_by=["run_date"],
-                partition_filters=[("run_date", "=", str(night.run_date))],
+                partition_filters=[("run_date", "=", str(snapshot.run_date))],
                 commit_properties=properties,
             )
         except (OSError, DeltaError) as error:
-            # An answer may be lost after the commit was made; tried again, it finds its own first
-            # try in the way.
-            entry = _entry(workspace, night.run_date, number)
+            # The response may be lost after the commit; tried again, it meets its own first
+            # attempt.
+            entry = _find_commit(workspace, snapshot.run_date, number)
             if entry is not None and entry[2]["attempt"] == attempt:
                 return True
             if isinstance(error, CommitFailedError):
@@ -168,34 +167,36 @@ def commit(
             raise
         return True
 
-    return _asked(workspace, committed)
+    return _retry(workspace, commit_once)
 
 
 def committed_manifest(workspace: Workspace, run_date: date, number: int) -> Manifest | None:
-    """The manifest of a publication as its commit describes it; None where the table's log no
-    longer holds it."""
-    found = _entry(workspace, run_date, number)
-    if found is None:
+    """Read the manifest of a publication from its commit; None where the table's log no longer
+    has it."""
+    entry = _find_commit(workspace, run_date, number)
+    if entry is None:
         return None
-    version, timestamp, described = found
+    version, timestamp, description = entry
     published = datetime.fromtimestamp(timestamp / 1000, UTC)
-    return Manifest.model_validate({**described, "delta_version": version, "published": published})
+    return Manifest.model_validate(
+        {**description, "delta_version": version, "published": published}
+    )
 
 
-def standing_paths(workspace: Workspace, table: "DeltaTable") -> set[str]:
-    """The files of all nights that stand, as paths in the recommendations folder.
+def current_paths(workspace: Workspace, table: "DeltaTable") -> set[str]:
+    """List the files of all active snapshots, as paths in the recommendations folder.
 
     Raises:
         WorkspaceError: the store cannot be read.
     """
-    actions = _asked(workspace, lambda: table.get_add_actions(flatten=True))
+    actions = _retry(workspace, lambda: table.get_add_actions(flatten=True))
     return set(actions.column("path").to_pylist())
 
 
-def _entry(
+def _find_commit(
     workspace: Workspace, run_date: date, number: int
 ) -> tuple[int, int, dict[str, Any]] | None:
-    """A publication in the table's log: its Delta version, its time in milliseconds, and its
+    """Find a publication in the table's log: its Delta version, its time in milliseconds, and its
     description.
 
     Read from the log's files, because delta-rs 1.6 counts the versions of `history` from the
@@ -206,20 +207,20 @@ def _entry(
         for info in workspace.files(f"{LISTS}/_delta_log")
         if _COMMIT.fullmatch(info.base_name)
     ]
-    for path in log[: -LOOK_BACK - 1 : -1]:
+    for path in log[: -COMMITS_SEARCHED - 1 : -1]:
         for line in workspace.read_bytes(workspace.name_of(path)).splitlines():
             commit_info = json.loads(line).get("commitInfo", {})
-            described = json.loads(commit_info.get(DESCRIPTION, "{}"))
-            if described.get("run_date") == str(run_date) and described.get("number") == number:
+            description = json.loads(commit_info.get(DESCRIPTION, "{}"))
+            if description.get("run_date") == str(run_date) and description.get("number") == number:
                 return (
                     int(path.rpartition("/")[2].removesuffix(".json")),
                     commit_info["timestamp"],
-                    described,
+                    description,
                 )
     return None
 
 
-def _added(night: Night) -> "list[AddAction]":
+def _add_actions(snapshot: Snapshot) -> "list[AddAction]":
     from deltalake.transaction import AddAction
 
     now = int(time.time() * 1000)
@@ -227,12 +228,12 @@ def _added(night: Night) -> "list[AddAction]":
         AddAction(
             path=file.path,
             size=file.bytes,
-            partition_values={"run_date": str(night.run_date)},
+            partition_values={"run_date": str(snapshot.run_date)},
             modification_time=now,
             data_change=True,
             stats=json.dumps({"numRecords": file.rows}),
         )
-        for file in night.files
+        for file in snapshot.files
     ]
 
 
@@ -249,11 +250,11 @@ def _options(workspace: Workspace) -> dict[str, str] | None:
 
 
 def _transaction(workspace: Workspace, table: "DeltaTable", application: str) -> int | None:
-    return _asked(workspace, lambda: table.transaction_version(application))
+    return _retry(workspace, lambda: table.transaction_version(application))
 
 
-def _asked(workspace: Workspace, ask: Callable[[], _Answer]) -> _Answer:
-    """Ask delta-rs, and again where the store failed it in a way that may pass.
+def _retry(workspace: Workspace, request: Callable[[], _Result]) -> _Result:
+    """Call delta-rs, and again where the store failed it in a way that may pass.
 
     Raises:
         WorkspaceError: the store goes on failing.
@@ -264,9 +265,9 @@ def _asked(workspace: Workspace, ask: Callable[[], _Answer]) -> _Answer:
     with told(table_uri(workspace), errors):
         for pause_s in workspace.store.table_pauses_s:
             try:
-                return ask()
+                return request()
             except errors as error:
-                if not may_pass(error) or _WAS_PATIENT.search(str(error)):
+                if not may_pass(error) or _RETRIED_INSIDE.search(str(error)):
                     raise
                 time.sleep(pause_s)
-        return ask()
+        return request()

@@ -1,5 +1,5 @@
-"""Is a staged night whole? A folder of Parquet in; its files, rows and users out, or an error that
-counts what is wrong.
+"""Checks that a staged snapshot is whole. A folder of Parquet in; its files, rows and users out, or
+an error that counts what is wrong.
 
 Reads every file's bytes once for its checksum, its footer for the schema, and three of its columns.
 Knows nothing of Delta, models or settings.
@@ -23,12 +23,12 @@ from dualrec.storage.schemas import RECOMMENDATIONS
 from dualrec.storage.workspace import Workspace
 
 CHUNK = 8 << 20
-SHOWN = 5  # how many of the wrong users an error names
+USERS_NAMED = 5  # in an error, of each kind of fault
 
 
 @dataclass(frozen=True)
 class Verified:
-    """A staged night that is whole.
+    """A staged snapshot that is whole.
 
     Attributes:
         files: with paths in the recommendations folder.
@@ -40,7 +40,7 @@ class Verified:
     rows: int
 
 
-class _Read(NamedTuple):
+class _FileContent(NamedTuple):
     file: PublishedFile
     user_ids: np.ndarray
     ranks: np.ndarray
@@ -59,9 +59,9 @@ def verify_lists(
             hole.
 
     Raises:
-        PublishError: no file is there, a file is no Parquet or of another schema or night, users
-            are missing, doubled
-            or unknown, or ranks have holes. Names all that is wrong, with counts.
+        PublishError: no file is there, a file is no Parquet or of another schema or run date,
+            users are missing, doubled or unknown, or ranks have holes. Names every fault, with
+            counts.
         WorkspaceError: a file cannot be read.
     """
     paths = workspace.parquet_files(folder)
@@ -70,7 +70,7 @@ def verify_lists(
             f"{workspace.uri}/{folder} holds no Parquet file: nothing was staged, run the job again"
         )
     users = np.unique(expected)
-    seen = np.zeros(len(users) * length, dtype=bool)  # a place for each user and rank
+    seen = np.zeros(len(users) * length, dtype=bool)  # one entry for each user and rank
     files, wrong, doubled, unknown = [], [], set(), set()
     for read in _reads(workspace, paths, run_date):
         files.append(read.file)
@@ -79,28 +79,25 @@ def verify_lists(
         unknown |= set(read.user_ids[~known].tolist())
         wrong += _ranks_out_of_range(read, length)
         usable = known & (read.ranks >= 1) & (read.ranks <= length)
-        places = (
-            np.searchsorted(users, read.user_ids[usable]) * length
-            + read.ranks[usable].astype(np.int64)
-            - 1
-        )
-        doubled |= _doubled(places, seen, users, length)
-        seen[places] = True
+        rows = np.searchsorted(users, read.user_ids[usable])
+        entries = rows * length + read.ranks[usable].astype(np.int64) - 1
+        doubled |= _doubled_users(entries, seen, users, length)
+        seen[entries] = True
     wrong += _users_wrong(seen.reshape(len(users), length), users, doubled, unknown)
     if wrong:
         raise PublishError(
-            f"{workspace.uri}/{folder} is not a whole night, and was not published:\n  "
+            f"{workspace.uri}/{folder} is not a whole snapshot, and was not published:\n  "
             + "\n  ".join(wrong)
             + "\nLook into the failed tasks of the job, remove the folder, and run the job again."
         )
     return Verified(tuple(files), len(users), sum(file.rows for file in files))
 
 
-def _reads(workspace: Workspace, paths: list[str], run_date: date) -> Iterator[_Read]:
+def _reads(workspace: Workspace, paths: list[str], run_date: date) -> Iterator[_FileContent]:
     return side_by_side(lambda path: _read(workspace, path, run_date), paths)
 
 
-def _read(workspace: Workspace, path: str, run_date: date) -> _Read:
+def _read(workspace: Workspace, path: str, run_date: date) -> _FileContent:
     name = workspace.name_of(path).removeprefix(f"{LISTS}/")
     with (
         told(f"{workspace.uri}/{LISTS}/{name}"),
@@ -113,19 +110,19 @@ def _read(workspace: Workspace, path: str, run_date: date) -> _Read:
         try:
             parquet = pq.ParquetFile(source)
             schema, rows = parquet.schema_arrow.remove_metadata(), parquet.metadata.num_rows
-            columns = (
-                parquet.read(["user_id", "rank", "run_date"]) if schema == RECOMMENDATIONS else None
-            )
+            columns = None
+            if schema == RECOMMENDATIONS:
+                columns = parquet.read(["user_id", "rank", "run_date"])
         except pa.ArrowInvalid as error:
             raise PublishError(
                 f"{name} is not a whole Parquet file ({error}): remove it, and run the job again"
             ) from error
     file = PublishedFile(path=name, rows=rows, bytes=size, sha256=digest.hexdigest())
     if columns is None:
-        return _Read(
+        return _FileContent(
             file, np.empty(0, np.int64), np.empty(0, np.int8), [f"{name}: {_difference(schema)}"]
         )
-    return _Read(file, *_numbers(columns), _rows_wrong(columns, name, run_date))
+    return _FileContent(file, *_numbers(columns), _rows_wrong(columns, name, run_date))
 
 
 def _numbers(columns: pa.Table) -> tuple[np.ndarray, np.ndarray]:
@@ -138,7 +135,8 @@ def _difference(schema: pa.Schema) -> str:
         if field.name not in schema.names:
             return f"the column '{field.name}' ({field.type}) is missing; it has {schema.names}"
         if schema.field(field.name).type != field.type:
-            return f"the column '{field.name}' is {schema.field(field.name).type}, expected {field.type}"
+            actual = schema.field(field.name).type
+            return f"the column '{field.name}' is {actual}, expected {field.type}"
     return f"the columns are {schema.names}, expected {RECOMMENDATIONS.names}"
 
 
@@ -151,21 +149,23 @@ def _rows_wrong(columns: pa.Table, name: str, run_date: date) -> list[str]:
     others = pc.sum(
         pc.fill_null(pc.not_equal(columns["run_date"], pa.scalar(run_date)), True)
     ).as_py()
-    return (
-        [*wrong, f"{name}: {others:,} rows of another night than {run_date}"] if others else wrong
-    )
+    if others:
+        wrong.append(f"{name}: {others:,} rows of another run date than {run_date}")
+    return wrong
 
 
-def _ranks_out_of_range(read: _Read, length: int) -> list[str]:
+def _ranks_out_of_range(read: _FileContent, length: int) -> list[str]:
     outside = int(((read.ranks < 1) | (read.ranks > length)).sum())
-    return (
-        [f"{read.file.path}: {outside:,} rows with a rank outside 1 to {length}"] if outside else []
-    )
+    if not outside:
+        return []
+    return [f"{read.file.path}: {outside:,} rows with a rank outside 1 to {length}"]
 
 
-def _doubled(places: np.ndarray, seen: np.ndarray, users: np.ndarray, length: int) -> set[int]:
-    """Users with a rank that is twice in these places, or was seen before."""
-    distinct, counts = np.unique(places, return_counts=True)
+def _doubled_users(
+    entries: np.ndarray, seen: np.ndarray, users: np.ndarray, length: int
+) -> set[int]:
+    """Return the users with a rank that is twice among these entries, or was seen before."""
+    distinct, counts = np.unique(entries, return_counts=True)
     return set(users[distinct[(counts > 1) | seen[distinct]] // length].tolist())
 
 
@@ -174,15 +174,17 @@ def _users_wrong(
 ) -> list[str]:
     missing = users[~seen.any(axis=1)]
     holed = users[(seen[:, 1:] & ~seen[:, :-1]).any(axis=1)]
-    found = [
+    faults = [
         (missing.tolist(), "have no list"),
         (sorted(doubled), "have a rank twice"),
         (sorted(unknown), "were not to be served"),
         (holed.tolist(), "have a hole in their ranks"),
     ]
-    return [
-        f"{len(ids):,} users (of {len(users):,} expected) {what}: {', '.join(map(str, ids[:SHOWN]))}"
-        + (", …" if len(ids) > SHOWN else "")
-        for ids, what in found
-        if ids
-    ]
+    wrong = []
+    for ids, fault in faults:
+        if ids:
+            named = ", ".join(map(str, ids[:USERS_NAMED])) + (
+                ", …" if len(ids) > USERS_NAMED else ""
+            )
+            wrong.append(f"{len(ids):,} users (of {len(users):,} expected) {fault}: {named}")
+    return wrong

@@ -15,7 +15,7 @@ from dualrec.data.pseudonyms import with_hashed_users
 from dualrec.data.requests import made_for
 from dualrec.ranking.fusion import PURPOSE, fit_weight, fusion_name
 from dualrec.ranking.lists import ListWriter
-from dualrec.scoring.pipeline import Models
+from dualrec.scoring.models import Models
 from dualrec.storage.schemas import TRACES
 from dualrec.storage.workspace import Workspace
 

@@ -13,7 +13,7 @@ them, which leaves it behind them all.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal
 
@@ -30,12 +30,27 @@ WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 
 @dataclass(frozen=True)
 class Ranked:
-    """One place of a list. `item_id` is None where the title is in no catalog."""
+    """One row of a list.
+
+    Attributes:
+        item_id: None where the title is in no catalog.
+        title: as generated; None where the catalog has it.
+        by_sequence, by_language: what each model adds to the score.
+    """
 
     item_id: int | None
-    title: str | None  # as generated; None where the catalog names it
+    title: str | None
     score: float
     source: Source
+    by_sequence: float = field(default=0.0, repr=False, compare=False)
+    by_language: float = field(default=0.0, repr=False, compare=False)
+
+
+def ranked_list(trace: dict[str, Any], preset: str, weight: float, length: int) -> list[Ranked]:
+    """Return the list of one trace under a preset, best first."""
+    if preset == "paper":
+        return paper_list(trace, length)
+    return fused_list(trace, weight, length)
 
 
 def paper_list(trace: dict[str, Any], length: int) -> list[Ranked]:
@@ -47,13 +62,14 @@ def paper_list(trace: dict[str, Any], length: int) -> list[Ranked]:
     model's list stands in.
     """
     choices = set(trace["sequence_item_ids"])
-    new = list(_new_titles(trace))
+    new = list(new_titles(trace))
     places = [
         Ranked(
             item_id,
             None if item_id is not None else title,
             similarity,
             "both" if item_id in choices else "language",
+            by_language=similarity,
         )
         for item_id, title, similarity in (new if trace["title_logprobs"] is None else new[:length])
     ]
@@ -69,34 +85,42 @@ def fused_list(trace: dict[str, Any], weight: float, length: int) -> list[Ranked
         item_id: 1 / (1 + np.log2(rank))
         for rank, item_id in enumerate(trace["sequence_item_ids"], start=1)
     }
-    generated = [item_id for item_id, _, _ in _new_titles(trace) if item_id is not None]
+    generated = [item_id for item_id, _, _ in new_titles(trace) if item_id is not None]
     by_language = {item_id: 1 / rank for rank, item_id in enumerate(generated, start=1)}
     order = list(by_sequence) + [item_id for item_id in generated if item_id not in by_sequence]
-    places = [
-        Ranked(
-            item_id,
-            None,
-            (1 - weight) * by_sequence.get(item_id, 0.0) + weight * by_language.get(item_id, 0.0),
-            "both"
-            if item_id in by_sequence and item_id in by_language
-            else "sequence"
-            if item_id in by_sequence
-            else "language",
+    rows = []
+    for item_id in order:
+        if item_id not in by_language:
+            source: Source = "sequence"
+        elif item_id not in by_sequence:
+            source = "language"
+        else:
+            source = "both"
+        rows.append(
+            _scored(
+                item_id,
+                (1 - weight) * by_sequence.get(item_id, 0.0),
+                weight * by_language.get(item_id, 0.0),
+                source,
+            )
         )
-        for item_id in order
-    ]
-    places.sort(key=lambda place: -place.score)
-    return places[:length]
+    rows.sort(key=lambda row: -row.score)
+    return rows[:length]
+
+
+def _scored(item_id: int, by_sequence: float, by_language: float, source: Source) -> Ranked:
+    score = by_sequence + by_language
+    return Ranked(item_id, None, score, source, by_sequence, by_language)
 
 
 def _fused_likelihoods(trace: dict[str, Any], weight: float) -> list[Ranked]:
     by_language = dict(zip(trace["title_item_ids"], trace["title_logprobs"], strict=True))
     least = min(by_language.values(), default=0.0)
     places = [
-        Ranked(
+        _scored(
             item_id,
-            None,
-            (1 - weight) * math.log(probability) + weight * by_language.get(item_id, least),
+            (1 - weight) * math.log(probability),
+            weight * by_language.get(item_id, least),
             "both" if item_id in by_language else "sequence",
         )
         for item_id, probability in zip(
@@ -111,7 +135,7 @@ def language_list(trace: dict[str, Any], length: int) -> list[Ranked]:
     ones left out."""
     return [
         Ranked(item_id, title, 1 / rank, "language")
-        for rank, (item_id, title, _) in enumerate(_new_titles(trace), 1)
+        for rank, (item_id, title, _) in enumerate(new_titles(trace), 1)
     ][:length]
 
 
@@ -193,9 +217,7 @@ class ListWriter:
         return pa.Table.from_pylist(rows, schema=RECOMMENDATIONS)
 
     def _list(self, trace: dict[str, Any]) -> list[Ranked]:
-        if self.preset == "paper":
-            return paper_list(trace, self.length)
-        return fused_list(trace, self.weight, self.length)
+        return ranked_list(trace, self.preset, self.weight, self.length)
 
     def _items(self, item_ids: set[int]) -> dict[int, dict[str, Any]]:
         """What the catalog says of some items."""
@@ -230,7 +252,7 @@ class ListWriter:
         return self.item_ids[recent[np.argsort(-closeness, kind="stable")[:most]]].tolist()
 
 
-def _new_titles(trace: dict[str, Any]) -> Iterator[tuple[int | None, str, float]]:
+def new_titles(trace: dict[str, Any]) -> Iterator[tuple[int | None, str, float]]:
     """The generated titles that were neither watched nor written before, in order."""
     seen: set[object] = set(trace["item_ids"])
     columns = (trace[name] for name in ("title_item_ids", "titles", "title_similarities"))

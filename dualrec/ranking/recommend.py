@@ -33,7 +33,8 @@ from dualrec.ranking.listing import (
     traces_for,
     with_pseudonyms,
 )
-from dualrec.scoring.pipeline import load_models, score, scoring_version
+from dualrec.scoring.models import load_models
+from dualrec.scoring.pipeline import score, scoring_version
 from dualrec.storage.schemas import RECOMMENDATIONS, TRACES
 from dualrec.storage.workspace import Workspace
 

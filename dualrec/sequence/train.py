@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow.fs as pafs
 import ray.data
-from ray.train import Checkpoint, get_checkpoint, get_dataset_shard
+from ray.train import Checkpoint, get_dataset_shard
 
 from dualrec.cluster.metrics import TrainingMetrics
 from dualrec.cluster.model_card import CARD
@@ -26,11 +26,18 @@ from dualrec.cluster.training import begin_worker, fit, keep_files, report_epoch
 from dualrec.config.settings import SequenceSettings, Settings
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.data.sample import at_most
-from dualrec.sequence.artifact import METRICS, TENSORBOARD, WEIGHTS, sequence_name
+from dualrec.sequence.artifact import (
+    METRICS,
+    TENSORBOARD,
+    WEIGHTS,
+    sequence_card,
+    sequence_name,
+    sequence_summary,
+)
 from dualrec.sequence.batches import GROUPED, batches_of_like_length
-from dualrec.sequence.card import sequence_card
 from dualrec.sequence.chunks import chunk_histories, target_counts
 from dualrec.sequence.features import ItemFeatures, item_features
+from dualrec.sequence.state import TrainingState
 from dualrec.storage.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -60,7 +67,7 @@ def train_sequence(settings: Settings, force: bool = False) -> Summary:
             metrics,
         )
         state = "written"
-    return _summary(workspace, name, state)
+    return sequence_summary(workspace, name, state)
 
 
 def fit_sequence_model(
@@ -116,7 +123,7 @@ def train_loop(config: dict[str, Any]) -> None:
     optimizer_of = partial(
         torch.optim.AdamW, lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
-    progress, shown = _Progress.resume(network), TrainingMetrics("train-sequence")
+    progress, shown = TrainingState.resume(network), TrainingMetrics("train-sequence")
     summed_loss = SummedLoss(network, settings, config["counts"])
     # What is known of the items never changes, so that no worker need hear of it at every step.
     model = prepare_model(summed_loss, parallel_strategy_kwargs={"broadcast_buffers": False})
@@ -188,64 +195,6 @@ def learning_rate(settings: SequenceSettings, epoch: int) -> float:
     return settings.learning_rate * (1 + math.cos(math.pi * (epoch - 1) / settings.epochs)) / 2
 
 
-class _Progress:
-    """What a resumed run needs: the epoch, the optimizer, the best weights so far, and the metrics
-    of every epoch."""
-
-    def __init__(self) -> None:
-        self.history: list[dict[str, float]] = []
-        self.best: dict[str, Any] = {}
-        self.weights: dict[str, Any] = {}
-        self.optimizer: dict[str, Any] = {}
-
-    @property
-    def epoch(self) -> int:
-        return len(self.history)
-
-    @property
-    def best_epoch(self) -> int:
-        losses = [metrics["validation_loss"] for metrics in self.history]
-        return losses.index(min(losses)) + 1 if losses else 0
-
-    @property
-    def epochs_without_gain(self) -> int:
-        return self.epoch - self.best_epoch
-
-    def add(self, metrics: dict[str, float], network: Any, optimizer: Any) -> None:
-        from dualrec.sequence.ensemble import weights_of
-
-        self.history.append(metrics)
-        self.weights = weights_of(network)
-        self.optimizer = optimizer.state_dict()
-        if self.epochs_without_gain == 0:
-            self.best = self.weights
-
-    @classmethod
-    def resume(cls, network: Any) -> "_Progress":
-        import torch
-        from safetensors.torch import load_file
-
-        progress, checkpoint = cls(), get_checkpoint()
-        if checkpoint is None:
-            return progress
-        with checkpoint.as_directory() as folder:
-            progress.history = json.loads(Path(folder, METRICS).read_text())["epochs"]
-            progress.best = load_file(Path(folder, WEIGHTS))
-            last = torch.load(Path(folder, "last.pt"), weights_only=True)
-        network.load_state_dict(last["weights"])
-        progress.optimizer = last["optimizer"]
-        return progress
-
-    def save(self, folder: Path) -> None:
-        import torch
-        from safetensors.torch import save_file
-
-        save_file(self.best, folder / WEIGHTS)
-        torch.save({"weights": self.weights, "optimizer": self.optimizer}, folder / "last.pt")
-        best = self.history[self.best_epoch - 1]
-        (folder / METRICS).write_text(json.dumps({"best": best, "epochs": self.history}, indent=2))
-
-
 def _counts(chunks: ray.data.Dataset, items: int) -> np.ndarray:
     """How often each item is a target, int64 (items,)."""
     counted = chunks.map_batches(
@@ -257,7 +206,7 @@ def _counts(chunks: ray.data.Dataset, items: int) -> np.ndarray:
 
 
 def _report(
-    config: dict[str, Any], progress: _Progress, metrics: dict[str, float], rank: int
+    config: dict[str, Any], progress: TrainingState, metrics: dict[str, float], rank: int
 ) -> None:
     if rank != 0:
         report_epoch(config, metrics, None)
@@ -304,25 +253,3 @@ def _train(workspace: Workspace, data: Prepared, settings: Settings, name: str) 
             Path(local, CARD).write_text(sequence_card(name, data, settings, metrics))
             write_tensorboard(metrics, Path(local, TENSORBOARD))
             pafs.copy_files(local, folder, destination_filesystem=workspace.filesystem)
-
-
-def _summary(workspace: Workspace, name: str, state: str) -> Summary:
-    metrics = json.loads(workspace.read_bytes(f"{workspace.content(name)}/{METRICS}"))
-    best, epochs = metrics["best"], metrics["epochs"]
-    lines: dict[str, object] = {
-        "version": f"{name.rpartition('/')[2]} ({state})",
-        "best epoch": f"{best['epoch']} of {len(epochs)}",
-        "validation loss": f"{best['validation_loss']:.4f} nats",
-        "validation accuracy": f"{best['validation_accuracy']:.2%}",
-        "validation top-5 accuracy": f"{best['validation_top5_accuracy']:.2%}",
-        "training time": f"{sum(epoch['seconds'] for epoch in epochs):.0f} s",
-        "targets a second": f"{sum(epoch['targets_per_second'] for epoch in epochs) / len(epochs):,.0f}",
-        "waited for input": _waited(epochs),
-    }
-    return Summary("train-sequence", lines, {"model": f"{workspace.uri}/{workspace.content(name)}"})
-
-
-def _waited(epochs: list[dict[str, float]]) -> str:
-    """The share of the training time in which there was no batch."""
-    seconds = sum(epoch["waited_for_input"] * epoch["seconds"] for epoch in epochs)
-    return f"{seconds / sum(epoch['seconds'] for epoch in epochs):.1%} of it"

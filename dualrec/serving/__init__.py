@@ -1,2 +1,2 @@
-"""Serves published nights over HTTP: the lists as they were published, and the sequence model for
-everybody else."""
+"""Serves the active snapshot over HTTP: the lists as they were published, and the sequence model
+for users without one."""

@@ -1,106 +1,155 @@
-"""The app as a Ray Serve deployment: histories are scored in batches, and a new night is looked for
-all the while."""
+"""The app as a Ray Serve deployment, and `dualrec serve`, which starts it. Histories are scored in
+batches, and a new active snapshot is polled for."""
 
 import asyncio
 import itertools
+import signal
+import threading
 from typing import Any
 
 from fastapi import FastAPI
 from ray import serve
 from ray.serve import Application
+from ray.serve.config import HTTPOptions
 from ray.serve.metrics import Counter, Gauge
+from rich.console import Console
 
-from dualrec.config.settings import ServingSettings, Settings, StoreSettings, load_settings
+from dualrec.cluster.session import ray_session
+from dualrec.config.settings import Settings, StoreSettings, load_settings
+from dualrec.errors import WorkspaceError
 from dualrec.serving.app import create_app
-from dualrec.serving.night import Movie, Night
-from dualrec.serving.watch import NightWatch
+from dualrec.serving.snapshot import (
+    MovieRow,
+    PublishedSnapshot,
+    SnapshotWatch,
+    require_publication,
+)
 from dualrec.storage.workspace import Workspace
 
-MOST_HISTORIES = 32  # scored together; they wait for one another at most BATCH_WAIT_S
+MAX_BATCH = 32  # histories scored together; they wait for one another at most BATCH_WAIT_S
 BATCH_WAIT_S = 0.002
-AT_A_TIME = 100  # requests that a replica works on; the rest wait in `serving.queue`
+MAX_ONGOING = 100  # requests that a replica works on; the rest wait in `serving.queue`
 
 
 @serve.deployment(name="recommendations")
 @serve.ingress()
 class Recommendations:
-    """A replica: one NightWatch, and the app over it.
+    """A replica: one SnapshotWatch, and the app over it.
 
     Args:
-        workspace: the URI whose nights are served.
-        store: how patiently it is asked.
+        workspace: the URI whose active snapshot is served.
+        store: timeouts and retries of the store.
     """
 
     def __init__(self, workspace: str, store: StoreSettings, poll_seconds: float) -> None:
-        self.watch = NightWatch(Workspace(workspace, store))
-        self.answers = Counter(
+        self.watch = SnapshotWatch(Workspace(workspace, store))
+        self.responses = Counter(
             "dualrec_serving_answers",
             description="Lists that were served, by source.",
             tag_keys=("source",),
         )
-        self.night = Gauge(
-            "dualrec_serving_night_seconds",
-            description="Midnight of the night served, since 1970, UTC.",
+        self.run_date = Gauge(
+            "dualrec_serving_snapshot_seconds",
+            description="Midnight of the served snapshot's run date, since 1970, UTC.",
         )
         self.stale = Gauge(
-            "dualrec_serving_stale", description="1 while a newer night cannot be loaded."
+            "dualrec_serving_stale", description="1 while a newer snapshot cannot be loaded."
         )
-        self._tell()
+        self._report_snapshot()
         self.polling = asyncio.get_event_loop().create_task(self._poll(poll_seconds))
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        """The app of this replica."""
+        """Return the app of this replica."""
         return create_app(
-            self.watch, self.score, lambda source: self.answers.inc(tags={"source": source})
+            self.watch, self.score, lambda source: self.responses.inc(tags={"source": source})
         )
 
-    async def score(self, night: Night, history: list[int]) -> list[Movie]:
-        """What a night's sequence model expects after a history of known items."""
-        movies: list[Movie] = await self._score_batch((night, history))
+    async def score(self, snapshot: PublishedSnapshot, history: list[int]) -> list[MovieRow]:
+        """Return the sequence model's list of a snapshot for a history of known items."""
+        movies: list[MovieRow] = await self._score_batch((snapshot, history))
         return movies
 
-    @serve.batch(max_batch_size=MOST_HISTORIES, batch_wait_timeout_s=BATCH_WAIT_S)
-    async def _score_batch(self, asked: list[tuple[Night, list[int]]]) -> list[list[Movie]]:
-        return await asyncio.to_thread(_each_by_its_night, asked)
+    @serve.batch(max_batch_size=MAX_BATCH, batch_wait_timeout_s=BATCH_WAIT_S)
+    async def _score_batch(
+        self, batch: list[tuple[PublishedSnapshot, list[int]]]
+    ) -> list[list[MovieRow]]:
+        return await asyncio.to_thread(_score_by_snapshot, batch)
 
     async def _poll(self, seconds: float) -> None:
         while True:
             await asyncio.sleep(seconds)
-            await asyncio.to_thread(self.watch.look)
-            self._tell()
+            await asyncio.to_thread(self.watch.refresh)
+            self._report_snapshot()
 
-    def _tell(self) -> None:
-        run_date = self.watch.night.publication.run_date
-        self.night.set((run_date.toordinal() - 719_163) * 86_400)
+    def _report_snapshot(self) -> None:
+        run_date = self.watch.snapshot.publication.run_date
+        self.run_date.set((run_date.toordinal() - 719_163) * 86_400)
         self.stale.set(float(self.watch.failure is not None))
 
 
-def _each_by_its_night(asked: list[tuple[Night, list[int]]]) -> list[list[Movie]]:
-    """Neighbours of one night are scored together; a batch holds two only in the moment between
-    them."""
-    answers: list[list[Movie]] = []
-    for _, group in itertools.groupby(asked, key=lambda one: id(one[0])):
-        members = list(group)
-        answers += members[0][0].by_sequence([history for _, history in members])
-    return answers
+def _score_by_snapshot(
+    batch: list[tuple[PublishedSnapshot, list[int]]],
+) -> list[list[MovieRow]]:
+    """Score neighbours of one snapshot together; a batch holds two only at the moment of change."""
+    lists: list[list[MovieRow]] = []
+    for _, group in itertools.groupby(batch, key=lambda request: id(request[0])):
+        requests = list(group)
+        snapshot = requests[0][0]
+        lists += snapshot.rank_by_sequence([history for _, history in requests])
+    return lists
 
 
 def application(settings: Settings) -> Application:
-    """The Serve application of some settings."""
-    own: ServingSettings = settings.serving
+    """Build the Serve application of some settings."""
     deployment = Recommendations.options(  # type: ignore[attr-defined]
-        num_replicas=own.replicas,
-        ray_actor_options={"num_cpus": own.cpus},
-        max_ongoing_requests=AT_A_TIME,
-        max_queued_requests=own.queue,
+        num_replicas=settings.serving.replicas,
+        ray_actor_options={"num_cpus": settings.serving.cpus},
+        max_ongoing_requests=MAX_ONGOING,
+        max_queued_requests=settings.serving.queue,
     )
     bound: Application = deployment.bind(
-        Workspace.of(settings).uri, settings.network.store, own.poll_seconds
+        Workspace.of(settings).uri, settings.network.store, settings.serving.poll_seconds
     )
     return bound
 
 
 def build(arguments: dict[str, Any]) -> Application:
-    """What `serve deploy` and `serve run` call, with `config` (a YAML file) and `set` (a list of
-    KEY=VALUE)."""
+    """Build the application for `serve deploy` and `serve run`.
+
+    Args:
+        arguments: `config` (a YAML file) and `set` (a list of KEY=VALUE).
+    """
     return application(load_settings(arguments.get("config"), arguments.get("set")))
+
+
+def serve_nights(settings: Settings, console: Console) -> None:
+    """Serve the active snapshot until the process is interrupted.
+
+    Raises:
+        PublishError: nothing was published yet.
+        WorkspaceError: the workspace cannot be read, or the snapshot cannot be served; the
+            replicas' log says why.
+    """
+    run_date, number = require_publication(Workspace.of(settings))
+    host, port = settings.serving.host, settings.serving.port
+    with ray_session(settings.cluster):
+        serve.start(http_options=HTTPOptions(host=host, port=port))
+        try:
+            serve.run(application(settings), name="dualrec", route_prefix="/")
+        except RuntimeError as error:
+            message = f"the snapshot of {run_date} cannot be served: {error}"
+            raise WorkspaceError(message) from error
+        console.print(
+            f"serving the snapshot of {run_date}, number {number}: http://{host}:{port}/docs; "
+            "Ctrl-C ends it",
+            soft_wrap=True,
+        )
+        _wait_for_interrupt()
+        serve.shutdown()
+
+
+def _wait_for_interrupt() -> None:
+    interrupted = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: interrupted.set())
+    interrupted.wait()

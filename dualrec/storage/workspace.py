@@ -138,7 +138,7 @@ class Workspace:
         attempt = f"{ATTEMPT}{uuid.uuid4().hex[:12]}"
         folder = self.path(f"{name}/{attempt}")
         self._make_folder(folder)
-        superseded = attempt
+        superseded: str | None = attempt
         try:
             yield folder
             marker = {
@@ -147,15 +147,11 @@ class Workspace:
                 "made": datetime.now(UTC).isoformat(timespec="seconds"),
                 **description,
                 "attempt": attempt,
-                "files": {
-                    info.path.removeprefix(f"{folder}/"): info.size
-                    for info in self.files(f"{name}/{attempt}")
-                },
+                "files": self._sizes(f"{name}/{attempt}"),
             }
             content = json.dumps(marker, indent=2, default=str).encode()
             if earlier is None:
-                if self.put_once(f"{name}{MARKER}", content):
-                    superseded = ""
+                superseded = None if self.put_once(f"{name}{MARKER}", content) else attempt
             else:
                 self.write_bytes(f"{name}{MARKER}", content)
                 superseded = earlier
@@ -215,7 +211,7 @@ class Workspace:
         """One file, to be read from its beginning to its end.
 
         Args:
-            at_a_time: bytes that are asked of the store at once, however few the reader takes.
+            at_a_time: bytes of each request to the store, however few the reader takes.
 
         Raises:
             WorkspaceError: it is not there.
@@ -243,15 +239,10 @@ class Workspace:
             return put_once(self.filesystem, self.path(name), content)
 
     def write_bytes(self, name: str, content: bytes) -> None:
-        """Write one small file, whole or not at all, over what is there.
-
-        Raises:
-            WorkspaceError: it cannot be written.
-        """
+        """Write one small file, whole or not at all, over what is there."""
         path = self.path(name)
-        draft = (
-            f"{path}.{uuid.uuid4().hex}" if self.is_local else path
-        )  # S3 shows a file once it is whole
+        # S3 shows a file once it is whole.
+        draft = f"{path}.{uuid.uuid4().hex}" if self.is_local else path
         self._make_folder(path.rpartition("/")[0])
         with told(f"{self.uri}/{name}"):
             with self.filesystem.open_output_stream(draft) as stream:
@@ -260,21 +251,19 @@ class Workspace:
                 os.replace(draft, path)
 
     def parquet_files(self, name: str) -> list[str]:
-        """The Parquet files of a folder and those below it, sorted, as paths of `filesystem`."""
+        """Return the Parquet files of a folder and below it, sorted, as paths of `filesystem`."""
         return [info.path for info in self.files(name) if info.path.endswith(".parquet")]
 
     def files(self, name: str) -> list[pafs.FileInfo]:
-        """All files of a folder and those below it, sorted by path; none where there is no such
-        folder."""
-        found = self._listed(name, recursive=True)
-        return sorted(
-            (info for info in found if info.type == pafs.FileType.File), key=lambda info: info.path
-        )
+        """Return all files of a folder and below it, sorted by path; none without such a folder."""
+        infos = self._listed(name, recursive=True)
+        files = [info for info in infos if info.type == pafs.FileType.File]
+        return sorted(files, key=lambda info: info.path)
 
     def folders(self, name: str) -> list[str]:
-        """The names of the folders right under a folder, sorted, without those above them."""
-        found = self._listed(name, recursive=False)
-        return sorted(info.base_name for info in found if info.type == pafs.FileType.Directory)
+        """Return the base names of the folders right under a folder, sorted."""
+        infos = self._listed(name, recursive=False)
+        return sorted(info.base_name for info in infos if info.type == pafs.FileType.Directory)
 
     def remove(self, name: str) -> None:
         """Delete a folder and all in it, an artifact's marker first; do nothing where none is there.
@@ -282,23 +271,24 @@ class Workspace:
         Raises:
             WorkspaceError: it cannot be deleted.
         """
+        paths = [self.path(f"{name}{MARKER}"), self.path(name)]
         with told(f"{self.uri}/{name}"):
-            marker, folder = self.filesystem.get_file_info(
-                [self.path(f"{name}{MARKER}"), self.path(name)]
-            )
+            marker, folder = self.filesystem.get_file_info(paths)
             if marker.type == pafs.FileType.File:
                 self.filesystem.delete_file(marker.path)
             if folder.type == pafs.FileType.Directory:
                 self.filesystem.delete_dir(folder.path)
+
+    def _sizes(self, folder: str) -> dict[str, int]:
+        start = len(self.path(folder)) + 1
+        return {info.path[start:]: info.size for info in self.files(folder)}
 
     def _listed(self, name: str, recursive: bool) -> list[pafs.FileInfo]:
         with told(f"{self.uri}/{name}"):
             selector = pafs.FileSelector(self.path(name), recursive=recursive, allow_not_found=True)
             try:
                 return list(self.filesystem.get_file_info(selector))
-            # pyarrow found no folder, looked again whether there is one, and another job had made
-            # it
-            except FileNotFoundError:
+            except FileNotFoundError:  # another job made it between pyarrow's look and its check
                 return list(self.filesystem.get_file_info(selector))
 
     def _make_folder(self, path: str) -> None:

@@ -6,7 +6,7 @@ from dualrec.cluster.model_card import ModelCard
 from dualrec.config.settings import load_settings
 from dualrec.data.prepare import Prepared
 from dualrec.language.artifact import language_card
-from dualrec.sequence.card import sequence_card
+from dualrec.sequence.artifact import sequence_card
 
 PARTS = ["Data", "How well it does", "Intended use", "Limits", "Files", "Settings"]
 EPOCHS = [

@@ -16,12 +16,13 @@ from dualrec.cluster.worker_logs import workers_heard
 from dualrec.config.settings import FinetuneSettings, Settings, load_settings
 from dualrec.data.prepare import prepare, prepared
 from dualrec.errors import InputError
+from dualrec.language import encoded_examples as encoded_examples_module
 from dualrec.language import finetune
 from dualrec.language.artifact import ADAPTER, METRICS, language_name
+from dualrec.language.encoded_examples import encoded_examples
 from dualrec.language.finetune import finetune_language
 from dualrec.language.models import LanguageModel
 from dualrec.language.train import fit_adapter
-from dualrec.language.training_data import build_training_data
 from dualrec.storage.workspace import Workspace
 from tests.conftest import IN_PROCESS, cyclic_ratings, numbered_movies, write_movielens_1m
 from tests.killing import assert_resumed, killed_once, third_epoch_is_saved
@@ -221,7 +222,7 @@ def test_examples_that_no_candidate_answers_are_counted(
     settings = trained("language.mode=rank", "language.rank_candidates=2")
     workspace, place = Workspace.of(settings), ModelPlace(settings.language.model, "cache")
     with caplog.at_level("INFO", "dualrec"):
-        training, _ = build_training_data(
+        training, _ = encoded_examples(
             workspace, prepared(workspace, settings), settings, LanguageModel(), place
         )
     (told,) = (line for line in caplog.messages if "train examples are left out" in line)
@@ -234,6 +235,8 @@ def test_ranking_that_no_candidate_answers_is_told_before_further_models_are_tra
     trained: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(finetune, "answerable_examples", lambda examples: examples.slice(0, 0))
-    monkeypatch.setattr(finetune, "fold_models", lambda *_: pytest.fail("models were trained"))
+    monkeypatch.setattr(
+        encoded_examples_module, "fold_models", lambda *_: pytest.fail("models were trained")
+    )
     with pytest.raises(InputError, match=r"where items are ranked, one of the next among them"):
         finetune_language(trained("language.mode=rank", "language.rank_candidates=3"))

@@ -10,8 +10,8 @@ from dualrec.config.settings import load_settings
 from dualrec.data.prepare import prepare, prepared
 from dualrec.data.requests import HELD_OUT
 from dualrec.language.encode import ENCODED
+from dualrec.language.encoded_examples import encoded_examples
 from dualrec.language.models import LanguageModel
-from dualrec.language.training_data import build_training_data
 from dualrec.sequence.train import train_sequence
 from dualrec.storage.workspace import Workspace
 from tests.conftest import cyclic_ratings, numbered_movies, write_movielens_1m
@@ -86,7 +86,7 @@ def test_no_held_out_movie_of_another_than_a_training_user_reaches_an_example(
     }
     shown: dict[str, set[str]] = {split: set() for split in split_of.values()}
     tokenizer = _tokenizer(model)
-    for dataset in build_training_data(
+    for dataset in encoded_examples(
         workspace, data, settings, LanguageModel(), ModelPlace(str(model), "cache")
     ):
         for row in dataset.iter_rows():

@@ -10,23 +10,23 @@ from collections.abc import Callable
 from typing import Any
 
 from dualrec import cli
-from dualrec.nightly import nightly, planning
+from dualrec.nightly import nightly, plan
 from dualrec.publishing import publish
 from tests.nightly.site import scored_files
 
 # Point to the module, the function, and whether the driver dies when it begins or when it has
 # ended.
 POINTS: dict[str, tuple[Any, str, str]] = {
-    "before-the-plan": (planning, "write_plan", "begins"),
-    "after-the-plan": (planning, "write_plan", "ended"),
+    "before-the-plan": (plan, "write_plan", "begins"),
+    "after-the-plan": (plan, "write_plan", "ended"),
     "before-staging": (nightly, "take_over", "begins"),
     "after-scoring": (nightly, "scored_so_far", "ended"),
-    "traces-written": (nightly.NightScorer, "write_lists", "begins"),
+    "traces-written": (nightly.SnapshotScorer, "write_lists", "begins"),
     "lists-written": (nightly, "verify_lists", "begins"),
     "before-the-commit": (publish, "commit", "begins"),
     "after-the-commit": (publish, "commit", "ended"),
     "before-the-report": (nightly, "write_report", "begins"),
-    "in-clean-up": (nightly, "forget", "begins"),
+    "in-clean-up": (nightly, "delete_expired", "begins"),
 }
 AFTER_FILES = {
     "scored-a-few": 2,
@@ -66,8 +66,8 @@ def main() -> None:
     """Set the trap and run the job."""
     point = sys.argv.pop(1)
     if point in POINTS:
-        place, name, when = POINTS[point]
-        setattr(place, name, deadly(getattr(place, name), when, die))
+        owner, name, when = POINTS[point]
+        setattr(owner, name, deadly(getattr(owner, name), when, die))
     else:
         workspace = next(word for word in sys.argv if word.startswith("workspace=")).removeprefix(
             "workspace="

@@ -46,13 +46,27 @@ class Site:
         self.write_histories()
         encoder = write_encoder(folder / "encoder")
         self.settings = [
-            f"workspace={workspace}", f"cache={folder / 'cache'}", f"data.source={self.source}", "data.top_items=0",
-            "data.shards=2", *IN_PROCESS, "sequence.preset=paper", "sequence.hidden=[8,8]", "sequence.dense=8", "sequence.epochs=1",
-            f"rerank.model={encoder}", "ranking.calibration_users=5", f"ranking.length={LENGTH}", "recommend.split=all",
-            "language.model=deepseek-v3", f"language.endpoint.url={endpoint.url}",
-            "language.endpoint.api_key_env=null", "language.endpoint.requests_per_second=1000",
-            "language.engine.batch_size=8", "nightly.lease_seconds=5",
-        ]  # fmt: skip
+            f"workspace={workspace}",
+            f"cache={folder / 'cache'}",
+            f"data.source={self.source}",
+            "data.top_items=0",
+            "data.shards=2",
+            *IN_PROCESS,
+            "sequence.preset=paper",
+            "sequence.hidden=[8,8]",
+            "sequence.dense=8",
+            "sequence.epochs=1",
+            f"rerank.model={encoder}",
+            "ranking.calibration_users=5",
+            f"ranking.length={LENGTH}",
+            "recommend.split=all",
+            "language.model=deepseek-v3",
+            f"language.endpoint.url={endpoint.url}",
+            "language.endpoint.api_key_env=null",
+            "language.endpoint.requests_per_second=1000",
+            "language.engine.batch_size=8",
+            "nightly.lease_seconds=5",
+        ]
 
     def copied(self, workspace: str) -> "Site":
         """The same site, published nights and all, in another workspace; its source is the first

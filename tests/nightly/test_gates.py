@@ -5,27 +5,34 @@ from dataclasses import replace
 import pytest
 
 from dualrec.config.settings import GateSettings, PriceSettings, load_settings
-from dualrec.nightly.cost import cost_of, replicas
-from dualrec.nightly.gates import LEAST, Measured, judge
+from dualrec.nightly.gates import MIN_SCORED_USERS, SnapshotMetrics, judge_gates
+from dualrec.nightly.run_report import actor_counts, summarize_cost
 
-GOOD = Measured(
-    users=1000, users_before=1000, scored=100, errors=1, titles=300, resolved=290, overlap=0.5, accuracy=0.10,
+GOOD = SnapshotMetrics(
+    users=1000,
+    users_before=1000,
+    scored=100,
+    errors=1,
+    titles=300,
+    resolved=290,
+    overlap=0.5,
+    accuracy=0.10,
     accuracy_before=0.10,
-)  # fmt: skip
+)
 
 DEFAULTS = GateSettings()
 
 
-def _failed(night: Measured, gates: GateSettings = DEFAULTS) -> list[str]:
-    return [gate.name for gate in judge(night, gates) if gate.passed is False]
+def _failed(night: SnapshotMetrics, gates: GateSettings = DEFAULTS) -> list[str]:
+    return [gate.name for gate in judge_gates(night, gates) if gate.passed is False]
 
 
-def _unjudged(night: Measured, gates: GateSettings = DEFAULTS) -> dict[str, str]:
-    return {gate.name: gate.why for gate in judge(night, gates) if gate.passed is None}
+def _unjudged(night: SnapshotMetrics, gates: GateSettings = DEFAULTS) -> dict[str, str]:
+    return {gate.name: gate.why for gate in judge_gates(night, gates) if gate.passed is None}
 
 
 def test_a_good_night_passes_every_gate() -> None:
-    assert [gate.passed for gate in judge(GOOD, DEFAULTS)] == [True] * 5
+    assert [gate.passed for gate in judge_gates(GOOD, DEFAULTS)] == [True] * 5
 
 
 @pytest.mark.parametrize(
@@ -58,9 +65,11 @@ def test_a_first_night_is_judged_by_what_there_is() -> None:
 
 
 def test_few_scored_users_say_nothing_about_rates() -> None:
-    few = replace(GOOD, scored=LEAST - 1, errors=LEAST - 1, titles=0, resolved=0)
+    few = replace(
+        GOOD, scored=MIN_SCORED_USERS - 1, errors=MIN_SCORED_USERS - 1, titles=0, resolved=0
+    )
     assert set(_unjudged(few)) == {"error rate", "titles resolved", "overlap"}
-    assert _failed(replace(few, scored=LEAST)) == ["error rate"]
+    assert _failed(replace(few, scored=MIN_SCORED_USERS)) == ["error rate"]
 
 
 def test_a_gate_that_is_switched_off_does_not_judge() -> None:
@@ -71,7 +80,7 @@ def test_a_gate_that_is_switched_off_does_not_judge() -> None:
         min_overlap=None,
         max_metric_drop=None,
     )
-    bad = Measured(1, 1000, 100, 100, 300, 0, 0.0, 0.0, 0.1)
+    bad = SnapshotMetrics(1, 1000, 100, 100, 300, 0, 0.0, 0.0, 0.1)
     assert _failed(bad) == ["users", "error rate", "titles resolved", "overlap", "metric drop"]
     assert set(_unjudged(bad, off).values()) == {"switched off"}
 
@@ -80,16 +89,21 @@ def test_the_cost_of_all_attempts_is_summed_and_priced() -> None:
     settings = load_settings(
         None,
         [
-            "language.engine.replicas=2", "nightly.prices.engine_hour=3", "nightly.prices.worker_hour=0.5",
-            "nightly.prices.million_tokens_in=1", "nightly.prices.million_tokens_out=10",
+            "language.engine.replicas=2",
+            "nightly.prices.engine_hour=3",
+            "nightly.prices.worker_hour=0.5",
+            "nightly.prices.million_tokens_in=1",
+            "nightly.prices.million_tokens_out=10",
         ],
-    )  # fmt: skip
+    )
     spent = [
         {"scoring_seconds": 1000.0, "engine_seconds": 600.0},
         {},
         {"scoring_seconds": 800.0, "engine_seconds": 400.0},
     ]
-    cost = cost_of(spent, 500_000, 20_000, replicas(settings, gpus=0), settings.nightly.prices)
+    cost = summarize_cost(
+        spent, 500_000, 20_000, actor_counts(settings, gpus=0), settings.nightly.prices
+    )
     assert cost["engine_seconds"] == 2 * 1000
     assert cost["worker_seconds"] == {
         "sequence": 1800,
@@ -102,4 +116,7 @@ def test_the_cost_of_all_attempts_is_summed_and_priced() -> None:
 
 
 def test_without_prices_no_money_is_told() -> None:
-    assert cost_of([{}], 1, 1, replicas(load_settings(), gpus=0), PriceSettings())["money"] is None
+    assert (
+        summarize_cost([{}], 1, 1, actor_counts(load_settings(), gpus=0), PriceSettings())["money"]
+        is None
+    )

@@ -14,7 +14,7 @@ import pytest
 
 from dualrec.nightly.lease import Lease
 from dualrec.nightly.nightly import nightly
-from dualrec.nightly.plan import last_plan
+from dualrec.nightly.plan import latest_plan
 from dualrec.nightly.staging import scored_so_far
 from dualrec.storage.workspace import Workspace
 from tests.nightly.killed import AFTER_FILES, POINTS, deadly
@@ -26,10 +26,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 
 RUN_DATE = date.fromisoformat(SECOND)
 IN_THE_MIDDLE = "scored-a-few"
-FEW = (
-    3,
-    4,
-)  # users who watched something, where a driver ends in this process between its plan and its report
+# Users who watched something, where a driver ends in this process between its plan and its report.
+FEW = (3, 4)
 FAR_FROM_SCORING = {
     "before-the-plan",
     "after-the-plan",
@@ -84,7 +82,7 @@ def polled(site: Site) -> Iterator[Reader]:
 def _finished(site: Site) -> set[str]:
     """The prompts of the users whom whole files of scored traces hold."""
     workspace = Workspace(site.workspace)
-    plan = last_plan(workspace, RUN_DATE)
+    plan = latest_plan(workspace, RUN_DATE)
     files = [] if plan is None else scored_so_far(workspace, plan, 99).files
     tables = [
         pq.read_table(
@@ -113,7 +111,7 @@ def _killed_and_run_again(site: Site, point: str) -> None:
     assert all(asked[prompt] == 1 for prompt in finished), (
         "nobody who was finished was scored twice"
     )
-    assert "already published" in str(nightly(site.settings_of(SECOND)).lines["night"])
+    assert "already published" in str(nightly(site.settings_of(SECOND)).lines["run date"])
     assert not site.asked()
 
 
@@ -128,11 +126,11 @@ def _end_here(site: Site, point: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def die() -> None:
         raise Ended
 
-    place, name, when = POINTS[point]
+    owner, name, when = POINTS[point]
     beat = Lease.beat
     with monkeypatch.context() as patch:
         patch.setattr(Lease, "beat", lambda lease, ended=False: None if ended else beat(lease))
-        patch.setattr(place, name, deadly(getattr(place, name), when, die))
+        patch.setattr(owner, name, deadly(getattr(owner, name), when, die))
         with pytest.raises(Ended):
             nightly(site.settings_of(SECOND, SOON))
 
@@ -149,7 +147,7 @@ def _ended_and_run_again(site: Site, point: str, monkeypatch: pytest.MonkeyPatch
     asked = site.asked()
     assert len(asked) == len(changed), "who watched something was scored, and nobody else"
     assert set(asked.values()) <= {1}, "nobody was scored twice"
-    assert "already published" in str(nightly(site.settings_of(SECOND, SOON)).lines["night"])
+    assert "already published" in str(nightly(site.settings_of(SECOND, SOON)).lines["run date"])
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -219,6 +217,6 @@ def test_a_driver_that_was_thought_dead_and_comes_back_changes_nothing(site: Sit
         first.send_signal(signal.SIGCONT)
         output, errors = first.communicate(timeout=120)
     assert first.returncode == 4, output + errors
-    assert "another driver took this night over" in errors
+    assert "another driver took this run date over" in errors
     assert through_manifest(Workspace(site.workspace), RUN_DATE) == standing
     assert len(standing) == LENGTH * len(site.lengths)

@@ -10,7 +10,7 @@ from datetime import date
 import pytest
 
 from dualrec.errors import LeaseError
-from dualrec.nightly.lease import BEATS, Lease, held, spent_before
+from dualrec.nightly.lease import BEATS_PER_LEASE, Lease, earlier_spending, hold_lease
 from dualrec.storage.workspace import Workspace
 from tests.processes import wait_until
 
@@ -39,7 +39,7 @@ def test_a_night_that_ended_is_taken_at_once_and_attempts_are_counted(place: str
     workspace = Workspace(place)
     for number in (1, 2, 3):
         started = time.monotonic()
-        with held(workspace, NIGHT, 60) as lease:
+        with hold_lease(workspace, NIGHT, 60) as lease:
             assert lease.number == number
         assert time.monotonic() - started < 30
 
@@ -47,9 +47,9 @@ def test_a_night_that_ended_is_taken_at_once_and_attempts_are_counted(place: str
 def test_a_second_driver_stops_and_names_the_first(place: str) -> None:
     workspace = Workspace(place)
     with (
-        held(workspace, NIGHT, LIVING_S) as lease,
+        hold_lease(workspace, NIGHT, LIVING_S) as lease,
         pytest.raises(LeaseError, match=f"process {os.getpid()}"),
-        held(workspace, NIGHT, LIVING_S),
+        hold_lease(workspace, NIGHT, LIVING_S),
     ):
         pytest.fail("two drivers at once")
     assert not lease.lost
@@ -58,13 +58,15 @@ def test_a_second_driver_stops_and_names_the_first(place: str) -> None:
 def test_a_driver_that_died_on_this_machine_is_not_waited_for(tmp_path: object) -> None:
     workspace = Workspace(str(tmp_path))
     code = (
-        "import os, signal; from datetime import date; from dualrec.nightly.lease import held; "
+        "import os, signal; from datetime import date\n"
+        "from dualrec.nightly.lease import hold_lease\n"
         "from dualrec.storage.workspace import Workspace\n"
-        f"with held(Workspace({str(tmp_path)!r}), date(2026, 11, 1), 60): os.kill(os.getpid(), signal.SIGKILL)"
+        f"with hold_lease(Workspace({str(tmp_path)!r}), date(2026, 11, 1), 60):\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == -9
     started = time.monotonic()
-    with held(workspace, NIGHT, 60) as lease:
+    with hold_lease(workspace, NIGHT, 60) as lease:
         assert lease.number == 2
     assert time.monotonic() - started < 30
 
@@ -75,7 +77,7 @@ def test_a_silent_driver_elsewhere_is_watched_for_the_time_of_the_lease_and_then
     workspace = Workspace(place)
     _elsewhere(monkeypatch, _beating(workspace, 1))
     started = time.monotonic()
-    with held(workspace, NIGHT, SILENT_S) as lease:
+    with hold_lease(workspace, NIGHT, SILENT_S) as lease:
         assert lease.number == 2
     assert time.monotonic() - started >= SILENT_S
 
@@ -83,7 +85,7 @@ def test_a_silent_driver_elsewhere_is_watched_for_the_time_of_the_lease_and_then
 def test_a_driver_that_took_its_number_and_was_never_heard_of_is_taken_for_dead(place: str) -> None:
     workspace = Workspace(place)
     _beating(workspace, 1)
-    with held(workspace, NIGHT, SILENT_S) as lease:
+    with hold_lease(workspace, NIGHT, SILENT_S) as lease:
         assert lease.number == 2
 
 
@@ -95,7 +97,7 @@ def test_a_driver_elsewhere_that_gives_signs_of_life_is_left_alone(
     monkeypatch.setattr("dualrec.nightly.lease._died_here", lambda alive: False)
 
     def live() -> None:
-        while not done.wait(LIVING_S / BEATS):
+        while not done.wait(LIVING_S / BEATS_PER_LEASE):
             first.beat()
 
     first.beat()
@@ -103,8 +105,8 @@ def test_a_driver_elsewhere_that_gives_signs_of_life_is_left_alone(
     thread.start()
     try:
         with (
-            pytest.raises(LeaseError, match="another driver is at work"),
-            held(workspace, NIGHT, LIVING_S),
+            pytest.raises(LeaseError, match="another driver works on this run date"),
+            hold_lease(workspace, NIGHT, LIVING_S),
         ):
             pytest.fail("two drivers at once")
     finally:
@@ -113,21 +115,21 @@ def test_a_driver_elsewhere_that_gives_signs_of_life_is_left_alone(
 
 
 def _work_while_another_takes_over(workspace: Workspace) -> None:
-    with held(workspace, NIGHT, SILENT_S) as lease:
+    with hold_lease(workspace, NIGHT, SILENT_S) as lease:
         _beating(workspace, lease.number + 1)
         threading.Event().wait(30)
 
 
 def test_a_driver_that_was_thought_dead_is_interrupted_in_its_work(place: str) -> None:
     started = time.monotonic()
-    with pytest.raises(LeaseError, match="another driver took this night over"):
+    with pytest.raises(LeaseError, match="another driver took this run date over"):
         _work_while_another_takes_over(Workspace(place))
     assert time.monotonic() - started < 20
 
 
 def test_a_driver_that_was_thought_dead_finds_out_when_it_looks(place: str) -> None:
     workspace = Workspace(place)
-    with held(workspace, NIGHT, 60) as lease:
+    with hold_lease(workspace, NIGHT, 60) as lease:
         lease.check()
         _beating(workspace, lease.number + 1)
         with pytest.raises(LeaseError, match="changes nothing more"):
@@ -141,7 +143,7 @@ def test_a_store_that_fails_for_a_while_costs_no_lease(
 
     workspace = Workspace(str(tmp_path))
     failures: list[object] = []
-    with held(workspace, NIGHT, SILENT_S) as lease:
+    with hold_lease(workspace, NIGHT, SILENT_S) as lease:
 
         def fail(*written: object) -> None:
             failures.append(written)
@@ -149,7 +151,7 @@ def test_a_store_that_fails_for_a_while_costs_no_lease(
 
         with monkeypatch.context() as patch:
             patch.setattr(workspace, "write_bytes", fail)
-            wait_until(lambda: len(failures) >= BEATS)
+            wait_until(lambda: len(failures) >= BEATS_PER_LEASE)
         beats = lease._beats
         wait_until(lambda: lease._beats > beats + 1)
         lease.check()
@@ -161,4 +163,4 @@ def test_what_an_attempt_cost_is_kept_even_if_it_is_killed(place: str) -> None:
     first.spending = lambda: {"engine_seconds": 12.5}
     first.beat()
     _beating(workspace, 2)  # killed before its first sign of life
-    assert spent_before(workspace, NIGHT, 3) == [{"engine_seconds": 12.5}]
+    assert earlier_spending(workspace, NIGHT, 3) == [{"engine_seconds": 12.5}]

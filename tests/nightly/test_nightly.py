@@ -10,7 +10,7 @@ import pytest
 
 from dualrec.errors import GateError, PublishError, SettingsError
 from dualrec.nightly.nightly import nightly
-from dualrec.publishing.manifest import standing_manifest
+from dualrec.publishing.manifest import current_manifest
 from dualrec.publishing.publish import roll_back
 from dualrec.storage.workspace import Workspace
 from tests.nightly.site import FIRST, LENGTH, SECOND, Site
@@ -32,7 +32,7 @@ def _lists(site: Site, night: str) -> Mapping[int, list[str]]:
 
 
 def _manifest(site: Site, night: str) -> Any:
-    return standing_manifest(Workspace(site.workspace), date.fromisoformat(night))
+    return current_manifest(Workspace(site.workspace), date.fromisoformat(night))
 
 
 def test_a_first_night_serves_every_user_and_tells_what_it_cost(site: Site) -> None:
@@ -48,7 +48,7 @@ def test_a_first_night_serves_every_user_and_tells_what_it_cost(site: Site) -> N
 
 def test_the_same_command_again_says_that_it_is_done_and_asks_nobody(site: Site) -> None:
     summary = nightly(site.settings_of(FIRST))
-    assert "already published" in str(summary.lines["night"])
+    assert "already published" in str(summary.lines["run date"])
     assert not site.asked()
     assert _manifest(site, FIRST).number == 1
 
@@ -92,7 +92,7 @@ def test_models_are_trained_anew_when_they_are_old(site: Site) -> None:
     assert _manifest(site, "2099-01-01").models["data"] != _manifest(site, FIRST).models["data"]
 
 
-def test_a_failed_gate_keeps_the_night_back_until_it_is_loosened_and_other_settings_are_another_night(
+def test_a_failed_gate_keeps_the_snapshot_unpublished_until_it_is_loosened_or_settings_change(
     site: Site,
 ) -> None:
     site.watch(*site.lengths)

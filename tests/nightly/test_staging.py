@@ -1,26 +1,12 @@
 """What was scored is the checkpoint: whole files count, and of a driver that was thought dead only
 what was there in time."""
 
-from datetime import date
-
 import numpy as np
 import pyarrow as pa
-import pytest
 
-from dualrec.nightly.plan import Plan, last_plan, write_plan
 from dualrec.nightly.staging import attempt_folder, scored_so_far, take_over
 from dualrec.storage.workspace import Workspace
-
-NIGHT = date(2026, 11, 1)
-
-
-def plan_number(number: int, settings_hash: str = "abcdef012345") -> Plan:
-    """A run of the night."""
-    return Plan(
-        run_date=NIGHT, number=number, settings_hash=settings_hash, data_version="d", histories="histories/d",
-        split="all", before=None, carries=False, replaces=0,
-    )  # fmt: skip
-
+from tests.nightly.test_plan import plan_number
 
 PLAN = plan_number(1)
 
@@ -35,18 +21,18 @@ def _write(
 
 
 def _users(workspace: Workspace, attempt: int, purpose: str = "night") -> list[int]:
-    return sorted(scored_so_far(workspace, PLAN, attempt).of(purpose).tolist())
+    return sorted(scored_so_far(workspace, PLAN, attempt).ids(purpose).tolist())
 
 
 def test_a_first_driver_finds_nothing(place: str) -> None:
     scored = take_over(Workspace(place), PLAN, 1)
-    assert scored.files == [] and not len(scored.of("night"))
+    assert scored.files == [] and not len(scored.ids("night"))
 
 
 def test_each_driver_takes_over_what_those_before_it_scored(place: str) -> None:
     workspace = Workspace(place)
     for attempt in (1, 2, 3):
-        assert sorted(take_over(workspace, PLAN, attempt).of("night").tolist()) == list(
+        assert sorted(take_over(workspace, PLAN, attempt).ids("night").tolist()) == list(
             range(1, attempt)
         )
         _write(workspace, attempt, "a", [attempt])
@@ -63,7 +49,7 @@ def test_what_a_driver_that_was_thought_dead_writes_too_late_does_not_count(plac
     _write(workspace, 1, "too-late", [3])
     _write(workspace, 2, "again", [3])
     assert _users(workspace, 2) == [1, 2, 3]
-    assert sorted(take_over(workspace, PLAN, 3).of("night").tolist()) == [1, 2, 3]
+    assert sorted(take_over(workspace, PLAN, 3).ids("night").tolist()) == [1, 2, 3]
     assert len(scored_so_far(workspace, PLAN, 3).files) == 2
 
 
@@ -71,7 +57,7 @@ def test_a_driver_that_died_before_it_scored_is_passed_over(place: str) -> None:
     workspace = Workspace(place)
     take_over(workspace, PLAN, 1)
     _write(workspace, 1, "a", [1])
-    assert take_over(workspace, PLAN, 5).of("night").tolist() == [1]
+    assert take_over(workspace, PLAN, 5).ids("night").tolist() == [1]
 
 
 def test_a_file_that_was_cut_off_is_none(tmp_path: object) -> None:
@@ -84,41 +70,18 @@ def test_a_file_that_was_cut_off_is_none(tmp_path: object) -> None:
         stream.truncate(100)
     with open(f"{folder}/empty.parquet", "wb"):
         pass
-    assert take_over(workspace, PLAN, 2).of("night").tolist() == [1]
+    assert take_over(workspace, PLAN, 2).ids("night").tolist() == [1]
 
 
 def test_another_run_of_the_night_takes_nothing_over(place: str) -> None:
     workspace = Workspace(place)
     take_over(workspace, PLAN, 1)
     _write(workspace, 1, "a", [1])
-    assert not len(take_over(workspace, plan_number(2), 2).of("night"))
-
-
-def test_the_last_plan_counts_and_a_plan_is_never_changed(place: str) -> None:
-    from dualrec.errors import WorkspaceError
-
-    workspace = Workspace(place)
-    assert last_plan(workspace, NIGHT) is None
-    write_plan(workspace, PLAN)
-    write_plan(workspace, PLAN)  # whose first answer was lost
-    with pytest.raises(WorkspaceError, match="written by another driver"):
-        write_plan(workspace, plan_number(1, "another00000"))
-    write_plan(workspace, plan_number(2))
-    assert last_plan(workspace, NIGHT) == plan_number(2)
-    assert last_plan(workspace, date(2026, 11, 2)) is None
-
-
-def test_a_broken_plan_is_named(place: str) -> None:
-    from dualrec.errors import WorkspaceError
-
-    workspace = Workspace(place)
-    workspace.write_bytes(f"nightly/run_date={NIGHT}/plans/0001.json", b"{}")
-    with pytest.raises(WorkspaceError, match="plans/0001.json is no plan"):
-        last_plan(workspace, NIGHT)
+    assert not len(take_over(workspace, plan_number(2), 2).ids("night"))
 
 
 def test_finished_users_keep_their_types(place: str) -> None:
     workspace = Workspace(place)
     take_over(workspace, PLAN, 1)
     _write(workspace, 1, "a", [2**40])
-    assert scored_so_far(workspace, PLAN, 1).of("night").dtype == np.int64
+    assert scored_so_far(workspace, PLAN, 1).ids("night").dtype == np.int64

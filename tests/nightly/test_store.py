@@ -99,9 +99,23 @@ def test_a_full_disk_is_told_and_with_room_the_night_goes_on(site: Site, tmp_pat
     command = [sys.executable, "-m", "jobs.nightly", *on_small.options(SECOND, own_cluster=True)]
     places = [str((pages + ROOM) * PAGE), site.workspace, str(small), str(end)]
     done = subprocess.run(
-        ["unshare", "--user", "--mount", "--map-root-user", "sh", "-c", FULL_DISK, "sh", *places, *command],
-        cwd=ROOT, timeout=500, capture_output=True, text=True,
-    )  # fmt: skip
+        [
+            "unshare",
+            "--user",
+            "--mount",
+            "--map-root-user",
+            "sh",
+            "-c",
+            FULL_DISK,
+            "sh",
+            *places,
+            *command,
+        ],
+        cwd=ROOT,
+        timeout=500,
+        capture_output=True,
+        text=True,
+    )
     assert "exited with 1, 0" in done.stdout, done.stdout + done.stderr
     assert "make room on the disk, then run the job again" in done.stderr
     on_small.workspace = str(end)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dualrec.nightly.nightly import nightly
-from dualrec.publishing.manifest import standing_manifest
+from dualrec.publishing.manifest import current_manifest
 from dualrec.storage.workspace import Workspace
 from tests.killing import killed_once
 from tests.language.tiny_models import write_model
@@ -45,14 +45,20 @@ def test_a_killed_engine_is_replaced(site: Site, ray_cluster: str, tmp_path: Pat
     model = write_model(tmp_path / "tiny", "qwen2")
     site.watch(*site.lengths)
     serving = [
-        f"language.model={model}", "language.engine.enforce_eager=true", "language.engine.max_sequences=1",
-        "language.engine.batch_size=1", "language.engine.concurrent_batches=1", "language.dtype=float32",
-        "nightly.gates.min_titles_resolved=null", "nightly.gates.max_metric_drop=null", "ranking.preset=fused",
-    ]  # fmt: skip
+        f"language.model={model}",
+        "language.engine.enforce_eager=true",
+        "language.engine.max_sequences=1",
+        "language.engine.batch_size=1",
+        "language.engine.concurrent_batches=1",
+        "language.dtype=float32",
+        "nightly.gates.min_titles_resolved=null",
+        "nightly.gates.max_metric_drop=null",
+        "ranking.preset=fused",
+    ]
     with killed_once(lambda: scored_files(site.workspace) > 0, "VLLM::EngineCore"):
         nightly(site.settings_of(SECOND, *serving))
     assert_published_once(site, SECOND)
-    manifest = standing_manifest(Workspace(site.workspace), RUN_DATE)
+    manifest = current_manifest(Workspace(site.workspace), RUN_DATE)
     assert manifest is not None
     assert manifest.metrics["errors"] == 0
     assert manifest.cost["engine_seconds"] > 0

@@ -12,15 +12,15 @@ from dualrec.publishing.manifest import (
     TRACES,
     USERS,
     Manifest,
-    last_standing,
+    current_manifest,
+    current_manifests,
+    latest_manifest,
     manifest_name,
-    night_folder,
-    number_before,
-    numbers,
+    manifest_numbers,
+    previous_number,
     published_paths,
     read_manifest,
-    standing_manifest,
-    standing_manifests,
+    staging_folder,
     write_manifest,
 )
 from dualrec.storage.workspace import Workspace
@@ -37,18 +37,28 @@ def manifest(
     run_date: date = FIRST, number: int = 1, run_id: str = "A", restores: int | None = None
 ) -> Manifest:
     """A publication of two files."""
-    folder = night_folder(run_date, run_id).removeprefix("recommendations/")
+    folder = staging_folder(run_date, run_id).removeprefix("recommendations/")
     files = [
         {"path": f"{folder}/part-{part}.parquet", "rows": 3, "bytes": 9, "sha256": "ab"}
         for part in (0, 1)
     ]
     return Manifest.model_validate(
         {
-            "run_date": run_date, "run_id": run_id, "users": 2, "rows": 6, "files": files, "models": {"sequence": "v1"},
-            "settings_hash": "5ea7", "metrics": {"scored": 2}, "cost": {"tokens_in": 7}, "number": number,
-            "restores": restores, "delta_version": number, "published": datetime(2026, 11, 2, tzinfo=UTC),
+            "run_date": run_date,
+            "run_id": run_id,
+            "users": 2,
+            "rows": 6,
+            "files": files,
+            "models": {"sequence": "v1"},
+            "settings_hash": "5ea7",
+            "metrics": {"scored": 2},
+            "cost": {"tokens_in": 7},
+            "number": number,
+            "restores": restores,
+            "delta_version": number,
+            "published": datetime(2026, 11, 2, tzinfo=UTC),
         }
-    )  # fmt: skip
+    )
 
 
 def test_a_manifest_lies_where_readers_look_for_it_and_says_what_docs_nightly_tells(
@@ -62,9 +72,20 @@ def test_a_manifest_lies_where_readers_look_for_it_and_says_what_docs_nightly_te
         == "recommendations/_manifests/run_date=2026-11-01/00000003.json"
     )
     assert set(json.loads(workspace.read_bytes(name))) == {
-        "run_date", "run_id", "number", "users", "rows", "files", "models", "settings_hash", "metrics", "cost",
-        "delta_version", "published", "restores",
-    }  # fmt: skip
+        "run_date",
+        "run_id",
+        "number",
+        "users",
+        "rows",
+        "files",
+        "models",
+        "settings_hash",
+        "metrics",
+        "cost",
+        "delta_version",
+        "published",
+        "restores",
+    }
     assert read_manifest(workspace, FIRST, 3) == manifest(number=3)
 
 
@@ -74,8 +95,8 @@ def test_a_manifest_is_never_changed(workspace: Workspace) -> None:
     with pytest.raises(PublishError) as refused:
         write_manifest(workspace, manifest(run_id="B"))
     assert str(refused.value) == (
-        f"{workspace.uri}/{manifest_name(FIRST, 1)} is there and describes another publication than the Delta table does: "
-        "somebody changed one of them by hand; nothing was overwritten"
+        f"{workspace.uri}/{manifest_name(FIRST, 1)} is there and describes another publication "
+        "than the Delta table does: somebody changed one of them by hand; nothing was overwritten"
     )
     assert read_manifest(workspace, FIRST, 1).run_id == "A"
     with pytest.raises(ValueError, match="frozen"):
@@ -108,22 +129,22 @@ def test_what_is_no_manifest_is_named_with_its_first_fault(
     with pytest.raises(
         PublishError, match=rf"^{where} is no manifest: {said}.*; restore it from a copy$"
     ):
-        standing_manifest(workspace, FIRST)
+        current_manifest(workspace, FIRST)
 
 
 def test_the_highest_number_stands_and_other_files_are_no_manifests(workspace: Workspace) -> None:
-    assert numbers(workspace) == {} and standing_manifest(workspace, FIRST) is None
-    assert last_standing(workspace) is None and standing_manifests(workspace) == []
+    assert manifest_numbers(workspace) == {} and current_manifest(workspace, FIRST) is None
+    assert latest_manifest(workspace) is None and current_manifests(workspace) == []
     for run_date, number in ((SECOND, 1), (FIRST, 2), (FIRST, 10), (FIRST, 1)):
         write_manifest(workspace, manifest(run_date, number))
     folder = manifest_name(FIRST, 1).rpartition("/")[0]
     for other in ("00000011.json.tmp", "11.json", "notes.txt", "000000011.json", "00000011xjson"):
         workspace.write_bytes(f"{folder}/{other}", b"{}")
-    assert numbers(workspace) == {FIRST: [1, 2, 10], SECOND: [1]}
-    assert list(numbers(workspace)) == [FIRST, SECOND], "the earliest date first"
-    assert numbers(workspace, SECOND) == {SECOND: [1]}
-    assert standing_manifest(workspace, FIRST) == manifest(number=10)
-    assert standing_manifests(workspace) == [manifest(number=10), manifest(SECOND)]
+    assert manifest_numbers(workspace) == {FIRST: [1, 2, 10], SECOND: [1]}
+    assert list(manifest_numbers(workspace)) == [FIRST, SECOND], "the earliest date first"
+    assert manifest_numbers(workspace, SECOND) == {SECOND: [1]}
+    assert current_manifest(workspace, FIRST) == manifest(number=10)
+    assert current_manifests(workspace) == [manifest(number=10), manifest(SECOND)]
 
 
 def test_the_last_night_is_that_of_the_latest_date_and_may_be_asked_for_before_another(
@@ -131,30 +152,30 @@ def test_the_last_night_is_that_of_the_latest_date_and_may_be_asked_for_before_a
 ) -> None:
     for run_date, number in ((FIRST, 1), (FIRST, 2), (SECOND, 1)):
         write_manifest(workspace, manifest(run_date, number))
-    assert last_standing(workspace) == manifest(SECOND)
-    assert last_standing(workspace, before=SECOND) == manifest(FIRST, 2)
-    assert last_standing(workspace, before=FIRST) is None
+    assert latest_manifest(workspace) == manifest(SECOND)
+    assert latest_manifest(workspace, before=SECOND) == manifest(FIRST, 2)
+    assert latest_manifest(workspace, before=FIRST) is None
 
 
 def test_the_version_before_is_that_before_the_files_were_first_published() -> None:
-    assert number_before(manifest(number=3), [1, 2, 3]) == 2
-    assert number_before(manifest(number=1), [1]) is None
+    assert previous_number(manifest(number=3), [1, 2, 3]) == 2
+    assert previous_number(manifest(number=1), [1]) is None
     rolled_back = manifest(number=4, restores=2)
     assert (rolled_back.origin, manifest(number=4).origin) == (2, 4)
-    assert number_before(rolled_back, [1, 2, 3, 4]) == 1, (
+    assert previous_number(rolled_back, [1, 2, 3, 4]) == 1, (
         "neither what was taken back nor the files that stand"
     )
 
 
 def test_the_files_of_a_night_lie_where_its_run_staged_them(workspace: Workspace) -> None:
-    assert night_folder(FIRST, "A-1") == "recommendations/run_date=2026-11-01/night-A-1"
-    assert night_folder(FIRST, "A-1", TRACES) == "traces/run_date=2026-11-01/night-A-1"
+    assert staging_folder(FIRST, "A-1") == "recommendations/run_date=2026-11-01/night-A-1"
+    assert staging_folder(FIRST, "A-1", TRACES) == "traces/run_date=2026-11-01/night-A-1"
     published = manifest(run_id="A-1")
     assert published.folder(USERS) == "users/run_date=2026-11-01/night-A-1"
     of_one_file = published.model_copy(update={"files": published.files[:1]})
     assert of_one_file.folder(USERS) == published.folder(USERS)
     assert [workspace.name_of(path) for path in published_paths(workspace, published)] == [
-        f"{night_folder(FIRST, 'A-1')}/part-{part}.parquet" for part in (0, 1)
+        f"{staging_folder(FIRST, 'A-1')}/part-{part}.parquet" for part in (0, 1)
     ]
 
 
@@ -165,9 +186,9 @@ def test_a_run_id_holds_up_to_80_letters_digits_hyphens_and_underscores(
     run_id: str, taken: bool
 ) -> None:
     if taken:
-        assert night_folder(FIRST, run_id).endswith(f"/night-{run_id}")
+        assert staging_folder(FIRST, run_id).endswith(f"/night-{run_id}")
     else:
         with pytest.raises(
             PublishError, match=f"^run id '{run_id}': expected 1 to 80 letters, digits, - and _$"
         ):
-            night_folder(FIRST, run_id)
+            staging_folder(FIRST, run_id)

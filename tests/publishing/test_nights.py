@@ -41,7 +41,7 @@ def test_nights_lists_what_stands_and_what_a_rollback_would_bring_back(tmp_path:
 def test_nights_of_an_empty_workspace_are_none(place: str) -> None:
     result = run("nights", settings=[f"workspace={place}"])
     assert result.exit_code == 0, result.output
-    assert "published nights" in result.output and "0" in result.output
+    assert "published run dates" in result.output and "0" in result.output
 
 
 @pytest.mark.usefixtures("s3_workspace")
@@ -78,7 +78,7 @@ def test_a_narrow_terminal_cuts_nothing_off(
     monkeypatch.setenv("COLUMNS", "80")
     publish_run(Workspace(str(tmp_path)), "0001-0123456789ab")
     result = run("nights", settings=[f"workspace={tmp_path}"])
-    table = result.output[result.output.index("version") :]
+    table = result.output[result.output.index("run date") :]
     assert cells(table, str(NIGHT))[0] == str(NIGHT)
     assert "…" not in table
 

@@ -12,15 +12,15 @@ import dualrec.publishing.publish as publishing
 from dualrec.config.settings import PublishSettings, StoreSettings
 from dualrec.errors import PublishError, WorkspaceError
 from dualrec.publishing.manifest import (
+    current_manifest,
+    current_manifests,
     manifest_name,
-    night_folder,
-    numbers,
+    manifest_numbers,
     published_paths,
     read_manifest,
-    standing_manifest,
-    standing_manifests,
+    staging_folder,
 )
-from dualrec.publishing.publish import publications, publish
+from dualrec.publishing.publish import publication_count, publish
 from dualrec.publishing.table import committed_manifest, open_table
 from dualrec.storage.workspace import Workspace
 from tests.object_store import KEYS
@@ -47,7 +47,7 @@ def test_a_night_is_seen_by_both_readers_once_it_is_published_and_not_before(pla
     workspace = Workspace(place)
     night = stage(workspace, "A")
     assert both(workspace) == []
-    assert publish(workspace, night, 0, SETTINGS).anew
+    assert publish(workspace, night, 0, SETTINGS).is_new
     assert both(workspace) == whole("A")
 
 
@@ -59,11 +59,11 @@ def test_the_manifest_says_what_was_published(place: str) -> None:
     offered = night.model_dump(mode="json")
     assert {name: raw[name] for name in offered} == offered
     assert (raw["number"], raw["restores"]) == (1, None)
-    assert read_manifest(workspace, NIGHT, 1) == standing_manifest(workspace, NIGHT) == manifest
+    assert read_manifest(workspace, NIGHT, 1) == current_manifest(workspace, NIGHT) == manifest
     table = open_table(workspace)
     assert table is not None and table.version() == raw["delta_version"] == 1
     assert [workspace.name_of(path) for path in published_paths(workspace, manifest)] == [
-        f"{night_folder(NIGHT, 'A')}/part-{part}.parquet" for part in (0, 1)
+        f"{staging_folder(NIGHT, 'A')}/part-{part}.parquet" for part in (0, 1)
     ]
     assert not any(key in json.dumps(raw) for key in KEYS.values())
 
@@ -74,7 +74,7 @@ def test_another_run_of_the_date_takes_its_place_and_leaves_other_dates(place: s
         publish_run(workspace, run_id, run_date)
     assert both(workspace) == whole("A")
     assert both(workspace, NEXT) == whole("C")
-    assert [(one.run_date, one.number, one.run_id) for one in standing_manifests(workspace)] == [
+    assert [(one.run_date, one.number, one.run_id) for one in current_manifests(workspace)] == [
         (NIGHT, 1, "A"),
         (NEXT, 2, "C"),
     ]
@@ -85,16 +85,16 @@ def test_the_same_run_published_twice_changes_nothing(place: str) -> None:
     night = stage(workspace, "A")
     first = publish(workspace, night, 0, SETTINGS)
     again = publish(workspace, night, 0, SETTINGS)
-    assert (again.manifest, again.anew) == (first.manifest, False)
+    assert (again.manifest, again.is_new) == (first.manifest, False)
     table = open_table(workspace)
     assert table is not None and table.version() == 1
-    assert numbers(workspace) == {NIGHT: [1]}
+    assert manifest_numbers(workspace) == {NIGHT: [1]}
     assert both(workspace) == whole("A")
 
 
 def test_a_job_that_was_thought_dead_does_not_replace_what_came_after_it(place: str) -> None:
     workspace = Workspace(place)
-    late, began = stage(workspace, "late"), publications(workspace, NIGHT)
+    late, began = stage(workspace, "late"), publication_count(workspace, NIGHT)
     publish_run(workspace, "A")
     with pytest.raises(
         PublishError,
@@ -110,7 +110,7 @@ def test_a_run_that_was_replaced_is_not_published_again(place: str) -> None:
     publish(workspace, night, 0, SETTINGS)
     publish_run(workspace, "B")
     with pytest.raises(
-        PublishError, match="run A was published before, and replaced.*run B stands, as number 2"
+        PublishError, match="run A was published before, and replaced.*run B is active, as number 2"
     ):
         publish(workspace, night, 2, SETTINGS)
     assert both(workspace) == whole("B")
@@ -135,12 +135,12 @@ def test_of_two_runs_at_one_moment_the_second_loses_with_a_clear_error(
     workspace = Workspace(place)
     if stood_before:
         publish_run(workspace, "before")
-    night, began = stage(workspace, "A"), publications(workspace, NIGHT)
+    night, began = stage(workspace, "A"), publication_count(workspace, NIGHT)
     _another_job_at_this_moment(monkeypatch, lambda: publish_run(workspace, "B"))
     with pytest.raises(PublishError, match="run A was not published.*at the same moment"):
         publish(workspace, night, began, SETTINGS)
     assert both(workspace) == whole("B")
-    assert numbers(workspace)[NIGHT] == list(range(1, began + 2))
+    assert manifest_numbers(workspace)[NIGHT] == list(range(1, began + 2))
 
 
 def test_of_two_jobs_with_the_same_run_at_one_moment_the_second_finds_it_done(
@@ -149,9 +149,9 @@ def test_of_two_jobs_with_the_same_run_at_one_moment_the_second_finds_it_done(
     workspace = Workspace(place)
     night = stage(workspace, "A")
     _another_job_at_this_moment(monkeypatch, lambda: publish(workspace, night, 0, SETTINGS))
-    assert not publish(workspace, night, 0, SETTINGS).anew
+    assert not publish(workspace, night, 0, SETTINGS).is_new
     assert both(workspace) == whole("A")
-    assert numbers(workspace) == {NIGHT: [1]}
+    assert manifest_numbers(workspace) == {NIGHT: [1]}
 
 
 def test_another_date_at_the_same_moment_is_no_hindrance(
@@ -164,7 +164,7 @@ def test_another_date_at_the_same_moment_is_no_hindrance(
     assert anew
     assert both(workspace) == whole("A")
     assert both(workspace, NEXT) == whole("B")
-    standing = standing_manifest(workspace, NEXT)
+    standing = current_manifest(workspace, NEXT)
     assert standing is not None and (standing.delta_version, manifest.delta_version) == (1, 2)
 
 
@@ -181,7 +181,7 @@ def test_a_table_that_others_changed_at_this_moment_is_committed_to_again(
         table.alter.set_table_properties({"delta.logRetentionDuration": "interval 90 days"})
 
     _another_job_at_this_moment(monkeypatch, change_the_metadata)
-    assert publish(workspace, night, 1, SETTINGS).anew
+    assert publish(workspace, night, 1, SETTINGS).is_new
     assert both(workspace) == whole("A")
 
 
@@ -216,9 +216,9 @@ def test_a_job_killed_around_the_commit_is_finished_by_the_same_job_again(
             publish(workspace, night, 1, SETTINGS)
     assert through_manifest(workspace, NIGHT) == whole("before")
     assert through_delta(workspace, NIGHT) == whole("before" if step == "commit" else "A")
-    assert publish(workspace, night, 1, SETTINGS).anew is (step == "commit")
+    assert publish(workspace, night, 1, SETTINGS).is_new is (step == "commit")
     assert both(workspace) == whole("A")
-    assert numbers(workspace) == {NIGHT: [1, 2]}
+    assert manifest_numbers(workspace) == {NIGHT: [1, 2]}
 
 
 def test_a_job_killed_after_its_commit_is_finished_by_the_next_run(
@@ -248,7 +248,7 @@ def test_a_commit_whose_answer_was_lost_is_known_as_ours(
         raise OSError("connection closed before message completed")
 
     monkeypatch.setattr(DeltaTable, "create_write_transaction", lose_the_answer)
-    assert publish(workspace, night, 0, SETTINGS).anew
+    assert publish(workspace, night, 0, SETTINGS).is_new
     assert both(workspace) == whole("A")
 
 
@@ -271,7 +271,7 @@ def test_a_store_that_fails_at_the_commit_leaves_the_night_before(
         ):
             publish(workspace, night, 1, SETTINGS)
     assert both(workspace) == whole("before")
-    assert publish(workspace, night, 1, SETTINGS).anew
+    assert publish(workspace, night, 1, SETTINGS).is_new
 
 
 @pytest.mark.parametrize("harm", ["gone", "shorter"])
@@ -315,10 +315,10 @@ def test_a_broken_manifest_is_named_with_its_field(tmp_path: Path) -> None:
     with pytest.raises(
         PublishError, match=r"00000001.json is no manifest: run_date: Field required"
     ):
-        standing_manifests(workspace)
+        current_manifests(workspace)
 
 
 @pytest.mark.parametrize("run_id", ["", "a/b", "../A", "A B", "ä"])
 def test_a_run_id_is_a_plain_folder_name(run_id: str) -> None:
     with pytest.raises(PublishError, match="expected 1 to 80 letters"):
-        night_folder(NIGHT, run_id)
+        staging_folder(NIGHT, run_id)

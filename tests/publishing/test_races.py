@@ -9,7 +9,7 @@ from typing import Any
 
 from dualrec.config.settings import PublishSettings
 from dualrec.errors import PublishError
-from dualrec.publishing.manifest import Night, numbers
+from dualrec.publishing.manifest import Snapshot, manifest_numbers
 from dualrec.publishing.publish import publish, roll_back
 from dualrec.storage.workspace import Workspace
 from tests.publishing.test_publish import both, whole
@@ -20,11 +20,13 @@ PROCESSES = multiprocessing.get_context("spawn")
 TIME_LIMIT_S = 90
 
 
-def _race(place: str, night: Night, ready: Any, outcomes: Any) -> None:
+def _race(place: str, night: Snapshot, ready: Any, outcomes: Any) -> None:
     ready.wait(TIME_LIMIT_S)
     try:
         outcomes.put(
-            "published" if publish(Workspace(place), night, 0, PublishSettings()).anew else "there"
+            "published"
+            if publish(Workspace(place), night, 0, PublishSettings()).is_new
+            else "there"
         )
     except PublishError as error:
         outcomes.put(f"lost: {error}")
@@ -33,7 +35,7 @@ def _race(place: str, night: Night, ready: Any, outcomes: Any) -> None:
         raise
 
 
-def _outcomes(place: str, nights: list[Night]) -> list[str]:
+def _outcomes(place: str, nights: list[Snapshot]) -> list[str]:
     """Let one process for each night publish it, all at once."""
     ready, outcomes = PROCESSES.Barrier(len(nights)), PROCESSES.Queue()
     jobs = [
@@ -58,7 +60,7 @@ def test_of_three_runs_at_once_one_is_published_and_the_others_say_that_they_los
     *lost, won = _outcomes(place, list(runs.values()))
     assert won == "published"
     assert len(lost) == 2 and all("was not published" in one for one in lost)
-    assert numbers(workspace) == {NIGHT: [1]}
+    assert manifest_numbers(workspace) == {NIGHT: [1]}
     assert both(workspace) in [whole(run_id) for run_id in runs]
 
 
@@ -66,7 +68,7 @@ def test_three_jobs_with_the_same_run_at_once_publish_it_once(place: str) -> Non
     workspace = Workspace(place)
     night = stage(workspace, "A")
     assert _outcomes(place, [night] * 3) == ["published", "there", "there"]
-    assert numbers(workspace) == {NIGHT: [1]}
+    assert manifest_numbers(workspace) == {NIGHT: [1]}
     assert both(workspace) == whole("A")
 
 

@@ -10,8 +10,8 @@ import pytest
 import dualrec.publishing.publish as publishing
 from dualrec.config.settings import PublishSettings
 from dualrec.errors import PublishError
-from dualrec.publishing.manifest import night_folder, numbers
-from dualrec.publishing.publish import publications, publish, roll_back
+from dualrec.publishing.manifest import manifest_numbers, staging_folder
+from dualrec.publishing.publish import publication_count, publish, roll_back
 from dualrec.publishing.retention import clean_up
 from dualrec.publishing.table import open_table
 from dualrec.storage.workspace import Workspace
@@ -76,7 +76,7 @@ def test_a_run_that_was_rolled_back_is_not_published_again_by_its_job(tmp_path: 
     with pytest.raises(
         PublishError, match="run bad was published before, and replaced or rolled back since"
     ):
-        publish(workspace, bad, publications(workspace, NIGHT), PublishSettings())
+        publish(workspace, bad, publication_count(workspace, NIGHT), PublishSettings())
     assert both(workspace) == whole("A")
 
 
@@ -134,7 +134,7 @@ def test_a_version_whose_files_are_gone_is_not_brought_back(tmp_path: Path) -> N
     workspace = Workspace(str(tmp_path))
     for run_id in "AB":
         publish_run(workspace, run_id)
-    workspace.remove(night_folder(NIGHT, "A"))
+    workspace.remove(staging_folder(NIGHT, "A"))
     with pytest.raises(PublishError, match="2 of the 2 files of run A .* are gone"):
         roll_back(workspace, NIGHT)
     assert both(workspace) == whole("B")
@@ -146,7 +146,7 @@ def test_clean_up_leaves_everything_until_the_retention_time_is_over(place: str)
         publish_run(workspace, run_id)
     stage(workspace, "staged")
     assert clean_up(workspace, DAYS, later(DAYS - 1)) == []
-    assert numbers(workspace) == {NIGHT: [1, 2, 3]}
+    assert manifest_numbers(workspace) == {NIGHT: [1, 2, 3]}
 
 
 def test_clean_up_takes_old_versions_and_staging_and_keeps_what_a_rollback_needs(
@@ -157,9 +157,9 @@ def test_clean_up_takes_old_versions_and_staging_and_keeps_what_a_rollback_needs
         publish_run(workspace, run_id)
     publish_run(workspace, "other", NEXT)
     for name in (
-        night_folder(NIGHT, "staged"),
-        night_folder(NIGHT, "A", "traces"),
-        night_folder(NIGHT, "C", "traces"),
+        staging_folder(NIGHT, "staged"),
+        staging_folder(NIGHT, "A", "traces"),
+        staging_folder(NIGHT, "C", "traces"),
     ):
         write(workspace, name, "part-0.parquet", rows("x"))
     write(workspace, ".staging/killed", "part-0.parquet", rows("x"))
@@ -167,12 +167,12 @@ def test_clean_up_takes_old_versions_and_staging_and_keeps_what_a_rollback_needs
         workspace, f"recommendations/run_date={NIGHT}/run_id=by-hand", "part-0.parquet", rows("x")
     )
     assert clean_up(workspace, DAYS, later(DAYS + 1)) == [
-        night_folder(NIGHT, "A"),
-        night_folder(NIGHT, "staged"),
-        night_folder(NIGHT, "A", "traces"),
+        staging_folder(NIGHT, "A"),
+        staging_folder(NIGHT, "staged"),
+        staging_folder(NIGHT, "A", "traces"),
         ".staging/killed",
     ]
-    assert numbers(workspace) == {NIGHT: [2, 3], NEXT: [1]}
+    assert manifest_numbers(workspace) == {NIGHT: [2, 3], NEXT: [1]}
     assert workspace.folders(f"recommendations/run_date={NIGHT}") == [
         "night-B",
         "night-C",
@@ -199,7 +199,7 @@ def test_after_a_rollback_clean_up_takes_what_was_taken_back(tmp_path: Path) -> 
     for run_id in "AB":
         publish_run(workspace, run_id)
     roll_back(workspace, NIGHT)
-    assert clean_up(workspace, DAYS, later(DAYS + 1)) == [night_folder(NIGHT, "B")]
+    assert clean_up(workspace, DAYS, later(DAYS + 1)) == [staging_folder(NIGHT, "B")]
     assert both(workspace) == whole("A")
 
 
@@ -209,5 +209,5 @@ def test_clean_up_keeps_a_commit_that_has_no_manifest_yet(
     workspace = Workspace(str(tmp_path))
     monkeypatch.setattr(publishing, "write_manifest", lambda *_: None)  # as if the job died there
     publish(workspace, stage(workspace, "A"), 0, PublishSettings())
-    assert numbers(workspace) == {}
+    assert manifest_numbers(workspace) == {}
     assert clean_up(workspace, DAYS, later(DAYS + 1)) == []

@@ -89,7 +89,7 @@ def test_a_row_without_a_user_or_rank_is_refused(workspace: Workspace, column: s
 def test_a_row_of_another_night_is_refused(workspace: Workspace) -> None:
     lists = rows("A", USERS)
     lists[0]["run_date"], lists[1]["run_date"] = NIGHT.replace(day=2), None
-    assert f"part-0.parquet: 2 rows of another night than {NIGHT}" in refused(workspace, lists)
+    assert f"part-0.parquet: 2 rows of another run date than {NIGHT}" in refused(workspace, lists)
 
 
 def test_another_schema_is_refused_by_the_footer(workspace: Workspace) -> None:

@@ -6,7 +6,7 @@ from datetime import date
 import pyarrow as pa
 
 from dualrec.config.settings import PublishSettings, load_settings
-from dualrec.publishing.publish import publications, publish
+from dualrec.publishing.publish import publication_count, publish
 from dualrec.storage.workspace import Workspace
 from tests.conftest import histories_table
 from tests.sequence.untrained import write_untrained
@@ -41,4 +41,4 @@ def publish_night(
         "histories": f"histories/{version}",
     }
     night = stage(workspace, run_id, run_date).model_copy(update={"models": models})
-    publish(workspace, night, publications(workspace, run_date), PublishSettings())
+    publish(workspace, night, publication_count(workspace, run_date), PublishSettings())

@@ -8,8 +8,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from dualrec.publishing.manifest import manifest_name
-from dualrec.serving.limits import MOST_BYTES
-from dualrec.serving.watch import NightWatch
+from dualrec.serving.app import MAX_BODY_BYTES
+from dualrec.serving.snapshot import SnapshotWatch
 from dualrec.storage.workspace import Workspace
 from tests.staged import NIGHT
 
@@ -31,7 +31,7 @@ def posted(client: TestClient, **question: Any) -> dict[str, Any]:
 def test_a_user_has_the_published_list(client: TestClient) -> None:
     answer = asked(client, 3)
     assert answer["source"] == "published"
-    assert answer["night"] == {"run_date": str(NIGHT), "number": 1, "run_id": "A"}
+    assert answer["snapshot"] == {"run_date": str(NIGHT), "number": 1, "run_id": "A"}
     assert [(row["rank"], row["item_id"], row["title"]) for row in answer["recommendations"]] == [
         (1, 1, "A"), (2, 2, "A"), (3, 3, "A"),
     ]  # fmt: skip
@@ -93,7 +93,7 @@ def test_movies_that_the_catalog_lacks_are_passed_over_and_counted(client: TestC
         ("/recommendations", b'{"history": [9223372036854775808]}', 422),
         ("/recommendations", b'{"history": [' + b"9" * 5000 + b"]}", 400),
         ("/recommendations", json.dumps({"history": [1] * 1001}).encode(), 422),
-        ("/recommendations", b" " * (MOST_BYTES + 1), 413),
+        ("/recommendations", b" " * (MAX_BODY_BYTES + 1), 413),
     ],
     ids=lambda value: str(value)[:30],
 )
@@ -106,20 +106,20 @@ def test_what_is_no_question_is_refused(
 
 
 def test_health_names_the_night_and_what_keeps_a_newer_one_back(
-    client: TestClient, watch: NightWatch
+    client: TestClient, watch: SnapshotWatch
 ) -> None:
     assert client.get("/health").json()["status"] == "ok"
     watch.failure = "WorkspaceError: gone"
     health = client.get("/health").json()
     assert (health["status"], health["failure"]) == ("stale", "WorkspaceError: gone")
-    assert health["night"]["run_date"] == str(NIGHT)
+    assert health["snapshot"]["run_date"] == str(NIGHT)
 
 
 def test_the_last_nights_figures_are_there_for_prometheus(client: TestClient) -> None:
     answer = client.get("/metrics")
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/plain")
-    assert 'dualrec_night_start_seconds{state="published"}' in answer.text
+    assert 'dualrec_nightly_start_seconds{state="published"}' in answer.text
 
 
 def test_figures_that_cannot_be_read_are_told_as_503(
@@ -132,10 +132,10 @@ def test_figures_that_cannot_be_read_are_told_as_503(
 
 
 def test_the_page_of_a_user_and_of_the_night_are_served(client: TestClient) -> None:
-    assert f"The night of {NIGHT}" in client.get("/").text
+    assert f"The snapshot of {NIGHT}" in client.get("/").text
     page = client.get("/", params={"user": 3})
     assert page.headers["content-type"].startswith("text/html")
     assert "User 3" in page.text and page.text.count("<td>no list</td>") == 3, (
-        "there is no night before"
+        "there is no previous snapshot"
     )
     assert client.get("/", params={"user": "x"}).status_code == 422

@@ -49,12 +49,15 @@ def test_a_new_night_is_picked_up_while_it_is_asked_and_no_answer_mixes_two(
                 codes.update((listed.status_code, scored.status_code))
                 seen.append(
                     (
-                        listed.json()["night"]["run_id"],
+                        listed.json()["snapshot"]["run_id"],
                         {row["title"] for row in listed.json()["recommendations"]},
                     )
                 )
                 seen.append(
-                    (scored.json()["night"]["run_id"], {str(len(scored.json()["recommendations"]))})
+                    (
+                        scored.json()["snapshot"]["run_id"],
+                        {str(len(scored.json()["recommendations"]))},
+                    )
                 )
 
     askers = [threading.Thread(target=ask) for _ in range(3)]
@@ -76,5 +79,5 @@ def test_a_new_night_is_picked_up_while_it_is_asked_and_no_answer_mixes_two(
         ("B", "B"),
         ("B", "2"),
     }
-    assert httpx.get(f"{url}/health").json()["night"]["run_date"] == str(NEXT)
+    assert httpx.get(f"{url}/health").json()["snapshot"]["run_date"] == str(NEXT)
     assert httpx.post(f"{url}/recommendations", content=b"{").status_code == 422

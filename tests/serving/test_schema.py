@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis import Case, GenerationMode
 
 from dualrec.serving.app import create_app
-from dualrec.serving.watch import NightWatch
+from dualrec.serving.snapshot import SnapshotWatch
 from tests.serving.conftest import score_alone
 
 TAKE_NOTHING = ("GET /health", "GET /metrics")  # so nothing that is asked of them is not allowed
@@ -36,7 +36,7 @@ def exact(case: Case) -> bool:
 
 @pytest.mark.parametrize(("name", "mode"), ASKED)
 def test_every_answer_is_one_that_the_schema_tells(
-    watch: NightWatch, name: str, mode: GenerationMode
+    watch: SnapshotWatch, name: str, mode: GenerationMode
 ) -> None:
     schema = schemathesis.openapi.from_asgi("/openapi.json", create_app(watch, score_alone))
     operations = {result.ok().label: result.ok() for result in schema.get_all_operations()}

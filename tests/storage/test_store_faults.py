@@ -11,7 +11,7 @@ import pytest
 
 from dualrec.config.settings import PublishSettings, StoreSettings
 from dualrec.errors import WorkspaceError
-from dualrec.publishing.manifest import Night
+from dualrec.publishing.manifest import Snapshot
 from dualrec.publishing.publish import publish
 from dualrec.publishing.table import open_table
 from dualrec.storage.workspace import Workspace
@@ -145,7 +145,7 @@ def test_a_night_is_published_once_whatever_request_fails(stores: STORES) -> Non
         publish_run(workspace, "A")
         night = stage(workspace, "B")
         proxy.meet(fault, every=5)
-        assert publish(workspace, night, 1, PublishSettings()).anew, fault
+        assert publish(workspace, night, 1, PublishSettings()).is_new, fault
         assert len(proxy.heal()) > 1, fault
         assert both(workspace) == whole("B"), fault
 
@@ -188,11 +188,11 @@ def test_credentials_that_expire_are_told_and_renewed_ones_go_on(
         )
     assert any("look at the AWS credentials" in one for one in ended)
     assert all("look at the AWS credentials" in one for one in ended if one)
-    assert not publish(workspace, night, 0, PublishSettings()).anew
+    assert not publish(workspace, night, 0, PublishSettings()).is_new
     assert both(workspace) == whole("A")
 
 
-def _told_of_publishing(workspace: Workspace, night: Night) -> str:
+def _told_of_publishing(workspace: Workspace, night: Snapshot) -> str:
     try:
         publish(workspace, night, 0, PublishSettings())
     except WorkspaceError as error:
@@ -205,7 +205,7 @@ def test_a_commit_whose_answer_is_lost_is_made_once(faulty: tuple[Workspace, Fau
     publish_run(workspace, "A")
     night = stage(workspace, "B")
     proxy.meet("answer lost", times=1, matching="PUT .*_delta_log/")
-    assert publish(workspace, night, 1, PublishSettings()).anew
+    assert publish(workspace, night, 1, PublishSettings()).is_new
     assert proxy.heal() == ["answer lost"]
     assert both(workspace) == whole("B")
     table = open_table(workspace)

@@ -1,2 +1,2 @@
-"""A page to look at: what a user watched and was given, this night beside the one before, and how
+"""Pages to look at: what a user watched and was recommended, beside the previous snapshot, and how
 the run went."""

@@ -1,108 +1,110 @@
-"""How a night went: its figures beside those of the night before, its gates, and the seconds of
-each part."""
+"""How a run went: its figures beside those of the previous snapshot, its gates, and the seconds of
+each part. Knows no HTML."""
 
 from collections.abc import Callable
 from datetime import date
 from typing import Any, NamedTuple
 
 from dualrec.nightly.gates import Gate
-from dualrec.nightly.report import last_report, report_of
-from dualrec.publishing.manifest import Manifest, last_standing
+from dualrec.nightly.run_report import latest_report, read_report
+from dualrec.publishing.manifest import Manifest, latest_manifest
 from dualrec.storage.workspace import Workspace
 
-NOTHING = "–"
+MISSING = "–"
 
 
 class RunView(NamedTuple):
-    """A night as the page shows it.
+    """A snapshot as the page shows it.
 
     Attributes:
-        figures: what, this night, the night before; `NOTHING` where there is none.
+        previous: the snapshot of the run date before; None where there is none.
+        figures: name, this snapshot's, the previous one's; `MISSING` where there is none.
         gates: name, judgement, and whether it passed (None: not judged).
         parts: part of the work, and its seconds.
-        kept_back: the night and the failed gates of a later run that was not published; None where
+        unpublished: run date and failed gates of a later run that was not published; None where
             there is none.
     """
 
-    night: Manifest
-    before: Manifest | None
+    manifest: Manifest
+    previous: Manifest | None
     figures: list[tuple[str, str, str]]
     gates: list[tuple[str, str, bool | None]]
     parts: list[tuple[str, float]]
-    kept_back: tuple[str, list[str]] | None
+    unpublished: tuple[str, list[str]] | None
 
 
-def run_view(workspace: Workspace, night: Manifest) -> RunView:
-    """Put a published night together.
+def run_view(workspace: Workspace, manifest: Manifest) -> RunView:
+    """Collect what the page shows of a published snapshot.
 
     Raises:
         WorkspaceError: the workspace cannot be read.
         PublishError: a manifest is broken.
     """
-    before = last_standing(workspace, before=night.run_date)
-    report = report_of(workspace, night.run_date, night.run_id) or {}
-    figures = [
-        (what, said(night), said(before) if before else NOTHING) for what, said in FIGURES.items()
-    ]
-    gates = [(gate.name, gate.judged(), gate.passed) for gate in _gates(report)]
+    previous = latest_manifest(workspace, before=manifest.run_date)
+    report = read_report(workspace, manifest.run_date, manifest.run_id) or {}
+    figures = []
+    for name, figure in FIGURES.items():
+        figures.append((name, figure(manifest), figure(previous) if previous else MISSING))
     return RunView(
-        night,
-        before,
+        manifest,
+        previous,
         figures,
-        gates,
-        list(report.get("seconds", {}).items()),
-        _kept_back(workspace, night),
+        gates=[(gate.name, gate.describe(), gate.passed) for gate in _gates(report)],
+        parts=list(report.get("seconds", {}).items()),
+        unpublished=_unpublished_run(workspace, manifest),
     )
 
 
-def _kept_back(workspace: Workspace, night: Manifest) -> tuple[str, list[str]] | None:
-    report = last_report(workspace)
-    if (
-        report is None
-        or report["published"]
-        or date.fromisoformat(report["plan"]["run_date"]) < night.run_date
-    ):
+def _unpublished_run(workspace: Workspace, manifest: Manifest) -> tuple[str, list[str]] | None:
+    report = latest_report(workspace)
+    if report is None or report["published"]:
         return None
-    failed = [f"{gate.name}: {gate.judged()}" for gate in _gates(report) if gate.passed is False]
-    return report["plan"]["run_date"], failed
+    run_date: str = report["plan"]["run_date"]
+    if date.fromisoformat(run_date) < manifest.run_date:
+        return None
+    failed = [gate for gate in _gates(report) if gate.passed is False]
+    return run_date, [f"{gate.name}: {gate.describe()}" for gate in failed]
 
 
 def _gates(report: dict[str, Any]) -> list[Gate]:
     return [Gate(**gate) for gate in report.get("gates", [])]
 
 
-def _of(*path: str, shown: str = "{:,}") -> Callable[[Manifest], str]:
-    """Reads one figure of a manifest, which an older or another job may have left out."""
+def _figure(*path: str, format_as: str = "{:,}") -> Callable[[Manifest], str]:
+    """Return a function that formats one figure of a manifest; an older or another job may have
+    left it out."""
 
-    def said(night: Manifest) -> str:
-        found: Any = night.model_dump()
+    def figure(manifest: Manifest) -> str:
+        value: Any = manifest.model_dump()
         for name in path:
-            found = found.get(name) if isinstance(found, dict) else None
-        return NOTHING if found is None else shown.format(found)
+            value = value.get(name) if isinstance(value, dict) else None
+        return MISSING if value is None else format_as.format(value)
 
-    return said
+    return figure
 
 
-def _resolved(night: Manifest) -> str:
-    titles = night.metrics.get("titles")
-    written = sum(titles.values()) if titles else 0
-    return f"{1 - titles['none'] / written:.1%} of {written:,}" if titles and written else NOTHING
+def _resolved_titles(manifest: Manifest) -> str:
+    titles = manifest.metrics.get("titles") or {}
+    written = sum(titles.values())
+    return f"{1 - titles['none'] / written:.1%} of {written:,}" if written else MISSING
 
 
 FIGURES: dict[str, Callable[[Manifest], str]] = {
-    "users": _of("users"),
-    "scored anew": _of("metrics", "scored"),
-    "carried over": _of("metrics", "carried"),
-    "oldest list": _of("metrics", "oldest_list", shown="{}"),
-    "users the language model failed on": _of("metrics", "errors"),
-    "titles tied to items": _resolved,
-    "movies kept from the night before": _of("metrics", "overlap", shown="{:.1%}"),
-    "NDCG@10 on validation users": _of("metrics", "calibration_ndcg_at_10", shown="{:.4f}"),
-    "weight of the language model": _of("metrics", "weight", shown="{:g}"),
-    "tokens in": _of("cost", "tokens_in"),
-    "tokens out": _of("cost", "tokens_out"),
-    "engines busy, s": _of("cost", "engine_seconds"),
-    "engines held, s": _of("cost", "worker_seconds", "engine"),
-    "attempts": _of("cost", "attempts"),
-    "money": _of("cost", "money", "total", shown="{:.4f}"),
+    "users": _figure("users"),
+    "scored": _figure("metrics", "scored"),
+    "carried over": _figure("metrics", "carried"),
+    "oldest list": _figure("metrics", "oldest_list", format_as="{}"),
+    "users the language model failed on": _figure("metrics", "errors"),
+    "titles tied to items": _resolved_titles,
+    "movies still in the lists of users scored now": _figure(
+        "metrics", "overlap", format_as="{:.1%}"
+    ),
+    "NDCG@10 on validation users": _figure("metrics", "calibration_ndcg_at_10", format_as="{:.4f}"),
+    "weight of the language model": _figure("metrics", "weight", format_as="{:g}"),
+    "tokens in": _figure("cost", "tokens_in"),
+    "tokens out": _figure("cost", "tokens_out"),
+    "engines busy, s": _figure("cost", "engine_seconds"),
+    "engines held, s": _figure("cost", "worker_seconds", "engine"),
+    "attempts": _figure("cost", "attempts"),
+    "money": _figure("cost", "money", "total", format_as="{:.4f}"),
 }

@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from dualrec.cli import app
-from dualrec.publishing.manifest import last_standing
+from dualrec.publishing.manifest import latest_manifest
 from dualrec.serving.pages.html import html_page
 from dualrec.serving.pages.run import RunView, run_view
 from dualrec.serving.pages.user import UserView, user_view
@@ -34,13 +34,13 @@ def nights(catalog: pa.Table, tmp_path: Path) -> Workspace:
 @pytest.fixture
 def run(nights: Workspace) -> RunView:
     """The last published night."""
-    night = last_standing(nights)
-    assert night is not None and night.run_date == SECOND
-    return run_view(nights, night)
+    manifest = latest_manifest(nights)
+    assert manifest is not None and manifest.run_date == SECOND
+    return run_view(nights, manifest)
 
 
 def _view(nights: Workspace, run: RunView, user: int) -> UserView:
-    return user_view(nights, run.night, run.before, user)
+    return user_view(nights, run.manifest, run.previous, user)
 
 
 class _Text(HTMLParser):
@@ -86,9 +86,9 @@ def test_a_run_stands_beside_the_one_before_with_its_gates(run: RunView) -> None
     assert figures["money"] == ("20.0000", "20.0000")
     assert run.gates == [
         ("users", "1.000, at least 0.9", True),
-        ("overlap", "not judged: no night before", None),
+        ("overlap", "not judged: no previous snapshot", None),
     ]
-    assert run.kept_back == ("2026-11-03", ["error rate: 0.250, at most 0.02"])
+    assert run.unpublished == ("2026-11-03", ["error rate: 0.250, at most 0.02"])
 
 
 @pytest.mark.parametrize("user", [None, WATCHED, UNLISTED, STRANGER])
@@ -96,7 +96,7 @@ def test_a_page_shows_it_and_runs_nothing(
     nights: Workspace, run: RunView, user: int | None
 ) -> None:
     view = None if user is None else _view(nights, run, user)
-    page = _Text(html_page(run, view, {"the night": "?"}, asks=True))
+    page = _Text(html_page(run, view, {"the night": "?"}, has_form=True))
     assert (
         "script" not in page.elements and "img" not in page.elements and "link" not in page.elements
     )
@@ -167,7 +167,7 @@ def test_a_browser_shows_the_page_and_a_title_takes_nothing_over(
 ) -> None:
     page = pages / f"user-{WATCHED}.html"
     document = _browse(page, "--dump-dom")
-    assert f"<title>user {WATCHED}, night of {SECOND}: dualrec</title>" in document
+    assert f"<title>user {WATCHED}, snapshot of {SECOND}: dualrec</title>" in document
     assert "&lt;script&gt;" in document and "<script>" not in document
     for width in (360, 1200):
         shot = tmp_path / f"{width}.png"

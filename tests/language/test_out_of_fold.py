@@ -10,7 +10,7 @@ import torch
 
 from dualrec.config.settings import load_settings
 from dualrec.language.examples import FUTURE_TARGETS, several_cuts
-from dualrec.language.training_data import SequenceHints
+from dualrec.language.out_of_fold import SequenceHints
 from dualrec.sequence.ensemble import SequenceEnsemble, save_ensemble
 from dualrec.sequence.features import item_features
 from dualrec.sequence.predict import SequencePredictor
