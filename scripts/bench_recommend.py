@@ -132,7 +132,7 @@ def bare(
 ) -> list[float]:
     """Give prompts to a bare engine: seconds for each set of them."""
     options = engine_options(models.language, settings.language) | {"enable_prefix_caching": cached}
-    engine = _actor(BareEngine, settings).remote(str(models.language.place.folder()), options)
+    engine = _actor(BareEngine, settings).remote(str(models.language.location.folder()), options)
     sampling = sampling_options(models.language, settings.language)
     seconds = [ray.get(engine.seconds.remote(some, sampling)) for some in rows]
     ray.kill(engine)
@@ -143,7 +143,10 @@ def by_transformers(rows: list[dict[str, Any]], models: Models, settings: Settin
     """Give prompts to transformers: seconds for all of them."""
     engine = settings.language.engine
     actor = _actor(BatchedGenerate, settings).remote(
-        str(models.language.place.folder()), models.language.dtype, engine.use_gpu, engine.threads
+        str(models.language.location.folder()),
+        models.language.dtype,
+        engine.use_gpu,
+        engine.threads,
     )
     stop = sampling_options(models.language, settings.language).get("stop")
     seconds = ray.get(actor.seconds.remote(rows, engine.batch_size, stop))

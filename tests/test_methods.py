@@ -132,9 +132,9 @@ def test_finetune_language(catalog: pa.Table, tmp_path: Path) -> None:
     write_tokenizer(tmp_path)
     training, validation = histories_table(HISTORIES), histories_table(HISTORIES, "validation")
     cuts = [
-        several_cuts(training, titles=2, ahead=5, per_user=2, seed=0),
+        several_cuts(training, titles=2, future_targets=5, per_user=2, seed=0),
         published_cuts(training, titles=2, seed=0),
-        validation_cuts(validation, titles=2, ahead=3, seed=0),
+        validation_cuts(validation, titles=2, future_targets=3, seed=0),
     ]
     settings = load_settings(
         None, ["language.titles=2", "language.max_prompt_tokens=500", "finetune.max_tokens=700"]

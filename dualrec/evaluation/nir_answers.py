@@ -114,8 +114,8 @@ def _ask(
     from dualrec.language.prompts.texts import fitting_prompt, prompt_text
     from dualrec.language.titles import one_line
 
-    assert model.place is not None
-    tokenizer = tokenizer_of(str(model.place.folder()))
+    assert model.location is not None
+    tokenizer = tokenizer_of(str(model.location.folder()))
     published = escape_special_tokens(titles_of(ray.get(catalog)), tokenizer)
     titles = {item: one_line(title) for item, title in published.items()}
     tokens_of = partial(prompt_tokens, tokenizer, model.preset)

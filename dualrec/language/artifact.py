@@ -1,9 +1,11 @@
-"""Where a fine-tuned language model lies, and under which version. Knows names only.
+"""A fine-tuned language model in the workspace: its version, files, card and curves, and which
+weights are served. Knows names and metrics; no model, no Ray.
 
 models/language/VERSION/
     adapter/        the LoRA adapter of the best epoch, as PEFT writes it
     merged/         base model and adapter in one, with tokenizer and chat template: what vLLM and
-    transformers load metrics.json    every epoch, the best one, and what it took
+                    transformers load
+    metrics.json    every epoch, the best one, and what it took
     curves.png, tensorboard/
     README.md       the model card
 """
@@ -28,8 +30,14 @@ ADAPTER, MERGED = "adapter", "merged"
 METRICS, CURVES, TENSORBOARD = "metrics.json", "curves.png", "tensorboard"
 
 _SHAPES_EXAMPLES = {
-    "mode", "prompt", "history_length", "history_order", "hint", "titles", "max_prompt_tokens",
-}  # fmt: skip
+    "mode",
+    "prompt",
+    "history_length",
+    "history_order",
+    "hint",
+    "titles",
+    "max_prompt_tokens",
+}
 _CHANGES_NO_RESULT = {
     "resources",
     "zero_stage",
@@ -73,7 +81,8 @@ def fold_version(data: Prepared, settings: Settings) -> str:
 
 
 def tuned_name(data: Prepared, settings: Settings) -> str | None:
-    """The artifact that `language.tuned` asks for, or None where the model is served as it comes."""
+    """The artifact that `language.tuned` asks for, or None where the model is served as it
+    comes."""
     tuned = settings.language.tuned
     if tuned is None:
         return None
@@ -97,8 +106,8 @@ def served_model(workspace: Workspace, data: Prepared, settings: Settings) -> Se
         return ServedModel(*language_model(settings))
     check_tuned(settings)
     workspace.require(name, "finetune-language")
-    preset, place = language_model(settings)
-    assert place is not None, "an endpoint serves no model of ours"
+    preset, location = language_model(settings)
+    assert location is not None, "an endpoint serves no model of ours"
     merged = f"{workspace.content(name)}/{MERGED}"
     source = workspace.path(merged) if workspace.is_local else f"{workspace.uri}/{merged}"
     return ServedModel(preset, ModelPlace.named(source, settings))
@@ -120,7 +129,8 @@ def language_card(
     )
     return ModelCard(
         artifact,
-        f"{language.model}, fine-tuned by LoRA to answer a prompt of the movies that somebody watched, and of what a "
+        f"{language.model}, fine-tuned by LoRA to answer a prompt of the movies that somebody "
+        f"watched, and of what a "
         f"sequence model expects next, with {task} (DUALRec's second stage, Li and Grasman 2025).",
         {
             "base model": language.model,
@@ -141,16 +151,22 @@ def language_card(
             "language": language.model_dump(mode="json", exclude={"endpoint", "engine"}),
         },
         (
-            "As the second stage of dualrec, with the prompts that it was trained with: `language.tuned`.",
+            "As the second stage of dualrec, with the prompts that it was trained with: "
+            "`language.tuned`.",
         ),
         (
-            "It is no assistant: fine-tuned on one form of prompt, it may answer all else badly. The licence and the limits "
+            "It is no assistant: fine-tuned on one form of prompt, it may answer all else badly. "
+            "The licence and the limits "
             "of its base model hold for it too.",
-            "Free decoding may name movies that do not exist, or that were watched; dualrec drops those. A shortlist "
+            "Free decoding may name movies that do not exist, or that were watched; dualrec drops "
+            "those. A shortlist "
             "prevents both.",
-            "The loss says how well it repeats the form and the training answers. Whether its lists are any good is "
-            "measured by `dualrec evaluate`, beside baselines and a control with shuffled histories.",
-            "Prompts hold titles that people watched: a model trained on them may repeat what somebody watched.",
+            "The loss says how well it repeats the form and the training answers. Whether its "
+            "lists are any good is "
+            "measured by `dualrec evaluate`, beside baselines and a control with shuffled "
+            "histories.",
+            "Prompts hold titles that people watched: a model trained on them may repeat what "
+            "somebody watched.",
         ),
         {
             ADAPTER: "the LoRA adapter of the best epoch, as PEFT writes it",

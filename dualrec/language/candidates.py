@@ -1,5 +1,7 @@
-"""The letters under which candidates are shown and ranked: one token each. Knows a tokenizer and
-tables; no Ray."""
+"""Rank candidates by the likelihood of their labels: the letters under which a prompt shows them,
+one token each, and the order that an engine's likelihoods of these give. Knows a tokenizer, tables and
+vectors; no Ray.
+"""
 
 import string
 from typing import Any
@@ -30,11 +32,13 @@ def label_tokens(tokenizer: Any, count: int) -> list[int]:
         for label in LABELS[:count]
     }
     taken: set[int] = {tokenizer.unk_token_id}
-    for place, (label, ids) in enumerate(tokens.items()):
+    for position, (label, ids) in enumerate(tokens.items()):
         if len(ids) != 1 or ids[0] in taken:
             raise SettingsError(
-                f"language.mode=rank needs labels of one token each, and this model's tokenizer has none for {label!r}: "
-                f"it gives the tokens {ids}. Rank at most {place} items (language.rank_candidates), generate titles "
+                f"language.mode=rank needs labels of one token each, and this model's tokenizer "
+                f"has none for {label!r}: "
+                f"it gives the tokens {ids}. Rank at most {position} items "
+                f"(language.rank_candidates), generate titles "
                 "(language.mode=generate), or name another language.model"
             )
         taken.update(ids)
@@ -130,6 +134,6 @@ def likeliest_first(items: list[int], logprobs: np.ndarray) -> tuple[list[int], 
     """
     order = np.argsort(-logprobs, kind="stable")
     ordered = logprobs[order]
-    return [items[place] for place in order.tolist()], ordered - np.logaddexp.reduce(
+    return [items[index] for index in order.tolist()], ordered - np.logaddexp.reduce(
         ordered
     ) if len(items) else ordered

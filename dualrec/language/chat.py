@@ -1,5 +1,10 @@
-"""How fast and how much an endpoint is asked: requests a second, and tokens in all. Knows no
-request and no Ray."""
+"""Send one chat completion over HTTP, tried again where that may help, within a rate and a spending
+cap. Knows an endpoint and its key; no Ray, no users.
+
+Whatever happens to a request, its row gets an answer or an error. Only what no further row can
+survive is raised: a key that is refused, an account without credit, a model or an address that does
+not exist.
+"""
 
 import asyncio
 import json
@@ -22,7 +27,7 @@ class RateLimiter:
     left for.
 
     A request's tokens are set aside before it is sent, so that requests under way cannot exceed the
-    cap together; what it did not use is given back. One meter serves all senders.
+    cap together; what it did not use is given back. One limiter serves all senders.
     """
 
     def __init__(self, requests_per_second: float, max_total_tokens: int) -> None:
@@ -48,9 +53,11 @@ class RateLimiter:
 
 MAX_ANSWER_BYTES = 1 << 20  # of an answer: what is longer is no list of titles
 FATAL_STATUSES = {
-    401: "the key is refused: check what is in the environment variable that language.endpoint.api_key_env names ({key})",
+    401: "the key is refused: check what is in the environment variable that "
+    "language.endpoint.api_key_env names ({key})",
     402: "the account has no credit left: top it up, or name another endpoint",
-    404: "no such address or model: check language.endpoint.url ({url}) and language.endpoint.model",
+    404: "no such address or model: check language.endpoint.url ({url}) and "
+    "language.endpoint.model",
 }
 
 
@@ -66,7 +73,7 @@ class ChatAnswer(TypedDict):
 
 
 class ChatSession:
-    """Sends chat completions: use as an async context, call `ask` for each.
+    """Sends chat completions: use as an async context, call `complete` for each.
 
     Args:
         key: sent as a bearer token, and cut out of every message; empty: none is sent.
@@ -99,7 +106,7 @@ class ChatSession:
     async def __aexit__(self, *_: object) -> None:
         await self.http.close()
 
-    async def ask(self, url: str, body: str, tokens: int) -> ChatAnswer:
+    async def complete(self, url: str, body: str, tokens: int) -> ChatAnswer:
         """The answer to a request.
 
         Args:
@@ -108,16 +115,17 @@ class ChatSession:
         Raises:
             EndpointError: no request of this job can be answered.
         """
-        problem, asked_to_wait_s = "", 0.0
+        problem, requested_wait_s = "", 0.0
         for attempt in range(self.settings.retries + 1):
             if attempt:
-                await asyncio.sleep(self._wait_s(attempt, asked_to_wait_s))
+                await asyncio.sleep(self._wait_s(attempt, requested_wait_s))
             if not await self.admit(tokens):
                 return failed_answer(
-                    f"spending cap: language.endpoint.max_total_tokens ({self.settings.max_total_tokens:,}) is used up"
+                    f"spending cap: language.endpoint.max_total_tokens "
+                    f"({self.settings.max_total_tokens:,}) is used up"
                 )
             try:
-                status, text, asked_to_wait_s = await self._post(url, body)
+                status, text, requested_wait_s = await self._post(url, body)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 problem = (
                     without_key(str(error), self._key, "key")
@@ -150,11 +158,11 @@ class ChatSession:
             wait_s = parse_retry_after_s(response.headers.get("Retry-After", ""), datetime.now(UTC))
             return response.status, content.decode(errors="replace"), wait_s
 
-    def _wait_s(self, attempt: int, asked_s: float) -> float:
+    def _wait_s(self, attempt: int, requested_s: float) -> float:
         """Twice as long each time and never in step with other requests, but at least what the
         endpoint asked for."""
         own = self.settings.backoff_s * 2 ** (attempt - 1) * random.uniform(0.5, 1.0)
-        return min(max(own, asked_s), self.settings.longest_wait_s)
+        return min(max(own, requested_s), self.settings.longest_wait_s)
 
     def _give_up(self, status: int, url: str) -> None:
         why = FATAL_STATUSES[status].format(url=self.settings.url, key=self.settings.api_key_env)
@@ -162,8 +170,8 @@ class ChatSession:
 
 
 def parse_retry_after_s(retry_after: str, now: datetime) -> float:
-    """Seconds that a Retry-After header asks for: a number of them or a date (RFC 9110, 10.2.3);
-    0.0 for any other."""
+    """Return the seconds that a Retry-After header requests: a number of them or a date (RFC 9110,
+    10.2.3); 0.0 for any other."""
     if retry_after.isdecimal():
         return float(retry_after)
     try:

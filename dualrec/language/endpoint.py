@@ -1,5 +1,13 @@
-"""Builds each request's chat messages for an endpoint, where no tokenizer is at hand. Knows no Ray
-and no HTTP."""
+"""Generate answers by an OpenAI-compatible endpoint under Ray Data. Takes requests with messages,
+which it builds where no tokenizer is at hand; gives what generate gives.
+
+Ray's HTTP processor carries the rows. As Ray 2.60 has it, it sends a batch's requests one after
+another, paces only how fast it builds them, does not try 500 again, stops the whole job at the
+first row that keeps failing or answers no JSON, passes a refused key's message on as an answer, and
+shows its headers, a key among them, to Ray's export of operators. So it gets a session of ours
+(ChatSession), which sends at once, paces, tries again, caps, and makes of every failure an error of
+its own row; the key lies in that session alone, and comes from the environment of the job.
+"""
 
 import asyncio
 import json
@@ -26,7 +34,7 @@ from dualrec.storage.schemas import PROMPTED, TRACES
 CHARACTERS_PER_TOKEN = (
     3.0  # English prose has about four, titles and names fewer: this rather counts too many tokens
 )
-TOKENS_PER_MESSAGE = 8  # the marks that a chat template puts around each
+TOKENS_PER_MESSAGE = 8  # the special tokens that a chat template puts around each
 
 
 class MessagesBuilder:
@@ -46,7 +54,7 @@ class MessagesBuilder:
         messages = [
             self._messages(item_ids, choices) for item_ids, choices in zip(*columns, strict=True)
         ]
-        prompts = [prompt_text(one) for one in messages]
+        prompts = [prompt_text(conversation) for conversation in messages]
         kind = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
         requests = requests.append_column("prompt", pa.array(prompts, pa.string()))
         return requests.append_column("messages", pa.array(messages, kind))
@@ -135,12 +143,15 @@ def endpoint_key(endpoint: EndpointSettings) -> str:
     key = os.environ.get(name, "").strip() if name else ""
     if name and not key:
         raise EndpointError(
-            f"{endpoint.url} needs a key, and the environment variable {name} holds none: export {name}=…, name another "
-            "variable by language.endpoint.api_key_env, or set that to null for an endpoint without keys"
+            f"{endpoint.url} needs a key, and the environment variable {name} holds none: export "
+            f"{name}=…, name another "
+            "variable by language.endpoint.api_key_env, or set that to null for an endpoint "
+            "without keys"
         )
     if not (key.isascii() and key.isprintable()):
         raise EndpointError(
-            f"the environment variable {name} holds no key: there are line breaks or odd characters in it"
+            f"the environment variable {name} holds no key: there are line breaks or odd "
+            f"characters in it"
         )
     return key
 
@@ -157,7 +168,8 @@ def check_reachable(endpoint: EndpointSettings) -> None:
         if (problem := why_unreachable(endpoint.url, endpoint.connect_timeout_s)) is None:
             return
     raise EndpointError(
-        f"{endpoint.url} cannot be reached ({problem}): check language.endpoint.url and this machine's network"
+        f"{endpoint.url} cannot be reached ({problem}): check language.endpoint.url and this "
+        f"machine's network"
     )
 
 
@@ -198,14 +210,14 @@ class _Session:
 
     def post(self, url: str, headers: dict[str, str], data: str) -> "asyncio.Task[_Response]":
         """Send a request at once; Ray awaits it when its turn comes."""
-        task = asyncio.create_task(self._ask(url, data))
+        task = asyncio.create_task(self._complete(url, data))
         self._under_way.append(task)
         return task
 
-    async def _ask(self, url: str, body: str) -> "_Response":
+    async def _complete(self, url: str, body: str) -> "_Response":
 
         tokens = estimated_tokens(json.loads(body)["messages"]) + self._max_new_tokens
-        return _Response(dict(await self._chat.ask(url, body, tokens)))
+        return _Response(dict(await self._chat.complete(url, body, tokens)))
 
 
 class _Response:

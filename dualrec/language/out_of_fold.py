@@ -46,9 +46,9 @@ def fold_models(workspace: Workspace, data: Prepared, settings: Settings) -> lis
     name = f"models/sequence-folds/{fold_version(data, settings)}"
     if not workspace.has(name):
         own = fold_settings(settings)
-        made: dict[str, Any] = {"data_version": data.version, "seed": settings.finetune.seed}
-        made["settings"] = own.sequence.model_dump(mode="json")
-        with workspace.writing(name, made) as folder:
+        description: dict[str, Any] = {"data_version": data.version, "seed": settings.finetune.seed}
+        description["settings"] = own.sequence.model_dump(mode="json")
+        with workspace.writing(name, description) as folder:
             for fold in range(FOLDS):
                 logger.info(f"out-of-fold hints: training sequence model {fold + 1} of {FOLDS}")
                 _train_without(workspace, data, own, fold, folder)
@@ -107,7 +107,7 @@ class SequenceHints:
         from dualrec.sequence.predict import SequencePredictor
 
         first = settings.model_copy(update={"top_k": count})
-        self.models = [SequencePredictor(one, first, **options) for one in ray.get(weights)]
+        self.models = [SequencePredictor(model, first, **options) for model in ray.get(weights)]
 
     def __call__(self, examples: pa.Table) -> pa.Table:
         """Append sequence_item_ids list<int64> and next_probabilities list<float32>.

@@ -1,8 +1,10 @@
-"""Sentence embeddings of titles, computed by Ray tasks; those of a catalog once, as an artifact of
-the workspace.
+"""Resolve generated titles to items and compare them with the sequence model's first choice by
+SBERT.
 
-They grow with the catalog (128 MiB for 87,585 titles) and are held once on each node: an array in
-the object store is shared memory, which Ray maps read-only into every process that asks for it.
+As published, a title's score is the cosine similarity of its embedding to that of the first choice.
+The embeddings of a catalog are computed once, by Ray tasks, as an artifact of the workspace. They
+grow with the catalog (128 MiB for 87,585 titles) and are held once on each node: an array in the
+object store is shared memory, which Ray maps read-only into every process that reads it.
 """
 
 from functools import cached_property
@@ -49,9 +51,9 @@ def title_embeddings(
     name = _name(data, settings)
     if not workspace.has(name):
         vectors = title_vectors(data.catalog.column("title").to_pylist(), settings)
-        made = {"data_version": data.version, "model": settings.rerank.model}
+        description = {"data_version": data.version, "model": settings.rerank.model}
         with (
-            workspace.writing(name, made) as folder,
+            workspace.writing(name, description) as folder,
             workspace.filesystem.open_output_stream(f"{folder}/{VECTORS}") as file,
         ):
             np.save(file, vectors, allow_pickle=False)
@@ -144,9 +146,9 @@ class Reranker:
             resolved, [items[0] if items else None for items in choices]
         )
         columns = {
-            "titles": [[one.title for one in row] for row in resolved],
-            "title_item_ids": [[one.item_id for one in row] for row in resolved],
-            "title_matches": [[one.match for one in row] for row in resolved],
+            "titles": [[written.title for written in row] for row in resolved],
+            "title_item_ids": [[written.item_id for written in row] for row in resolved],
+            "title_matches": [[written.match for written in row] for row in resolved],
             "title_similarities": similarities,
         }
         for name, values in columns.items():
@@ -159,23 +161,25 @@ class Reranker:
     def _similarities(
         self, resolved: list[list[Resolved]], first: list[int | None]
     ) -> list[list[float]]:
-        unknown = sorted({one.title for row in resolved for one in row if one.item_id is None})
+        unknown = sorted(
+            {written.title for row in resolved for written in row if written.item_id is None}
+        )
         vectors = dict(zip(unknown, _encode(self.encoder, unknown), strict=True)) if unknown else {}
         return [
             [
                 0.0
                 if choice is None
-                else float(self._vector(one, vectors) @ self.embeddings[self.row_of[choice]])
-                for one in row
+                else float(self._vector(written, vectors) @ self.embeddings[self.row_of[choice]])
+                for written in row
             ]
             for row, choice in zip(resolved, first, strict=True)
         ]
 
-    def _vector(self, one: Resolved, vectors: dict[str, np.ndarray]) -> np.ndarray:
+    def _vector(self, written: Resolved, vectors: dict[str, np.ndarray]) -> np.ndarray:
         return (
-            vectors[one.title]
-            if one.item_id is None
-            else np.asarray(self.embeddings[self.row_of[one.item_id]])
+            vectors[written.title]
+            if written.item_id is None
+            else np.asarray(self.embeddings[self.row_of[written.item_id]])
         )
 
 

@@ -1,8 +1,9 @@
-"""The titles that a language model may write for one user, and the grammar that holds it to them.
+"""Limit what an answer may hold: the titles that a language model may write for one user, the
+grammar that enforces them, and the number of tokens. Knows ids, titles, vectors and tables; no Ray.
 
 Free decoding lets a small model write well-formed titles of movies that do not exist. A shortlist
 is the sequence model's best unwatched items and the unwatched items whose titles are closest to the
-history's. Knows ids, titles and vectors; no model and no Ray.
+history's.
 """
 
 import json
@@ -75,11 +76,11 @@ class Shortlister:
 
 
 def top_indices(values: np.ndarray, count: int) -> np.ndarray:
-    """The places int64 (count,) of the greatest of many values, greatest first, and of equals the
+    """The indices int64 (count,) of the greatest of many values, greatest first, and of equals the
     first; fewer of fewer."""
     least = np.partition(values, -count)[-count] if count < len(values) else -np.inf
-    places = np.flatnonzero(values >= least)  # sorting these few alone is what makes it fast
-    return places[np.argsort(-values[places], kind="stable")[:count]]
+    indices = np.flatnonzero(values >= least)  # sorting these few alone is what makes it fast
+    return indices[np.argsort(-values[indices], kind="stable")[:count]]
 
 
 def shortlist_grammar(titles: list[str], count: int, spaced: bool = False) -> str:
@@ -101,9 +102,11 @@ def shortlist_grammar(titles: list[str], count: int, spaced: bool = False) -> st
         ("title1::0x0", "::_") if count > 1 else ("title1", "")
     )  # a rule must use what it carries
     lines = [f'start: " "? {start}' if spaced else f"start: {start}"]
-    for place in range(1, count + 1):
-        ways = (_way(place, number, count) for number in range(1, len(titles) + 1))
-        lines.append(f"title{place}{carried}: " + "\n  | ".join(ways))
+    for position in range(1, count + 1):
+        alternatives = (
+            _alternative(position, number, count) for number in range(1, len(titles) + 1)
+        )
+        lines.append(f"title{position}{carried}: " + "\n  | ".join(alternatives))
     lines += [
         f"T{number}: {json.dumps(title, ensure_ascii=False)}"
         for number, title in enumerate(titles, start=1)
@@ -111,14 +114,16 @@ def shortlist_grammar(titles: list[str], count: int, spaced: bool = False) -> st
     return "\n".join(lines)
 
 
-def _way(place: int, number: int, count: int) -> str:
-    """Write title `number` at `place`, unless it stands at an earlier one, and go on with the next
-    place."""
+def _alternative(position: int, number: int, count: int) -> str:
+    """Write title `number` at `position`, unless an earlier position holds it, and go on with the
+    next position."""
     after = (
-        f' "\\n" title{place + 1}::bit_or({number << _BITS * (place - 1)})' if place < count else ""
+        f' "\\n" title{position + 1}::bit_or({number << _BITS * (position - 1)})'
+        if position < count
+        else ""
     )
     unused = [
-        f"ne([{_BITS * before}:{_BITS * (before + 1)}], {number})" for before in range(place - 1)
+        f"ne([{_BITS * before}:{_BITS * (before + 1)}], {number})" for before in range(position - 1)
     ]
     condition = unused[0] if unused else ""
     for another in unused[1:]:

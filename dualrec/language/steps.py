@@ -1,7 +1,5 @@
-"""DeepSpeed around a model: its configuration, and whole tensors and checkpoints out of it. Every
-worker calls each.
-
-Knows settings and modules; not examples or Ray.
+"""Train under DeepSpeed: its engine, optimizer steps over a shard, and the loss without them. Knows
+settings, modules and batches; not users or Ray. What sums or gathers over workers is collective.
 """
 
 import logging
@@ -31,8 +29,8 @@ TAG = "last"
 
 
 def deepspeed_config(settings: FinetuneSettings, workers: int) -> dict[str, Any]:
-    """DeepSpeed's configuration. The loss comes summed and is scaled before, so batch sizes only
-    have to add up."""
+    """Return DeepSpeed's configuration. The loss comes summed and is scaled before, so batch sizes
+    only have to add up."""
     zero: dict[str, Any] = {
         "stage": settings.zero_stage,
         "overlap_comm": False,
@@ -59,7 +57,7 @@ def deepspeed_config(settings: FinetuneSettings, workers: int) -> dict[str, Any]
 
 
 def build_engine(module: Any, settings: FinetuneSettings, workers: int) -> Any:
-    """A DeepSpeed engine that trains the parameters which want a gradient, by AdamW."""
+    """Build a DeepSpeed engine that trains the parameters which want a gradient, by AdamW."""
     import logging
 
     import torch
@@ -105,9 +103,11 @@ def set_learning_rate(engine: Any, rate: float) -> None:
 
 
 def trained_weights(module: Any, prefix: str) -> dict[str, Any]:
-    """Whole copies, on the CPU, of the parameters that are trained, by name without `prefix`.
+    """Return whole copies, on the CPU, of the parameters that are trained, by name without
+    `prefix`.
 
-    Under stage 3 each worker holds a piece of them: all must call this, or all wait for ever.
+    Collective: under stage 3 each worker holds a piece of them, so call it on all ranks, or it
+    deadlocks.
     """
     import deepspeed
 
@@ -121,8 +121,8 @@ def trained_weights(module: Any, prefix: str) -> dict[str, Any]:
 
 
 def save_engine(engine: Any, folder: Path) -> None:
-    """Write this worker's part of the adapter's and the optimizer's state. All workers must call
-    it."""
+    """Write this worker's part of the adapter's and the optimizer's state. Collective: call it on
+    all ranks."""
     engine.save_checkpoint(str(folder), tag=TAG, exclude_frozen_parameters=True)
 
 
@@ -166,7 +166,7 @@ class TokenTotals:
 
 @dataclass
 class EpochState:
-    """Where in its epochs a pass stands, for the schedule and the lines of progress."""
+    """Where a pass is in its epochs, for the schedule and the lines of progress."""
 
     epoch: int
     rank: int
@@ -198,7 +198,7 @@ def train_adapter_epoch(
     workers changes nothing.
     """
     engine.train()
-    totals, tell = TokenTotals(), _ProgressLog(settings, pace)
+    totals, log_progress = TokenTotals(), _ProgressLog(settings, pace)
     plan = epoch_steps(
         shard.lengths, settings.batch_size // pace.workers, settings.seed, pace.epoch
     )
@@ -225,7 +225,7 @@ def train_adapter_epoch(
                     "learning_rate": rate,
                 }
             )
-        tell(number + 1, len(plan), totals)
+        log_progress(number + 1, len(plan), totals)
     return totals
 
 
@@ -271,23 +271,24 @@ def _summed(values: list[float]) -> list[float]:
 
 
 class _ProgressLog:
-    """Says every half minute how far an epoch is, on the first worker."""
+    """Log every half minute how far an epoch is, on the first worker."""
 
     def __init__(self, settings: FinetuneSettings, pace: EpochState) -> None:
         self.settings, self.pace = settings, pace
-        self.started = self.told = time.perf_counter()
+        self.started = self.logged_at = time.perf_counter()
         self.clock: Callable[[], float] = time.perf_counter
 
     def __call__(self, done: int, steps: int, totals: TokenTotals) -> None:
         now = self.clock()
-        if self.pace.rank or now - self.told < PROGRESS_EVERY_S:
+        if self.pace.rank or now - self.logged_at < PROGRESS_EVERY_S:
             return
-        self.told = now
+        self.logged_at = now
         seconds = now - self.started
         left = seconds / done * (steps - done + (self.settings.epochs - self.pace.epoch) * steps)
         rate = totals.tokens * self.pace.workers / seconds
         logger.info(
-            f"epoch {self.pace.epoch}/{self.settings.epochs}, step {done}/{steps}: loss {totals.mean_loss:.3f}, "
+            f"epoch {self.pace.epoch}/{self.settings.epochs}, step {done}/{steps}: loss "
+            f"{totals.mean_loss:.3f}, "
             f"{rate:,.0f} tokens/s, about {left / 60:.1f} min left"
         )
 

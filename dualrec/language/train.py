@@ -52,9 +52,15 @@ def fit_adapter(
     config = {"settings": settings, "base": base, "targets": targets}
     datasets = {"training": training, "validation": validation}
     return fit(
-        "finetune-language", finetune_worker, config, datasets, settings.resources, storage, filesystem,
+        "finetune-language",
+        finetune_worker,
+        config,
+        datasets,
+        settings.resources,
+        storage,
+        filesystem,
         _environment(settings),
-    )  # fmt: skip
+    )
 
 
 def finetune_worker(config: dict[str, Any]) -> None:
@@ -177,6 +183,7 @@ def _line(metrics: dict[str, float], epochs: int) -> str:
     return (
         f"epoch {metrics['epoch']:.0f}/{epochs}: loss {metrics['train_loss']:.3f}, validation loss "
         f"{metrics['validation_loss']:.3f}, {metrics['examples_per_second']:,.1f} examples/s, "
-        f"{metrics['tokens_per_second']:,.0f} tokens/s, peak memory {metrics['peak_memory_gib']:.1f} GiB, "
+        f"{metrics['tokens_per_second']:,.0f} tokens/s, peak memory "
+        f"{metrics['peak_memory_gib']:.1f} GiB, "
         f"about {left / 60:.1f} min left"
     )

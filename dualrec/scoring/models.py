@@ -110,6 +110,6 @@ def _check(language: ServedModel, encoder: ModelPlace, settings: LanguageSetting
     from dualrec.language.prompts.chat_template import tokenizer_of
 
     encoder.folder()
-    folder = language.place.folder() if language.place else None
+    folder = language.location.folder() if language.location else None
     if folder and settings.mode == "rank":
         label_tokens(tokenizer_of(str(folder)), settings.rank_candidates)

@@ -73,7 +73,7 @@ def score(
         {"encoder": models.encoder, **models.stored, "settings": settings, "counter": counter},
         rerank_replicas(settings, cluster_gpus()),
         num_cpus=settings.rerank.cpus,
-    )  # fmt: skip
+    )
 
 
 def build_prompts(
@@ -86,19 +86,22 @@ def build_prompts(
     sequenced = _map_with_actors(
         requests.repartition(target_num_rows_per_block=settings.language.engine.batch_size),
         _SequenceActor,
-        {"weights": ray.put(models.sequence_weights), "settings": settings.sequence,
-         "use_gpu": settings.recommend.sequence_use_gpu},
+        {
+            "weights": ray.put(models.sequence_weights),
+            "settings": settings.sequence,
+            "use_gpu": settings.recommend.sequence_use_gpu,
+        },
         sequence_replicas(settings, cluster_gpus()),
         num_cpus=settings.recommend.sequence_cpus,
         **({"num_gpus": 0.1} if settings.recommend.sequence_use_gpu else {}),
-    )  # fmt: skip
+    )
     return _map_with_actors(
         sequenced,
         _PromptActor,
         {"model": models.language, "settings": settings.language, **models.stored},
         prompt_replicas(settings, cluster_gpus()),
         num_cpus=0.1,
-    )  # fmt: skip
+    )
 
 
 def _generate(
@@ -107,7 +110,7 @@ def _generate(
     settings: LanguageSettings,
     counter: ActorHandle | None,
 ) -> ray.data.Dataset:
-    if models.language.place is None:
+    if models.language.location is None:
         return generate_at_endpoint(requests, models.language.preset, settings)
     return generate(requests, models.language, settings, counter)
 
@@ -159,10 +162,10 @@ class _PromptActor:
         table = ray.get(catalog)
         titles = titles_of(table)
         self.steps: list[Callable[[pa.Table], pa.Table]]
-        if model.place is None:
+        if model.location is None:
             self.steps = [MessagesBuilder(settings, titles)]
             return
-        build = PromptBuilder(str(model.place.folder()), model.preset, settings, titles)
+        build = PromptBuilder(str(model.location.folder()), model.preset, settings, titles)
         if settings.mode == "rank":
             self.steps = [build, LabelLimits(build.tokenizer, settings.rank_candidates)]
             return

@@ -27,6 +27,6 @@ def test_the_instruction_that_all_prompts_share_fills_a_block(mode: str) -> None
         .column("tokenized_prompt")
         .to_pylist()
     )
-    block = engine_options(ServedModel(preset, place=None), settings.language)["block_size"]
+    block = engine_options(ServedModel(preset, location=None), settings.language)["block_size"]
     shared = list(takewhile(lambda tokens: tokens[0] == tokens[1], zip(*prompts, strict=False)))
     assert block <= len(shared) < min(map(len, prompts))

@@ -1,3 +1,5 @@
+"""Labels of one token each, and candidates in the order of their likelihoods."""
+
 import math
 from pathlib import Path
 from typing import Any

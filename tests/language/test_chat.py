@@ -41,7 +41,9 @@ def ask(
     async def all_of_them() -> list[ChatAnswer]:
         async with ChatSession(endpoint, key, meter.admit, meter.settle) as session:
             url = f"{endpoint.url}/chat/completions"
-            return await asyncio.gather(*(session.ask(url, BODY, 100) for _ in range(requests)))
+            return await asyncio.gather(
+                *(session.complete(url, BODY, 100) for _ in range(requests))
+            )
 
     return asyncio.run(all_of_them()), meter
 
@@ -50,8 +52,12 @@ def test_an_answer_comes_with_its_token_counts_and_reason() -> None:
     with fake_endpoint(key=KEY) as server:
         (answer,), meter = ask(server, key=KEY)
     assert answer == {
-        "generated_text": "Heat (1995)", "prompt_tokens": 60, "generated_tokens": 7, "finish_reason": "stop", "error": "",
-    }  # fmt: skip
+        "generated_text": "Heat (1995)",
+        "prompt_tokens": 60,
+        "generated_tokens": 7,
+        "finish_reason": "stop",
+        "error": "",
+    }
     assert meter.tokens == 67
     assert server.seen[0]["path"] == "/v1/chat/completions"
     assert server.seen[0]["messages"] == [{"role": "user", "content": "movies?"}]

@@ -49,10 +49,17 @@ def key(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def settings_of(server: FakeEndpoint, *more: str) -> LanguageSettings:
-    own = [f"language.endpoint.url={server.url}", "language.endpoint.api_key_env=A_KEY", "language.endpoint.retries=4",
-           "language.endpoint.requests_per_second=500", "language.endpoint.timeout_s=1",
-           "language.endpoint.backoff_s=0.1", "language.endpoint.longest_wait_s=0.5", "language.endpoint.connect_timeout_s=1",
-           "language.engine.batch_size=8"]  # fmt: skip
+    own = [
+        f"language.endpoint.url={server.url}",
+        "language.endpoint.api_key_env=A_KEY",
+        "language.endpoint.retries=4",
+        "language.endpoint.requests_per_second=500",
+        "language.endpoint.timeout_s=1",
+        "language.endpoint.backoff_s=0.1",
+        "language.endpoint.longest_wait_s=0.5",
+        "language.endpoint.connect_timeout_s=1",
+        "language.engine.batch_size=8",
+    ]
     return load_settings(None, [*own, *more]).language
 
 
@@ -119,9 +126,15 @@ def test_the_endpoint_is_asked_as_the_settings_say(key: str) -> None:
         )
     (seen,) = server.seen
     assert [message["role"] for message in seen["messages"]] == ["system", "user"]
-    assert {name: seen[name] for name in ("model", "temperature", "max_tokens", "stop", "seed")} == {
-        "model": "a/model", "temperature": 0.5, "max_tokens": 64, "stop": ["\n\n"], "seed": 0,
-    }  # fmt: skip
+    assert {
+        name: seen[name] for name in ("model", "temperature", "max_tokens", "stop", "seed")
+    } == {
+        "model": "a/model",
+        "temperature": 0.5,
+        "max_tokens": 64,
+        "stop": ["\n\n"],
+        "seed": 0,
+    }
 
 
 @pytest.mark.ray

@@ -1,3 +1,5 @@
+"""Examples of the right users alone, and their number before they are cut."""
+
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,7 +44,7 @@ def test_each_cut_is_followed_by_its_answer_in_order() -> None:
     examples = several_cuts(
         histories_table({1: list(range(100, 112))}),
         titles=3,
-        ahead=FUTURE_TARGETS,
+        future_targets=FUTURE_TARGETS,
         per_user=4,
         seed=0,
     )
@@ -117,9 +119,9 @@ def test_no_held_out_movie_reaches_an_example() -> None:
 
 def test_a_validation_example_ends_where_the_first_held_out_movie_begins() -> None:
     histories = histories_table({1: list(range(1, 13)), 2: list(range(1, 9))}, split="validation")
-    (row,) = validation_cuts(histories, titles=3, ahead=3, seed=0).to_pylist()
+    (row,) = validation_cuts(histories, titles=3, future_targets=3, seed=0).to_pylist()
     assert (row["item_ids"], row["next_ids"]) == ([1, 2, 3, 4], [5, 6, 7])
-    (row,) = validation_cuts(histories, titles=3, ahead=5, seed=0).to_pylist()
+    (row,) = validation_cuts(histories, titles=3, future_targets=5, seed=0).to_pylist()
     assert (row["item_ids"], row["next_ids"]) == ([1, 2], [3, 4, 5, 6, 7])
 
 
@@ -164,7 +166,7 @@ def test_the_candidate_to_rank_first_is_the_one_that_is_watched_soonest() -> Non
 
 def test_examples_without_an_answer_among_their_candidates_are_left_out() -> None:
     examples = several_cuts(
-        histories_table({1: [1, 2, 3, 4, 5]}), titles=1, ahead=2, per_user=4, seed=0
+        histories_table({1: [1, 2, 3, 4, 5]}), titles=1, future_targets=2, per_user=4, seed=0
     )
     candidates = pa.array([[5], [5], [5], [5]], pa.list_(pa.int64()))
     kept = answerable_examples(examples.append_column("sequence_item_ids", candidates))

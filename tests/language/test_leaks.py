@@ -48,10 +48,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> list
     folder = tmp_path_factory.mktemp("leaks")
     source = _last_five_are_the_users_own(folder / "movielens")
     overrides = [
-        f"workspace={folder / 'workspace'}", f"data.source={source}", "data.shards=2", "data.top_items=0",
-        f"language.model={write_model(folder / 'model', 'qwen2')}", *SMALL, "finetune.examples_per_user=20",
+        f"workspace={folder / 'workspace'}",
+        f"data.source={source}",
+        "data.shards=2",
+        "data.top_items=0",
+        f"language.model={write_model(folder / 'model', 'qwen2')}",
+        *SMALL,
+        "finetune.examples_per_user=20",
         "sequence.preset=pair",  # the models that hint are one network each, that in force is two
-    ]  # fmt: skip
+    ]
     prepare(load_settings(None, overrides))
     train_sequence(load_settings(None, overrides))
     return overrides

@@ -33,7 +33,7 @@ def test_the_loss_is_that_of_the_whole_model_over_the_labels(
     logits = model(input_ids=input_ids, attention_mask=mask).logits
     expected = functional.cross_entropy(
         logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum"
-    )  # fmt: skip
+    )
     loss = SummedTokenLoss(model)
     assert float(loss(input_ids, labels).detach()) == pytest.approx(float(expected), rel=1e-5)
     filler = collate(shard, np.array([], np.int64))

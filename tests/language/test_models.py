@@ -19,8 +19,14 @@ from dualrec.language.models import (
 from dualrec.language.prompts.chat_template import close_thinking, prompt_tokens
 
 # How DeepSeek's distilled models end a generation prompt, and how other templates do.
-OPENED = "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}<|Assistant|><think>\n{% endif %}"
-UNOPENED = "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}<|Assistant|>\n{% endif %}"
+OPENED = (
+    "{% for m in messages %}{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}<|Assistant|><think>\n{% endif %}"
+)
+UNOPENED = (
+    "{% for m in messages %}{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}<|Assistant|>\n{% endif %}"
+)
 MESSAGES = [{"role": "user", "content": "movies?"}]
 
 

@@ -1,4 +1,4 @@
-"""Each example is told what a sequence model expects that did not train on its user."""
+"""The hints of an example are out-of-fold predictions."""
 
 from pathlib import Path
 

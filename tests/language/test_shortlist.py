@@ -61,8 +61,12 @@ def test_the_best_places_are_those_of_sorting_all(values: list[float], count: in
 
 
 def test_every_title_resolves_to_an_unwatched_item_even_where_titles_repeat() -> None:
-    rows = [(1, "Chasing Amy (1997)", 9), (2, "Chasing Amy (1997)", 3), (3, "Bug's Life, A (1998)", 1),
-            (4, "x" * 200 + " (1990)", 1)]  # fmt: skip
+    rows = [
+        (1, "Chasing Amy (1997)", 9),
+        (2, "Chasing Amy (1997)", 3),
+        (3, "Bug's Life, A (1998)", 1),
+        (4, "x" * 200 + " (1990)", 1),
+    ]
     catalog = pa.Table.from_pylist(
         [
             {"item_id": i, "title": t, "year": int(t[-5:-1]), "genres": [], "popularity": p}

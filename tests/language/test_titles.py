@@ -17,14 +17,16 @@ from dualrec.language.titles import (
     [
         ("Bug's Life, A (1998)", "A Bug's Life (1998)"),
         ("Seven (Se7en) (1995)", "Seven (Se7en) (1995)"),
-        ("City of Lost Children, The (Cité des enfants perdus, La) (1995)",
-         "The City of Lost Children (La Cité des enfants perdus) (1995)"),
+        (
+            "City of Lost Children, The (Cité des enfants perdus, La) (1995)",
+            "The City of Lost Children (La Cité des enfants perdus) (1995)",
+        ),
         ("Avventura, L' (1960)", "L'Avventura (1960)"),
         ("Good, The Bad and The Ugly, The (1966)", "The Good, The Bad and The Ugly (1966)"),
         ("Hello, Dolly! (1969)", "Hello, Dolly! (1969)"),
         ("unknown", "unknown"),
     ],
-)  # fmt: skip
+)
 def test_titles_are_shown_as_people_write_them(published: str, shown: str) -> None:
     assert display_title(published) == shown
 
@@ -35,13 +37,15 @@ def test_titles_are_shown_as_people_write_them(published: str, shown: str) -> No
         ("Bug's Life, A (1998)", "Bug's Life, A (1998)"),
         ("The Godfather (1972)", "Godfather, The (1972)"),
         ("An American in Paris (1951)", "American in Paris, An (1951)"),
-        ("The City of Lost Children (La Cité des enfants perdus) (1995)",
-         "City of Lost Children, The (La Cité des enfants perdus) (1995)"),
+        (
+            "The City of Lost Children (La Cité des enfants perdus) (1995)",
+            "City of Lost Children, The (La Cité des enfants perdus) (1995)",
+        ),
         ("Theremin (1993)", "Theremin (1993)"),
         ("A (1990)", "A (1990)"),
         ("unknown", "unknown"),
     ],
-)  # fmt: skip
+)
 def test_titles_are_read_and_written_as_a_library_files_them(published: str, filed: str) -> None:
     assert filed_title(published) == filed
     assert title_key(without_year(filed)) == title_key(without_year(published))

@@ -73,9 +73,13 @@ def _structures(
     )
     # A token a byte in the tiny tokenizer: prompts are long.
     build = PromptBuilder(
-        folder, preset, LanguageSettings.model_validate({"max_prompt_tokens": 4000, "rank_candidates": 3, **settings}),
+        folder,
+        preset,
+        LanguageSettings.model_validate(
+            {"max_prompt_tokens": 4000, "rank_candidates": 3, **settings}
+        ),
         {1: "Ran (1985)", 3: "Jaws (1975)", **watched, **suggested},
-    )  # fmt: skip
+    )
     histories = [[1, item, 3] for item in watched]
     rows = build(
         pa.table({"item_ids": histories, "sequence_item_ids": [[item, 3, 1] for item in suggested]})
@@ -139,8 +143,20 @@ def test_messages_for_an_endpoint_have_as_many_turns_and_lines_and_no_mark_of_a_
 
 
 def test_innocent_titles_are_shown_as_they_were() -> None:
-    titles = dict(enumerate(["[REC] (2007)", "$9.99 (2008)", "*batteries not included (1987)", "Face/Off (1997)",
-                             "tick, tick... BOOM! (2021)", "Love & Pop (1998)", "I <3 You (2010)", "8½ (1963)"]))  # fmt: skip
+    titles = dict(
+        enumerate(
+            [
+                "[REC] (2007)",
+                "$9.99 (2008)",
+                "*batteries not included (1987)",
+                "Face/Off (1997)",
+                "tick, tick... BOOM! (2021)",
+                "Love & Pop (1998)",
+                "I <3 You (2010)",
+                "8½ (1963)",
+            ]
+        )
+    )
     assert escape_special_tokens(titles) == titles
     assert escape_special_tokens(titles, _tokenizer_with("<3 x>")) == titles
     assert escape_special_tokens({1: "A <3 x> (2000)"}, _tokenizer_with("<3 x>")) != {
@@ -162,8 +178,10 @@ def _tokenizer_with(token: str) -> Any:
 
 
 def _catalog(titles: list[str]) -> pa.Table:
-    rows = [{"item_id": item, "title": title, "year": None, "genres": [], "popularity": 1}
-            for item, title in enumerate(titles, start=1)]  # fmt: skip
+    rows = [
+        {"item_id": item, "title": title, "year": None, "genres": [], "popularity": 1}
+        for item, title in enumerate(titles, start=1)
+    ]
     return pa.Table.from_pylist(rows, schema=CATALOG)
 
 
