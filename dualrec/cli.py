@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from dualrec import __version__
-from dualrec.cluster.threads import let_idle_threads_sleep
+from dualrec.cluster.resources import let_idle_threads_sleep
 from dualrec.config.settings import Settings, load_settings
 from dualrec.errors import DualrecError, WorkspaceError
 
@@ -267,6 +267,32 @@ def report(
     from dualrec.serving.pages.html import report
 
     report(load_settings(config, overrides), users or [], out).show(Console())
+
+
+@app.command()
+@handle_cli_errors
+def explain(
+    user: Annotated[int, typer.Option("--user", metavar="ID", help="Whose list.")],
+    item: Annotated[
+        int | None,
+        typer.Option("--item", metavar="ID", help="One item, also one that is not in the list."),
+    ] = None,
+    run_date: Annotated[
+        datetime | None,
+        typer.Option("--date", metavar="DATE", formats=["%Y-%m-%d"], help="Another run date."),
+    ] = None,
+    config: Config = None,
+    overrides: Overrides = None,
+) -> None:
+    """Explain a user's published list: what each model said of each item and added to its score.
+
+    Shows the run that scored the user, the prompt and the answer of the language model. With --item
+    it is that item in full, and for an item that is not in the list the reason why not.
+    """
+    from dualrec.serving.explain import explain
+
+    settings = load_settings(config, overrides)
+    explain(settings, user, item, run_date.date() if run_date else None).show(Console())
 
 
 @app.command()

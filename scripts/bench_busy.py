@@ -20,10 +20,10 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from dualrec.cluster.threads import SHORT_SPIN
+from dualrec.cluster.resources import SHORT_SPIN
 
 POLICIES: dict[str, dict[str, str]] = {
-    "dualrec's (dualrec/cluster/threads.py)": SHORT_SPIN,
+    "dualrec's (dualrec/cluster/resources.py)": SHORT_SPIN,
     "OpenMP's default": {},
 }
 ITEMS, CHUNKS, LENGTH = 1000, 32, 100
@@ -36,10 +36,10 @@ def targets_a_second(seconds: float, threads: int) -> float:
     import torch
 
     from dualrec.config.settings import SequenceSettings
-    from dualrec.sequence.ensemble import SequenceEnsemble
-    from dualrec.sequence.epoch import train_epoch
+    from dualrec.sequence.epoch import train_sequence_epoch
     from dualrec.sequence.features import item_features
-    from dualrec.sequence.loss import SummedLoss
+    from dualrec.sequence.loss import EnsembleLoss
+    from dualrec.sequence.network import SequenceEnsemble
     from dualrec.storage.schemas import CATALOG
 
     torch.set_num_threads(threads)
@@ -53,14 +53,14 @@ def targets_a_second(seconds: float, threads: int) -> float:
     network = SequenceEnsemble(
         item_features(pa.Table.from_pylist(movies, CATALOG), settings), settings
     )
-    loss, device = SummedLoss(network, settings), torch.device("cpu")
+    loss, device = EnsembleLoss(network, settings), torch.device("cpu")
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate)
     ids = random.integers(1, ITEMS + 1, (CHUNKS, LENGTH + 1))
     batch = {"inputs": ids[:, :-1], "targets": ids[:, 1:], "size": np.full(CHUNKS, LENGTH)}
-    train_epoch(loss, [batch], optimizer, device, 1)
+    train_sequence_epoch(loss, [batch], optimizer, device, 1)
     targets, started = 0.0, time.perf_counter()
     while (spent := time.perf_counter() - started) < seconds:
-        targets += train_epoch(loss, [batch], optimizer, device, 1).targets
+        targets += train_sequence_epoch(loss, [batch], optimizer, device, 1).targets
     return targets / spent
 
 

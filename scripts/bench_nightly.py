@@ -34,7 +34,7 @@ import ray
 from rich.console import Console
 from rich.table import Table
 
-from dualrec.cluster.progress import logged_progress
+from dualrec.cluster.progress import log_progress
 from dualrec.config.settings import Settings, load_settings
 from dualrec.data.prepare import prepare, prepared
 from dualrec.nightly import nightly as job
@@ -42,7 +42,7 @@ from dualrec.nightly.plan import latest_plan
 from dualrec.nightly.run_report import report_path
 from dualrec.nightly.staging import scored_so_far
 from dualrec.publishing.manifest import current_manifest
-from dualrec.ranking.recommend import night_of
+from dualrec.ranking.recommend import run_date_of
 from dualrec.storage.schemas import HISTORIES
 from dualrec.storage.workspace import Workspace
 
@@ -101,7 +101,7 @@ def run_night(words: list[str], night: str, *more: str) -> dict[str, Any]:
         return {}
     assert done.returncode == 0, f"the night exited with {done.returncode}"
     workspace = Workspace.of(settings)
-    manifest = current_manifest(workspace, night_of(settings))
+    manifest = current_manifest(workspace, run_date_of(settings))
     assert manifest is not None
     report = workspace.read_bytes(report_path(manifest.run_date, manifest.run_id))
     return dict(json.loads(report))
@@ -122,16 +122,16 @@ def _hear_of_counters() -> list[Any]:
 
     @contextmanager
     def heard(total: int, what: str) -> Iterator[Any]:
-        with logged_progress(total, what) as counter:
+        with log_progress(total, what) as counter:
             counters.append(counter)
             yield counter
 
-    job.logged_progress = heard
+    job.log_progress = heard
     return counters
 
 
 def _die_half_way(settings: Settings, counters: list[Any]) -> None:
-    workspace, run_date = Workspace.of(settings), night_of(settings)
+    workspace, run_date = Workspace.of(settings), run_date_of(settings)
     begun = latest_plan(workspace, run_date)
     while True:
         time.sleep(LOOK_S)

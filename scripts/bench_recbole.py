@@ -66,10 +66,10 @@ def ours(arguments: argparse.Namespace) -> Timed:
     from dualrec.config.settings import load_settings
     from dualrec.data.prepare import prepared
     from dualrec.sequence.chunks import chunk_histories
-    from dualrec.sequence.ensemble import SequenceEnsemble
-    from dualrec.sequence.epoch import train_epoch
+    from dualrec.sequence.epoch import train_sequence_epoch
     from dualrec.sequence.features import item_features
-    from dualrec.sequence.loss import SummedLoss
+    from dualrec.sequence.loss import EnsembleLoss
+    from dualrec.sequence.network import SequenceEnsemble
     from dualrec.storage.schemas import HISTORIES
     from dualrec.storage.workspace import Workspace
 
@@ -80,14 +80,14 @@ def ours(arguments: argparse.Namespace) -> Timed:
     histories = workspace.read_table(f"{data.histories}/split=train", HISTORIES)
     _write_interactions(arguments.folder / NAME, histories.column("item_ids").to_pylist())
     chunks = chunk_histories(histories, features, own.chunk_length)
-    loss = SummedLoss(SequenceEnsemble(features, own), own)
+    loss = EnsembleLoss(SequenceEnsemble(features, own), own)
     optimizer = torch.optim.AdamW(
         loss.parameters(), lr=own.learning_rate, weight_decay=own.weight_decay
     )
     timed = Timed(
         chunk_batches(chunks, own.batch_size, np.random.default_rng(0)), arguments.seconds
     )
-    train_epoch(loss, timed, optimizer, torch.device("cpu"), 1)
+    train_sequence_epoch(loss, timed, optimizer, torch.device("cpu"), 1)
     return timed
 
 

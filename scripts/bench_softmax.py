@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dualrec.config.settings import SequenceSettings, load_settings
-from dualrec.sequence.batches import Batch
-from dualrec.sequence.ensemble import SequenceEnsemble
-from dualrec.sequence.epoch import train_epoch
+from dualrec.sequence.chunks import ChunkBatch
+from dualrec.sequence.epoch import train_sequence_epoch
 from dualrec.sequence.features import ItemFeatures
-from dualrec.sequence.loss import SummedLoss
+from dualrec.sequence.loss import EnsembleLoss
+from dualrec.sequence.network import SequenceEnsemble
 
 LENGTH = 100  # targets a chunk
 CPU = torch.device("cpu")
@@ -41,7 +41,7 @@ class PlainLoss(nn.Module):
         self.ensemble = ensemble
 
     def forward(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """As SummedLoss does, of one network that foresees one movie."""
+        """As EnsembleLoss does, of one network that foresees one movie."""
         real = targets > 0
         logits, wanted = self.ensemble(inputs)[0][real], targets[real] - 1
         loss = functional.cross_entropy(logits, wanted, reduction="sum")
@@ -60,7 +60,7 @@ def random_features(items: int, settings: SequenceSettings) -> ItemFeatures:
     return ItemFeatures(np.arange(items), words, genres)
 
 
-def random_batches(items: int, chunks: int) -> Iterator[Batch]:
+def random_batches(items: int, chunks: int) -> Iterator[ChunkBatch]:
     """Histories in which item i is watched in proportion to 1 / (i + 10)."""
     random, chance = np.random.default_rng(1), 1 / (np.arange(items) + 10)
     while True:
@@ -82,13 +82,13 @@ def measured(way: str, items: int, arguments: argparse.Namespace) -> tuple[float
     torch.manual_seed(0)
     ensemble = SequenceEnsemble(random_features(items, settings), settings)
     counts = 1_000_000 // (np.arange(items) + 10)
-    loss = PlainLoss(ensemble) if way == "plain" else SummedLoss(ensemble, settings, counts)
+    loss = PlainLoss(ensemble) if way == "plain" else EnsembleLoss(ensemble, settings, counts)
     optimizer = torch.optim.AdamW(loss.parameters(), lr=settings.learning_rate)
     batches, before = random_batches(items, arguments.chunks), _peak_gib()
-    train_epoch(loss, [next(batches)], optimizer, CPU, 1)
+    train_sequence_epoch(loss, [next(batches)], optimizer, CPU, 1)
     targets, started = 0.0, time.perf_counter()
     while (spent := time.perf_counter() - started) < arguments.seconds:
-        targets += train_epoch(loss, [next(batches)], optimizer, CPU, 1).targets
+        targets += train_sequence_epoch(loss, [next(batches)], optimizer, CPU, 1).targets
     return targets / spent, _peak_gib() - before
 
 

@@ -23,12 +23,16 @@ from rich.table import Table
 
 from dualrec.config.settings import Settings, load_settings
 from dualrec.data.prepare import Prepared, prepared
-from dualrec.sequence.batches import GROUPED, Batch, batches_of_like_length
-from dualrec.sequence.chunks import chunk_histories
-from dualrec.sequence.ensemble import SequenceEnsemble, averaged
-from dualrec.sequence.epoch import train_epoch
+from dualrec.sequence.chunks import (
+    POOLED_BATCHES,
+    ChunkBatch,
+    chunk_histories,
+    length_bucketed_batches,
+)
+from dualrec.sequence.epoch import train_sequence_epoch
 from dualrec.sequence.features import ItemFeatures, item_features
-from dualrec.sequence.loss import SummedLoss
+from dualrec.sequence.loss import EnsembleLoss
+from dualrec.sequence.network import SequenceEnsemble, mean_log_probabilities
 from dualrec.storage.schemas import HISTORIES
 from dualrec.storage.workspace import Workspace
 
@@ -46,7 +50,7 @@ def windows(histories: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 def window_batches(
     inputs: np.ndarray, targets: np.ndarray, rng: np.random.Generator
-) -> Iterator[Batch]:
+) -> Iterator[ChunkBatch]:
     """Shuffled batches for ever; only the last place of a window has a target."""
     while True:
         for rows in np.array_split(
@@ -57,20 +61,22 @@ def window_batches(
             yield {"inputs": inputs[rows], "targets": last, "size": np.full(len(rows), WINDOW)}
 
 
-def chunk_batches(chunks: Batch, size: int, rng: np.random.Generator) -> Iterator[Batch]:
+def chunk_batches(chunks: ChunkBatch, size: int, rng: np.random.Generator) -> Iterator[ChunkBatch]:
     """Shuffled batches for ever, as the job makes them."""
     while True:
         order = rng.permutation(len(chunks["size"]))
-        for rows in np.split(order, range(size * GROUPED, len(order), size * GROUPED)):
+        for rows in np.split(
+            order, range(size * POOLED_BATCHES, len(order), size * POOLED_BATCHES)
+        ):
             group = {name: values[rows] for name, values in chunks.items()}
-            yield from batches_of_like_length([group], size, seed=int(rng.integers(2**32)))
+            yield from length_bucketed_batches([group], size, seed=int(rng.integers(2**32)))
 
 
 class Side:
     """One way of training, with a network and an optimizer of its own."""
 
     def __init__(
-        self, batches: Iterator[Batch], features: ItemFeatures, settings: Settings
+        self, batches: Iterator[ChunkBatch], features: ItemFeatures, settings: Settings
     ) -> None:
         torch.manual_seed(settings.sequence.seed)
         self.network = SequenceEnsemble(features, settings.sequence)
@@ -83,7 +89,7 @@ class Side:
                 }
             )
         )
-        self.summed_loss = SummedLoss(self.network, alone)
+        self.summed_loss = EnsembleLoss(self.network, alone)
         self.optimizer = torch.optim.Adam(
             self.network.parameters(), lr=settings.sequence.learning_rate
         )
@@ -93,7 +99,7 @@ class Side:
         """Train for about so long."""
         started = time.perf_counter()
         while (spent := time.perf_counter() - started) < seconds:
-            self.targets += train_epoch(
+            self.targets += train_sequence_epoch(
                 self.summed_loss, [next(self.batches)], self.optimizer, torch.device("cpu"), 1
             ).targets
         self.seconds += spent
@@ -106,7 +112,9 @@ class Side:
         for start in range(0, len(inputs), 512):
             rows = torch.from_numpy(inputs[start : start + 512])
             best = (
-                averaged(self.network.next_logits(rows, torch.full((len(rows),), WINDOW - 1)))
+                mean_log_probabilities(
+                    self.network.next_logits(rows, torch.full((len(rows),), WINDOW - 1))
+                )
                 .topk(5)
                 .indices
                 + 1

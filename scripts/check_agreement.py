@@ -182,12 +182,12 @@ def fit_ours(folder: Path, name: str, seed: int) -> Figures:
     validation = [
         np.array([*case["history"], case["target"]], np.int64) for case in split["validation"]
     ]
-    learned = baseline.learn(TrainingData(items, training, validation, settings), parameters)
-    score = baseline.scorer(learned.state, items, parameters)
+    fitted = baseline.fit(TrainingData(items, training, validation, settings), parameters)
+    score = baseline.scorer(fitted.state, items, parameters)
     found = accuracy(
         score([np.array(case["history"], np.int64) for case in split["test"]]), split["test"]
     )
-    return {**found, "validation": learned.ndcg_at_10, "epochs": len(learned.epochs)}
+    return {**found, "validation": fitted.ndcg_at_10, "epochs": len(fitted.epochs)}
 
 
 # What runs beside RecBole.

@@ -24,7 +24,7 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
-from dualrec.cluster.progress import logged_progress
+from dualrec.cluster.progress import log_progress
 from dualrec.cluster.session import ray_session
 from dualrec.config.settings import Settings, load_settings
 from dualrec.data.prepare import prepared
@@ -61,7 +61,7 @@ def measured(settings: Settings, users: int) -> Measured:
         for decoding in DECODINGS
     ]
     requests = parts[0].union(*parts[1:])
-    with logged_progress(requests.count(), "requests") as counter:
+    with log_progress(requests.count(), "requests") as counter:
         blocks = score(requests, models, settings, counter).iter_batches(
             batch_format="pyarrow", batch_size=None
         )

@@ -4,8 +4,8 @@ options, on one Ray cluster."""
 import sys
 
 from dualrec.cli import app
+from dualrec.cluster.resources import let_idle_threads_sleep
 from dualrec.cluster.session import ray_session
-from dualrec.cluster.threads import let_idle_threads_sleep
 from dualrec.config.settings import ClusterSettings
 
 

@@ -41,15 +41,13 @@ def test_the_example_baseline_learns_what_follows_what():
     items = Items(np.arange(1, 13), np.eye(12, dtype=np.float32))
     histories = [np.array([(user + step) % 12 + 1 for step in range(9)]) for user in range(30)]
     parameters = {name: values[0] for name, values in markov.ranges.items()}
-    learned = markov.learn(
-        TrainingData(items, histories, histories, BaselineSettings()), parameters
-    )
-    scores = markov.scorer(learned.state, items, parameters)(
+    fitted = markov.fit(TrainingData(items, histories, histories, BaselineSettings()), parameters)
+    scores = markov.scorer(fitted.state, items, parameters)(
         [np.array([5, 6]), np.array([12]), np.array([], np.int64)]
     )
     assert scores.shape == (3, 12)
     assert scores.argmax(1)[:2].tolist() == [7 - 1, 1 - 1]
-    assert learned.ndcg_at_10 == 1.0
+    assert fitted.ndcg_at_10 == 1.0
 
 
 def test_the_pages_name_files_that_are_there():

@@ -36,12 +36,13 @@ from dualrec.language.models import LanguageModel
 from dualrec.language.prompts.chat_template import PromptBuilder
 from dualrec.language.shortlist import Shortlister, shortlist_grammar
 from dualrec.language.titles import TitleIndex, parse_titles
-from dualrec.ranking.lists import choose_weight, fused_list, language_list, paper_list
+from dualrec.ranking.fusion import choose_weight
+from dualrec.ranking.lists import fused_list, language_list, paper_list
 from dualrec.sequence.chunks import chunk_histories
-from dualrec.sequence.ensemble import SequenceEnsemble, save_ensemble
-from dualrec.sequence.epoch import evaluate_epoch, train_epoch
+from dualrec.sequence.epoch import evaluate_sequence_epoch, train_sequence_epoch
 from dualrec.sequence.features import item_features
-from dualrec.sequence.loss import SummedLoss
+from dualrec.sequence.loss import EnsembleLoss
+from dualrec.sequence.network import SequenceEnsemble, save_ensemble
 from dualrec.sequence.predict import SequencePredictor
 from dualrec.storage.schemas import INTERACTIONS
 from tests.conftest import histories_table
@@ -114,11 +115,15 @@ def test_train_sequence(catalog: pa.Table, tmp_path: Path) -> None:
     save_ensemble(ensemble, tmp_path / "weights")
     predict = SequencePredictor((tmp_path / "weights").read_bytes(), settings, use_gpu=False)
     probabilities = predict.probabilities([np.array([1, 2, 3]), np.array([], np.int64)])
-    summed = SummedLoss(ensemble, settings)
+    summed = EnsembleLoss(ensemble, settings)
     losses = []
     for _ in range(2):
-        losses.append(evaluate_epoch(summed, [chunks], CPU).means("validation")["validation_loss"])
-        train_epoch(summed, [chunks], torch.optim.SGD(ensemble.parameters(), lr=0.1), CPU, 1)
+        losses.append(
+            evaluate_sequence_epoch(summed, [chunks], CPU).means("validation")["validation_loss"]
+        )
+        train_sequence_epoch(
+            summed, [chunks], torch.optim.SGD(ensemble.parameters(), lr=0.1), CPU, 1
+        )
     found = [_hash([features.title_words, features.genres]), _hash(chunks)]
     _check(found, SEQUENCE_INPUTS, "dualrec.sequence.artifact")
     _check(
@@ -232,11 +237,9 @@ def test_ranking() -> None:
         )
     ]
     random = np.random.default_rng(0)
-    gains = {weight: random.random(40) + weight * (1 - weight) for weight in (0.0, 0.2, 0.5, 1.0)}
-    found = [
-        [(place.item_id, round(float(place.score), 4)) for place in places] for places in lists
-    ]
-    _check([*found, choose_weight(gains, 0)], LISTS, "dualrec.ranking.lists")
+    ndcg = {weight: random.random(40) + weight * (1 - weight) for weight in (0.0, 0.2, 0.5, 1.0)}
+    found = [[(item.item_id, round(float(item.score), 4)) for item in items] for items in lists]
+    _check([*found, choose_weight(ndcg, 0)], LISTS, "dualrec.ranking.lists")
 
 
 def test_predictions() -> None:
@@ -277,10 +280,10 @@ def test_fit_baselines(name: str) -> None:
     parameters = {key: values[0] for key, values in system.ranges.items()}
     if "learning_rate" in parameters:
         parameters["learning_rate"] = 0.01  # two steps must show
-    learned = system.learn(
+    fitted = system.fit(
         TrainingData(items, cycle[:16], cycle[16:], BaselineSettings(epochs=2)), parameters
     )
-    scores = system.scorer(learned.state, items, parameters)([cycle[0], cycle[1][:2]])[
+    scores = system.scorer(fitted.state, items, parameters)([cycle[0], cycle[1][:2]])[
         :, [0, 5, 11]
     ].ravel()
     found, expected = [float(f"{score:.4g}") for score in scores], BASELINES[name]

@@ -22,7 +22,7 @@ from dualrec.assets.places import listed
 from dualrec.assets.registry import MODELS
 from dualrec.config.settings import StoreSettings, version_of
 from dualrec.errors import AssetError
-from dualrec.storage.filesystems import plain, side_by_side
+from dualrec.storage.filesystems import error_text, map_in_threads
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,10 +81,10 @@ def content_digest(
             found.relative_to(path).as_posix() for found in path.rglob("*") if found.is_file()
         )
         names = [name for name in names if _counts(name, endings)]
-        digests = side_by_side(lambda name: file_digest(path / name, cache), names)
+        digests = map_in_threads(lambda name: file_digest(path / name, cache), names)
         return version_of("folder", list(zip(names, digests, strict=True)))
     except OSError as error:
-        raise AssetError(f"{source}: cannot be read: {plain(error)}") from error
+        raise AssetError(f"{source}: cannot be read: {error_text(error)}") from error
 
 
 def file_digest(path: Path, cache: str | Path) -> str:
@@ -141,10 +141,10 @@ def _stored_files(uri: str, store: StoreSettings) -> tuple[tuple[str, int, str],
             return etag(stream)
 
     try:
-        tags = list(side_by_side(tag, [info.path for info in files]))
+        tags = list(map_in_threads(tag, [info.path for info in files]))
     except OSError as error:
         raise AssetError(
-            f"{uri}: cannot be read: {plain(error)}; check the credentials and AWS_ENDPOINT_URL"
+            f"{uri}: cannot be read: {error_text(error)}; check the credentials and AWS_ENDPOINT_URL"
         ) from None
     names = [info.path.removeprefix(root).lstrip("/") for info in files]
     return tuple(zip(names, [info.size for info in files], tags, strict=True))

@@ -109,7 +109,7 @@ def listed(uri: str, store: StoreSettings) -> "tuple[pafs.FileSystem, str, list[
     """
     import pyarrow.fs as pafs
 
-    from dualrec.storage.filesystems import file_system, plain
+    from dualrec.storage.filesystems import error_text, file_system
 
     try:
         filesystem, root = file_system(uri, store)
@@ -121,7 +121,7 @@ def listed(uri: str, store: StoreSettings) -> "tuple[pafs.FileSystem, str, list[
         raise AssetError(str(error)) from None
     except OSError as error:
         raise AssetError(
-            f"{uri}: cannot be read: {plain(error)}; check the bucket, the credentials (AWS_ACCESS_KEY_ID and the like) "
+            f"{uri}: cannot be read: {error_text(error)}; check the bucket, the credentials (AWS_ACCESS_KEY_ID and the like) "
             "and AWS_ENDPOINT_URL"
         ) from None
     files = [info for info in listed if info.type == pafs.FileType.File]
@@ -138,7 +138,7 @@ def _inside(uri: str, staging: Path, root: str, path: str) -> Path:
 
 
 def _copy(uri: str, filesystem: "pafs.FileSystem", destinations: dict[str, Path]) -> None:
-    from dualrec.storage.filesystems import plain
+    from dualrec.storage.filesystems import error_text
 
     for path, destination in destinations.items():
         destination.parent.mkdir(parents=True, exist_ok=True)
@@ -147,5 +147,5 @@ def _copy(uri: str, filesystem: "pafs.FileSystem", destinations: dict[str, Path]
                 shutil.copyfileobj(source, stream, 1 << 22)
         except OSError as error:
             raise AssetError(
-                f"{uri}: copying '{path}' to {destination} failed: {plain(error)}"
+                f"{uri}: copying '{path}' to {destination} failed: {error_text(error)}"
             ) from None

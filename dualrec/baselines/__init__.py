@@ -1,1 +1,1 @@
-"""The systems that dualrec is compared with, one a file."""
+"""The systems that dualrec is compared with, each in a file of its own."""

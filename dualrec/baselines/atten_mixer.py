@@ -1,8 +1,7 @@
-"""Atten-Mixer: the last one, two, three ... items ask, each level for itself, what of the history
-matters to them.
+"""Atten-Mixer: the last one, two, three ... items query the history by attention, each level apart.
 
-In come the places of a history as a network reads them, out comes its state. There is no graph and
-no order but that of the levels.
+Comes in: the inputs of a history. Goes out: its state. There is no graph, and no order but that of
+the levels.
 """
 
 import math
@@ -12,13 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dualrec.baselines.baseline import Items, Parameters
-from dualrec.baselines.networks import Batch, network_baseline
+from dualrec.baselines.networks import HistoryBatch, network_baseline
 
 SCALE = 16  # of the cosine that scores an item
 
 
 class AttentionMixture(nn.Module):
-    """Queries of several levels, attention of each, pooled to one weight for each place."""
+    """Queries of several levels, attention of each, pooled to one weight for each position."""
 
     def __init__(self, items: Items, parameters: Parameters) -> None:
         super().__init__()
@@ -33,14 +32,16 @@ class AttentionMixture(nn.Module):
         self.dropout = nn.Dropout(float(parameters["dropout"]))
         nn.init.uniform_(self.item.weight, -(dimension**-0.5), dimension**-0.5)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Unit states float32 (n, d)."""
+    def forward(self, batch: HistoryBatch) -> Tensor:
+        """Return unit states float32 (n, d)."""
         embedded = self.dropout(functional.normalize(self.item(batch.inputs), dim=2))
         real = torch.arange(batch.inputs.shape[1]) < batch.size[:, None]
         sums = last_sums(embedded, batch.size, len(self.levels))
-        asked = torch.stack([level(sums[:, one]) for one, level in enumerate(self.levels)], dim=1)
+        level_queries = torch.stack(
+            [level(sums[:, index]) for index, level in enumerate(self.levels)], dim=1
+        )
         queries, keys, values = (
-            self._heads(part) for part in (asked, self.key(embedded), self.value(embedded))
+            self._heads(part) for part in (level_queries, self.key(embedded), self.value(embedded))
         )
         likeness = queries @ keys.transpose(2, 3) / math.sqrt(keys.shape[3])
         attention = likeness.masked_fill(~real[:, None, None], -torch.inf).softmax(3)
@@ -49,7 +50,7 @@ class AttentionMixture(nn.Module):
         return functional.normalize(self.join(torch.cat([self.normed(mixed), last], dim=1)), dim=1)
 
     def scores(self, states: Tensor) -> Tensor:
-        """Scores float32 (..., N)."""
+        """Return scores float32 (..., N)."""
         return SCALE * states @ self.dropout(functional.normalize(self.item.weight[1:], dim=1)).T
 
     def _heads(self, states: Tensor) -> Tensor:
@@ -58,10 +59,10 @@ class AttentionMixture(nn.Module):
 
 
 def last_sums(states: Tensor, size: Tensor, levels: int) -> Tensor:
-    """For each level l from 1 the sum of a history's last l states, or of all where there are
-    fewer.
+    """Return for each level l from 1 the sum of a history's last l states, or of all where there
+    are fewer.
 
-    A sum does not ask in which order the last items came: the paper's local invariance.
+    A sum ignores the order of the last items: the paper's local invariance.
 
     Args:
         states: float32 (n, length, d), padded at the end.
@@ -76,15 +77,15 @@ def last_sums(states: Tensor, size: Tensor, levels: int) -> Tensor:
 
 
 def pooled(attention: Tensor, power: int) -> Tensor:
-    """Lp pooling over the levels, (..., levels, keys) to (..., keys), with sums of one."""
+    """Pool over the levels by the Lp norm, (..., levels, keys) to (..., keys), with sums of 1."""
     together = attention.pow(power).sum(-2).clamp(min=1e-30).pow(1 / power)
     return together / together.sum(-1, keepdim=True)
 
 
 BASELINE = network_baseline(
     "Atten-Mixer",
-    "Zhang et al. 2023, Efficiently Leveraging Multi-level User Intent for Session-based Recommendation via "
-    "Atten-Mixer Network, WSDM",
+    "Zhang et al. 2023, Efficiently Leveraging Multi-level User Intent for Session-based "
+    "Recommendation via Atten-Mixer Network, WSDM",
     {
         "dimension": (256, 128),
         "levels": (7, 3, 5, 9),

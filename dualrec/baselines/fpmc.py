@@ -1,5 +1,4 @@
-"""FPMC: factorised Markov chains, each user's own: what follows the last item, and what the user
-likes anyway.
+"""FPMC: personalized factorised Markov chains: what follows the last item, and the user's taste.
 
 Baskets of one item. Users that are scored are never trained on, so that no taste of theirs is known
 and the transition alone ranks for them, as in the comparisons of session-based work (Li et al.
@@ -13,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dualrec.baselines.baseline import Histories, Items, Parameters
-from dualrec.baselines.networks import Batch, network_baseline
+from dualrec.baselines.networks import HistoryBatch, network_baseline
 
 DEVIATION = 0.05  # of the factors at the start
-# others a target is compared with at a step; the paper draws one, with more noise and the same mean
+# items a target is compared with at a step; the paper samples one: more noise, the same mean
 NEGATIVES = 10
 
 
@@ -37,10 +36,10 @@ class PersonalizedChain(nn.Module):
         )  # V^{I,U} and V^{I,L} side by side
         for embedding in (self.last, self.next):
             nn.init.normal_(embedding.weight, std=DEVIATION)
-        self.register_state_dict_post_hook(_forget_training_users)
+        self.register_state_dict_post_hook(_drop_training_users)
 
     def prepare(self, training: Histories) -> None:
-        """Give every training user a taste to be learned."""
+        """Add factors for every training user."""
         self.user = self._users(len(training))
 
     def _users(self, known: int) -> nn.Embedding:
@@ -51,27 +50,28 @@ class PersonalizedChain(nn.Module):
             users.weight *= DEVIATION
         return users
 
-    def forward(self, batch: Batch) -> Tensor:
-        """States float32 (n, length, 2 d) after each place: the user's factors and the last item's."""
+    def forward(self, batch: HistoryBatch) -> Tensor:
+        """Return states float32 (n, length, 2 d) after each position: the user's factors and the
+        last item's."""
         last = self.last(batch.inputs)
         return torch.cat([self.user(batch.users)[:, None].expand_as(last), last], -1)
 
     def scores(self, states: Tensor) -> Tensor:
-        """Scores float32 (..., N)."""
+        """Return scores float32 (..., N)."""
         return states @ self.next.weight.T
 
 
-def _forget_training_users(
+def _drop_training_users(
     module: nn.Module, state: dict[str, Any], prefix: str, metadata: dict[str, Any]
 ) -> None:
-    """Keep user 0's taste alone: no other user is ever scored, and the shape is that of a network
-    just built."""
+    """Keep user 0's factors alone: no other user is ever scored, and the shape is that of a new
+    network."""
     state[f"{prefix}user.weight"] = state[f"{prefix}user.weight"][:1]
 
 
 def sampled_ranking_loss(scores: Tensor, targets: Tensor) -> Tensor:
-    """The paper's S-BPR: the mean of -ln sigma(score of the target - score of another item), others
-    drawn.
+    """Return the paper's S-BPR: the mean of -ln sigma(score of the target - score of another item)
+    over sampled items.
 
     Args:
         scores: float32 (n, N).
@@ -86,8 +86,8 @@ def sampled_ranking_loss(scores: Tensor, targets: Tensor) -> Tensor:
 
 BASELINE = network_baseline(
     "FPMC",
-    "Rendle, Freudenthaler and Schmidt-Thieme 2010, Factorizing Personalized Markov Chains for Next-Basket "
-    "Recommendation, WWW",
+    "Rendle, Freudenthaler and Schmidt-Thieme 2010, Factorizing Personalized Markov Chains for "
+    "Next-Basket Recommendation, WWW",
     {
         "dimension": (64, 32, 128),
         "window": (20,),

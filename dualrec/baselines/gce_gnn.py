@@ -1,9 +1,8 @@
 """GCE-GNN: each item of a history seen in two graphs, its own and that of all histories, then read
 out by attention.
 
-In come the places of a history as a network reads them, out comes its state; the graph of all
-histories is learned once from those of training users. One hop of that graph is read, as the paper
-does for two of its three data sets.
+Comes in: the inputs of a history. Goes out: its state. The graph of all histories is built once
+from those of training users; one hop of it is read, as in the paper for two of its three data sets.
 """
 
 import torch
@@ -11,21 +10,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dualrec.baselines.baseline import Histories, Items, Parameters
-from dualrec.baselines.global_graph import global_graph
-from dualrec.baselines.networks import Batch, network_baseline
-from dualrec.baselines.session_nodes import SessionNodes, session_nodes
+from dualrec.baselines.graphs import LEAKY_SLOPE, SessionNodes, global_graph, session_nodes
+from dualrec.baselines.networks import HistoryBatch, network_baseline
 
-REACH, NEIGHBOURS = (
-    3,
-    12,
-)  # places between two items that are neighbours, and the neighbours that each item keeps
-SLOPE = 0.2  # of every leaky ReLU
+MAX_GAP = 3  # between the positions of two items that are neighbours
+NEIGHBOURS = 12  # of each item
 SELF, INTO, OUT, BOTH = range(4)
 
 
 class GlobalContextGraph(nn.Module):
-    """Session graph and global graph, their sum, and a readout that knows how long ago each place
-    was."""
+    """Session graph and global graph, their sum, and a readout that knows how long ago each
+    position was."""
 
     neighbours: Tensor  # int64 (N + 1, NEIGHBOURS)
     weights: Tensor  # float32 (N + 1, NEIGHBOURS); 0 where there is no neighbour
@@ -53,13 +48,13 @@ class GlobalContextGraph(nn.Module):
         self.global_dropout = nn.Dropout(float(parameters["global_dropout"]))
 
     def prepare(self, training: Histories) -> None:
-        """Learn the graph of all histories."""
-        neighbours, weights = global_graph(training, len(self.neighbours) - 1, REACH, NEIGHBOURS)
+        """Build the graph of all histories."""
+        neighbours, weights = global_graph(training, len(self.neighbours) - 1, MAX_GAP, NEIGHBOURS)
         self.neighbours.copy_(torch.from_numpy(neighbours))
         self.weights.copy_(torch.from_numpy(weights))
 
-    def forward(self, batch: Batch) -> Tensor:
-        """States float32 (n, d)."""
+    def forward(self, batch: HistoryBatch) -> Tensor:
+        """Return states float32 (n, d)."""
         nodes = session_nodes(batch.inputs, batch.size)
         embedded = self.item(batch.inputs)
         states = self.local_dropout(self._local(embedded, nodes))
@@ -71,25 +66,26 @@ class GlobalContextGraph(nn.Module):
         return torch.as_tensor((attention * nodes.real[:, :, None] * states).sum(1))
 
     def scores(self, states: Tensor) -> Tensor:
-        """Scores float32 (..., N)."""
+        """Return scores float32 (..., N)."""
         return states @ self.item.weight[1:].T
 
     def _local(self, embedded: Tensor, nodes: SessionNodes) -> Tensor:
-        """Attention of each place over the items beside its own: float32 (n, length, d)."""
+        """Return attention of each position over the items beside its own: float32 (n, length,
+        d)."""
         kind, beside = relations(nodes)
         scores = (embedded[:, None] * self.relation[:, None]) @ embedded[:, None].transpose(2, 3)
-        scores = functional.leaky_relu(scores.gather(1, kind[:, None])[:, 0], SLOPE)
+        scores = functional.leaky_relu(scores.gather(1, kind[:, None])[:, 0], LEAKY_SLOPE)
         return scores.masked_fill(~beside, -1e9).softmax(2) @ embedded
 
     def _global(self, inputs: Tensor, embedded: Tensor, nodes: SessionNodes) -> Tensor:
-        """Attention of each place over its item's neighbours in all histories."""
+        """Return attention of each position over its item's neighbours in all histories."""
         near, weights = self.item(self.neighbours[inputs]), self.weights[inputs]
         session = _mean(embedded, nodes.real)[:, :, None]
-        # The session stands in the matrix, not in each of its neighbours: the same product, and far
+        # The session is in the matrix, not in each of its neighbours: the same product, and far
         # fewer numbers.
         likeness = (near.flatten(1, 2) @ (session * self.near.weight.T)).view_as(near)
         likeness = torch.addcmul(likeness, weights[..., None], self.near_weight)
-        scores = self.near_score(functional.leaky_relu(likeness, SLOPE))[..., 0]
+        scores = self.near_score(functional.leaky_relu(likeness, LEAKY_SLOPE))[..., 0]
         attention = scores.masked_fill(weights == 0, -1e9).softmax(2) * (weights > 0)
         joined = torch.cat([embedded, (attention[:, :, None] @ near)[:, :, 0]], dim=2)
         return torch.relu(self.join(self.join_dropout(joined)))
@@ -99,9 +95,10 @@ def relations(nodes: SessionNodes) -> tuple[Tensor, Tensor]:
     """The session's graph.
 
     Returns:
-        How the item of each place stands to that of another, one of SELF, INTO (the other comes
-        right before it), OUT (right after it) and BOTH, int64 (n, length, length); and bool of that
-        shape, true where it is one of these and the other is the first place of its item.
+        The relation of the item at each position to that at another, one of SELF, INTO (the other
+        comes right before it), OUT (right after it) and BOTH, int64 (n, length, length); and bool
+        of that shape, true where it is one of these and the other is the first position of
+        its item.
     """
     follows = (nodes.same[:, :, :-1].float() @ nodes.same[:, 1:].float()) > 0
     before = follows.transpose(1, 2)
@@ -110,13 +107,14 @@ def relations(nodes: SessionNodes) -> tuple[Tensor, Tensor]:
 
 
 def _mean(states: Tensor, real: Tensor) -> Tensor:
-    """Of the real places, float32 (n, d)."""
+    """Return the mean of the real positions, float32 (n, d)."""
     return (states * real[:, :, None]).sum(1) / real.sum(1, keepdim=True)
 
 
 BASELINE = network_baseline(
     "GCE-GNN",
-    "Wang et al. 2020, Global Context Enhanced Graph Neural Networks for Session-based Recommendation, SIGIR",
+    "Wang et al. 2020, Global Context Enhanced Graph Neural Networks for Session-based "
+    "Recommendation, SIGIR",
     {
         "dimension": (100,),
         "join_dropout": (0.0, 0.2, 0.6),

@@ -1,11 +1,11 @@
 """HIDE: a history as a hypergraph, in which each of a few intents takes part through its own slice
 of the embeddings.
 
-In come the places of a history as a network reads them, out comes its state. Three kinds of
+Comes in: the inputs of a history. Goes out: its state. Three kinds of
 hyperedges join the items of
 a history: sliding windows of several widths, an item with all that come right after it, and for
-each intent the items nearest to it. While training, an auxiliary loss asks that the intents can be
-told apart.
+each intent the items nearest to it. While training, an auxiliary loss makes the intents
+distinguishable.
 """
 
 import torch
@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dualrec.baselines.baseline import Items, Parameters
-from dualrec.baselines.networks import Batch, network_baseline
-from dualrec.baselines.session_nodes import SessionNodes, session_nodes
+from dualrec.baselines.graphs import LEAKY_SLOPE, SessionNodes, session_nodes
+from dualrec.baselines.networks import HistoryBatch, network_baseline
 
-SLOPE = 0.2  # of every leaky ReLU
 TRANSITION, CONTEXT, INTENT = range(3)
 
 
@@ -37,7 +36,7 @@ class HyperedgeAttention(nn.Module):
         Args:
             states: float32 (n, intents, length, d).
             session: float32 (n, intents, 1, d), means of the states.
-            edges: bool (n, intents, length, edges), which places stand in which hyperedge.
+            edges: bool (n, intents, length, edges), which positions are in which hyperedge.
             kind: int64 (edges,), one of TRANSITION, CONTEXT and INTENT.
 
         Returns:
@@ -46,11 +45,14 @@ class HyperedgeAttention(nn.Module):
         members = edges & nodes.first[:, None, :, None]
         sums = members.transpose(2, 3).to(states.dtype) @ states
         gathered = states @ (sums * self.gather[:, kind]).transpose(2, 3)
-        gathered = functional.leaky_relu(gathered, SLOPE).masked_fill(~members, -1e9).softmax(2)
+        gathered = (
+            functional.leaky_relu(gathered, LEAKY_SLOPE).masked_fill(~members, -1e9).softmax(2)
+        )
         hyperedges = gathered.transpose(2, 3) @ states
         spread = (states + session) @ (hyperedges * self.spread[:, kind]).transpose(2, 3)
         return (
-            functional.leaky_relu(spread, SLOPE).masked_fill(~edges, -1e9).softmax(3) @ hyperedges
+            functional.leaky_relu(spread, LEAKY_SLOPE).masked_fill(~edges, -1e9).softmax(3)
+            @ hyperedges
         )
 
 
@@ -78,8 +80,8 @@ class IntentHypergraph(nn.Module):
         for weight in self.parameters():
             nn.init.uniform_(weight, -(dimension**-0.5), dimension**-0.5)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """States float32 (n, d)."""
+    def forward(self, batch: HistoryBatch) -> Tensor:
+        """Return states float32 (n, d)."""
         nodes = session_nodes(batch.inputs, batch.size)
         embedded = self._slices(self.item(batch.inputs))
         prototypes = self._slices(self.item.weight[1:].mean(0)[None, None])
@@ -91,7 +93,8 @@ class IntentHypergraph(nn.Module):
         return self._readout(states.transpose(1, 2).flatten(2), batch.size, nodes.real)
 
     def scores(self, states: Tensor) -> Tensor:
-        """Scores float32 (..., N): the sum of what the items' slices give under each intent."""
+        """Return scores float32 (..., N): the sum of what the items' slices give under each
+        intent."""
         return states @ self.item.weight[1:].T
 
     def _slices(self, states: Tensor) -> Tensor:
@@ -99,7 +102,7 @@ class IntentHypergraph(nn.Module):
         return states.unflatten(2, (self.intents, -1)).transpose(1, 2)
 
     def _hypergraph(
-        self, embedded: Tensor, prototypes: Tensor, batch: Batch, nodes: SessionNodes
+        self, embedded: Tensor, prototypes: Tensor, batch: HistoryBatch, nodes: SessionNodes
     ) -> tuple[Tensor, Tensor]:
         """All hyperedges of every intent, bool (n, intents, length, edges), and the kind of each,
         int64 (edges,)."""
@@ -110,7 +113,7 @@ class IntentHypergraph(nn.Module):
         return edges, torch.tensor(kind)
 
     def _disentanglement(self, states: Tensor, real: Tensor) -> Tensor:
-        """How badly the intent is told from a history's slice: the macro level."""
+        """Return the loss of classifying the intent of a history's slice: the macro level."""
         guesses = self.intent_of(_mean(states, real)[:, :, 0])
         truth = torch.arange(self.intents).expand(len(guesses), -1)
         return functional.cross_entropy(guesses.flatten(0, 1), truth.flatten())
@@ -124,14 +127,14 @@ class IntentHypergraph(nn.Module):
         mean = (states * real[:, :, None]).sum(1) / size[:, None]
         interest = self.interest(torch.cat([mean, last], dim=1))[:, None]
         seen = (placed, interest.expand_as(states), interest * states)
-        gates = [torch.sigmoid(gate(one)) for gate, one in zip(self.gates, seen, strict=True)]
+        gates = [torch.sigmoid(gate(part)) for gate, part in zip(self.gates, seen, strict=True)]
         attention = self.readout(torch.cat(gates, dim=2))
         return torch.as_tensor((attention * real[:, :, None] * states).sum(1))
 
 
 def transition_edges(size: Tensor, nodes: SessionNodes, widest: int) -> Tensor:
-    """A hyperedge for each window of 2 to `widest` places that a history holds, bool (n, length,
-    edges)."""
+    """Return a hyperedge for each window of 2 to `widest` positions that a history holds, bool (n,
+    length, edges)."""
     length = nodes.real.shape[1]
     spans = [
         (begin, begin + width)
@@ -139,8 +142,8 @@ def transition_edges(size: Tensor, nodes: SessionNodes, widest: int) -> Tensor:
         for begin in range(length - width + 1)
     ]
     begin, end = torch.tensor(spans, dtype=torch.int64).view(-1, 2).T
-    place = torch.arange(length)[:, None]
-    inside = (place >= begin) & (place < end)
+    position = torch.arange(length)[:, None]
+    inside = (position >= begin) & (position < end)
     return _of_nodes(nodes, inside & (end <= size[:, None])[:, None])
 
 
@@ -168,20 +171,21 @@ def intent_edges(embedded: Tensor, prototypes: Tensor, nodes: SessionNodes, shar
     ]
 
 
-def _of_nodes(nodes: SessionNodes, places: Tensor) -> Tensor:
-    """A hyperedge of places holds every place of their items, bool (n, length, edges)."""
-    return (nodes.same.float() @ places.float()) > 0
+def _of_nodes(nodes: SessionNodes, positions: Tensor) -> Tensor:
+    """Extend hyperedges of positions to every position of their items, bool (n, length, edges)."""
+    return (nodes.same.float() @ positions.float()) > 0
 
 
 def _mean(states: Tensor, real: Tensor) -> Tensor:
-    """Of the real places of (n, intents, length, d), float32 (n, intents, 1, d)."""
+    """Return the mean of the real positions of (n, intents, length, d), float32 (n, intents, 1,
+    d)."""
     return (states * real[:, None, :, None]).sum(2, keepdim=True) / real.sum(1)[:, None, None, None]
 
 
 BASELINE = network_baseline(
     "HIDE",
-    "Li et al. 2022, Enhancing Hypergraph Neural Networks with Intent Disentanglement for Session-based "
-    "Recommendation, SIGIR",
+    "Li et al. 2022, Enhancing Hypergraph Neural Networks with Intent Disentanglement for "
+    "Session-based Recommendation, SIGIR",
     {
         "dimension": (100,),
         "intents": (5, 2, 10),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dualrec.baselines.baseline import Items, Parameters
-from dualrec.baselines.networks import Batch, network_baseline
+from dualrec.baselines.networks import HistoryBatch, network_baseline
 
 THRESHOLD = 0.01  # of the paper: an item leaves the channels alone where it has less weight
 
@@ -29,7 +29,7 @@ class PurposeRecurrence(nn.Module):
             nn.init.uniform_(weight, -(dimension**-0.5), dimension**-0.5)
 
     def forward(self, items: Tensor, concentration: Tensor) -> Tensor:
-        """Channel states float32 (n, length, channels, d) after each place.
+        """Return channel states float32 (n, length, channels, d) after each position.
 
         Args:
             items: float32 (n, length, d).
@@ -42,11 +42,11 @@ class PurposeRecurrence(nn.Module):
         from_items = torch.einsum("nld,kde->lkne", items, self.from_item) + self.bias
         state = items.new_zeros(len(self.bias), rows, dimension)
         states = []
-        for place in range(length):
-            gates, candidate = from_items[place].split([2 * dimension, dimension], dim=-1)
+        for position in range(length):
+            gates, candidate = from_items[position].split([2 * dimension, dimension], dim=-1)
             reset, update = torch.sigmoid(gates + state @ self.to_gates).chunk(2, dim=-1)
             candidate = torch.tanh(candidate + (reset * state) @ self.to_candidate)
-            state = torch.lerp(state, candidate, moves[place] * update)
+            state = torch.lerp(state, candidate, moves[position] * update)
             states.append(state)
         return torch.stack(states).permute(2, 0, 1, 3)
 
@@ -68,14 +68,14 @@ class PurposeChannels(nn.Module):
         """The weight of items (..., d) in each channel: float32 (..., channels), with sum 1."""
         return torch.softmax(vectors @ self.purpose.T / self.temperature, dim=-1)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """States float32 (n, length, channels, d) after each place."""
+    def forward(self, batch: HistoryBatch) -> Tensor:
+        """Return states float32 (n, length, channels, d) after each position."""
         items = self.item(batch.inputs)
         return torch.as_tensor(self.channels(items, self.route(items)))
 
     def scores(self, states: Tensor) -> Tensor:
-        """Scores float32 (..., N) of states (..., channels, d): v_i . (sum over k of route(v_i)_k
-        h_k)."""
+        """Return scores float32 (..., N) of states (..., channels, d): v_i . (sum over k of
+        route(v_i)_k h_k)."""
         candidates = self.item.weight[1:]
         routed = self.route(candidates)[:, :, None] * candidates[:, None]
         return states.flatten(-2) @ routed.flatten(1).T
@@ -83,8 +83,8 @@ class PurposeChannels(nn.Module):
 
 BASELINE = network_baseline(
     "MCPRN",
-    "Wang et al. 2019, Modeling Multi-Purpose Sessions for Next-Item Recommendations via Mixture-Channel Purpose "
-    "Routing Networks, IJCAI",
+    "Wang et al. 2019, Modeling Multi-Purpose Sessions for Next-Item Recommendations via "
+    "Mixture-Channel Purpose Routing Networks, IJCAI",
     {
         "dimension": (128, 64),
         "channels": (3, 2, 4),

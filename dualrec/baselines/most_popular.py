@@ -5,9 +5,9 @@ import numpy as np
 
 from dualrec.baselines.baseline import (
     Baseline,
+    FittedBaseline,
     Histories,
     Items,
-    Learned,
     Parameters,
     Scorer,
     State,
@@ -15,12 +15,12 @@ from dualrec.baselines.baseline import (
 )
 
 
-def _learn(data: TrainingData, parameters: Parameters) -> Learned:
+def _fit(data: TrainingData, parameters: Parameters) -> FittedBaseline:
     counts = np.bincount(
         np.concatenate(list(data.training)), minlength=len(data.items.item_ids) + 1
     )[1:]
     state = {"popularity": counts.astype(np.float32)}
-    return Learned(state, data.judged(_scorer(state, data.items, parameters)))
+    return FittedBaseline(state, data.validation_ndcg(_scorer(state, data.items, parameters)))
 
 
 def _scorer(state: State, items: Items, parameters: Parameters) -> Scorer:
@@ -30,4 +30,4 @@ def _scorer(state: State, items: Items, parameters: Parameters) -> Scorer:
     return score
 
 
-BASELINE = Baseline("MostPop", "popularity among training users", {}, _learn, _scorer)
+BASELINE = Baseline("MostPop", "popularity among training users", {}, _fit, _scorer)

@@ -8,9 +8,31 @@ computed in one pass.
 import torch
 from torch import Tensor, nn
 
-from dualrec.baselines.additive_attention import sum_of_past
 from dualrec.baselines.baseline import Items, Parameters
-from dualrec.baselines.networks import Batch, network_baseline
+from dualrec.baselines.networks import HistoryBatch, network_baseline
+
+
+def additive_attention(queries: Tensor, keys: Tensor, values: Tensor, weight: Tensor) -> Tensor:
+    """Sum values over i <= t of (weight . sigmoid(query_t + key_i)) value_i; the weights are not
+    normalised.
+
+    Args:
+        queries: float32 (n, length, d).
+        keys: float32 (n, length, d).
+        values: float32 (n, length, e).
+        weight: float32 (d,).
+
+    Returns:
+        float32 (n, length, e); position t depends on nothing after t.
+    """
+    # One position at a time: the hidden layer is then (n, t, d), not (n, length, length, d), and no
+    # future is computed.
+    sums = []
+    for position in range(queries.shape[1]):
+        hidden = torch.sigmoid(queries[:, position, None] + keys[:, : position + 1])
+        attention = hidden @ weight
+        sums.append((attention[:, None] @ values[:, : position + 1])[:, 0])
+    return torch.stack(sums, dim=1)
 
 
 class AttentiveRecurrence(nn.Module):
@@ -29,16 +51,17 @@ class AttentiveRecurrence(nn.Module):
         self.context_dropout = nn.Dropout(float(parameters["context_dropout"]))
         self.decoder = nn.Linear(2 * hidden, dimension, bias=False)  # B
 
-    def forward(self, batch: Batch) -> Tensor:
-        """States float32 (n, length, d) after each place: B c_t, with c_t = [c_global; c_local]."""
+    def forward(self, batch: HistoryBatch) -> Tensor:
+        """Return states float32 (n, length, d) after each position: B c_t, with c_t = [c_global;
+        c_local]."""
         states, _ = self.recurrence(self.item_dropout(self.item(batch.inputs)))
-        local = sum_of_past(self.query(states), self.key(states), states, self.attention)
+        local = additive_attention(self.query(states), self.key(states), states, self.attention)
         return torch.as_tensor(
             self.decoder(self.context_dropout(torch.cat([states, local], dim=-1)))
         )
 
     def scores(self, states: Tensor) -> Tensor:
-        """Scores float32 (..., N): emb_i^T B c."""
+        """Return scores float32 (..., N): emb_i^T B c."""
         return states @ self.item.weight[1:].T
 
 

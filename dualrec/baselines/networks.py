@@ -1,11 +1,13 @@
-"""Trains and scores any neural baseline: batches, loss, early stopping. Knows tensors; not users,
-files or Ray.
+"""Train and score any neural baseline: batches, loss, early stopping.
 
-A baseline brings a network alone. Its `forward(batch)` gives a state of each history, and
-`scores(states)` the score of every item for each state. Where `every_position` holds, forward gives
-the state after each place of the inputs, which must not look ahead, and every place is trained on.
-Elsewhere it gives the state of the whole inputs, and the harness trains on histories that are cut
-at random places.
+Comes in: histories and a network. Goes out: a fitted baseline. Knows tensors; not user ids, files
+or Ray.
+
+A baseline brings a network alone. Its `forward(batch)` returns a state of each history, and
+`scores(states)` the score of every item for each state. With `every_position`, forward returns the
+state after each position of the inputs, which must not depend on later ones, and every position is
+a training target. Otherwise it returns the state of the whole inputs, and training cuts histories
+at random positions.
 
 A network may have `prepare(training)`, called once before it learns, to fill its buffers from the
 histories; and may set `auxiliary_loss` in forward while it trains, which is added to the loss.
@@ -25,24 +27,22 @@ from torch.nn import functional
 
 from dualrec.baselines.baseline import (
     Baseline,
+    FittedBaseline,
     Histories,
     Items,
-    Learned,
     Parameters,
     Scorer,
     State,
     TrainingData,
 )
+from dualrec.sequence.features import START
 
-# stands before the first item of every history, so that none is empty; pads at the end as well
-START = 0
-
-Build = Callable[[Items, Parameters], nn.Module]
+NetworkBuilder = Callable[[Items, Parameters], nn.Module]
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Batch:
+class HistoryBatch:
     """Histories as a network reads them.
 
     Attributes:
@@ -60,31 +60,30 @@ def network_baseline(
     name: str,
     paper: str,
     ranges: dict[str, tuple[int | float | str, ...]],
-    build: Build,
+    build: NetworkBuilder,
     every_position: bool,
     loss: Loss | None = None,
 ) -> Baseline:
-    """A baseline that is a network.
+    """Return a baseline that is a network.
 
     Args:
-        ranges: with `window` (most recent inputs that are read), `batch_size`, `learning_rate` and
-            `weight_decay`
-            among them; a batch is `batch_size` targets, roughly where every position is trained on.
-        build: makes the network; randomness is seeded before.
-        loss: of scores (n, N) and targets (n,), column numbers; the full softmax unless given.
+        ranges: must hold `window` (the most recent inputs to read), `batch_size` (targets, roughly
+            so with `every_position`), `learning_rate` and `weight_decay`.
+        build: returns the network; randomness is seeded before.
+        loss: of scores (n, N) and targets (n,), column numbers; the full softmax by default.
     """
     network = _NetworkKind(build, every_position, loss or functional.cross_entropy)
-    return Baseline(name, paper, ranges, partial(_learn, network), partial(_scorer, network))
+    return Baseline(name, paper, ranges, partial(_fit, network), partial(_scorer, network))
 
 
 @dataclass(frozen=True)
 class _NetworkKind:
-    build: Build
+    build: NetworkBuilder
     every_position: bool
     loss: Loss
 
 
-def _learn(kind: _NetworkKind, data: TrainingData, parameters: Parameters) -> Learned:
+def _fit(kind: _NetworkKind, data: TrainingData, parameters: Parameters) -> FittedBaseline:
     settings = data.settings
     torch.manual_seed(settings.seed)
     random = np.random.default_rng(settings.seed)
@@ -101,26 +100,27 @@ def _learn(kind: _NetworkKind, data: TrainingData, parameters: Parameters) -> Le
     best: dict[str, Tensor] = {}
     for epoch in range(1, settings.epochs + 1):
         loss = _train_epoch(kind, network, optimizer, _batches(kind, data, parameters, random))
-        ndcg = data.judged(_scorer_of(kind, network, int(parameters["window"])))
+        ndcg = data.validation_ndcg(_scorer_of(kind, network, int(parameters["window"])))
         if not math.isfinite(loss):
             break
         epochs.append({"epoch": epoch, "loss": loss, "ndcg_at_10": ndcg})
-        ahead = max(epochs, key=lambda one: one["ndcg_at_10"])
-        if ahead["epoch"] == epoch:
+        best_epoch = max(epochs, key=lambda metrics: metrics["ndcg_at_10"])["epoch"]
+        if best_epoch == epoch:
             best = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-        elif epoch - ahead["epoch"] >= settings.patience:
+        elif epoch - best_epoch >= settings.patience:
             break
     state = {name: tensor.numpy() for name, tensor in best.items()}
-    return Learned(state, max((one["ndcg_at_10"] for one in epochs), default=0.0), epochs)
+    best_ndcg = max((metrics["ndcg_at_10"] for metrics in epochs), default=0.0)
+    return FittedBaseline(state, best_ndcg, epochs)
 
 
 def _train_epoch(
     kind: _NetworkKind,
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
-    batches: Iterator[tuple[Batch, Tensor]],
+    batches: Iterator[tuple[HistoryBatch, Tensor]],
 ) -> float:
-    """One pass; returns the mean loss of its batches."""
+    """Train on all batches once, and return their mean loss."""
     network.train()
     losses = []
     for batch, targets in batches:
@@ -140,8 +140,8 @@ def _train_epoch(
 
 def _batches(
     kind: _NetworkKind, data: TrainingData, parameters: Parameters, random: np.random.Generator
-) -> Iterator[tuple[Batch, Tensor]]:
-    """The batches of an epoch in a random order, each with its targets: (n, length) or (n,)."""
+) -> Iterator[tuple[HistoryBatch, Tensor]]:
+    """Yield the batches of an epoch in random order, each with its targets: (n, length) or (n,)."""
     window, size = int(parameters["window"]), int(parameters["batch_size"])
     if kind.every_position:
         pieces = _pieces(data.training, window, random)
@@ -151,16 +151,16 @@ def _batches(
         rows = size
     order = random.permutation(len(pieces))
     for start in range(0, len(order), rows):
-        some = [pieces[place] for place in order[start : start + rows]]
+        selected = [pieces[index] for index in order[start : start + rows]]
         inputs = [
             np.concatenate([[START], data.training[user][:end]])
             if not begin
             else data.training[user][begin - 1 : end]
-            for user, begin, end in some
+            for user, begin, end in selected
         ]
-        users = np.array([user + 1 for user, _, _ in some], np.int64)
+        users = np.array([user + 1 for user, _, _ in selected], np.int64)
         if kind.every_position:
-            targets = _padded([data.training[user][begin:end] for user, begin, end in some])
+            targets = _padded([data.training[user][begin:end] for user, begin, end in selected])
             yield _batch([numbers[:-1] for numbers in inputs], users), targets
         else:
             targets = torch.tensor([int(numbers[-1]) for numbers in inputs])
@@ -170,8 +170,8 @@ def _batches(
 def _pieces(
     histories: Histories, window: int, random: np.random.Generator
 ) -> list[tuple[int, int, int]]:
-    """(user, begin, end) of pieces of at most `window` targets that cover every history, from a
-    random phase on."""
+    """Cut every history into pieces (user, begin, end) of at most `window` targets, from a random
+    phase on."""
     pieces = []
     for user, numbers in enumerate(histories):
         first = int(random.integers(1, window + 1))
@@ -183,14 +183,12 @@ def _pieces(
 def _prefixes(
     histories: Histories, window: int, most: int, random: np.random.Generator
 ) -> list[tuple[int, int, int]]:
-    """(user, begin, end): a random target at end - 1 and the `window` inputs before it."""
+    """Sample (user, begin, end): a random target at end - 1 and the `window` inputs before it."""
     lengths = np.array([len(numbers) for numbers in histories])
     user = np.repeat(np.arange(len(lengths)), lengths)
     end = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths) + 1
     chosen = random.permutation(len(end))[:most]
-    return [
-        (int(user[place]), max(int(end[place]) - window, 0), int(end[place])) for place in chosen
-    ]
+    return [(int(user[i]), max(int(end[i]) - window, 0), int(end[i])) for i in chosen]
 
 
 def _scorer(kind: _NetworkKind, state: State, items: Items, parameters: Parameters) -> Scorer:
@@ -205,8 +203,8 @@ def _scorer_of(kind: _NetworkKind, network: nn.Module, window: int) -> Scorer:
         network.eval()
         scores = []
         for begin in range(0, len(histories), 128):
-            some = histories[begin : begin + 128]
-            inputs = [np.concatenate([[START], numbers])[-window:] for numbers in some]
+            selected = histories[begin : begin + 128]
+            inputs = [np.concatenate([[START], numbers])[-window:] for numbers in selected]
             batch = _batch(inputs, np.zeros(len(inputs), np.int64))
             states = network(batch)
             if kind.every_position:
@@ -217,9 +215,9 @@ def _scorer_of(kind: _NetworkKind, network: nn.Module, window: int) -> Scorer:
     return score
 
 
-def _batch(inputs: list[np.ndarray], users: np.ndarray) -> Batch:
+def _batch(inputs: list[np.ndarray], users: np.ndarray) -> HistoryBatch:
     size = torch.tensor([len(numbers) for numbers in inputs])
-    return Batch(_padded(inputs), size, torch.from_numpy(users))
+    return HistoryBatch(_padded(inputs), size, torch.from_numpy(users))
 
 
 def _padded(rows: list[np.ndarray]) -> Tensor:

@@ -14,8 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from dualrec.baselines.baseline import Histories
-from dualrec.baselines.incidence import incidence
-from dualrec.baselines.sknn import neighbours
+from dualrec.baselines.sknn import incidence, neighbours
 from dualrec.language.prompts.texts import Messages
 from dualrec.language.titles import TitleIndex, display_title
 
@@ -23,36 +22,37 @@ NAME = "NIR"
 REFERENCE = (
     "Wang and Lim 2023, Zero-Shot Next-Item Recommendation using Large Pretrained Language Models"
 )
-CANDIDATES = 19  # of each user, as published
+CANDIDATES_PER_USER = 19  # of each user, as published
 SIMILAR_USERS = 12  # as published for ML-100K
-WANTED = 10
+RECOMMENDED_MOVIES = 10
 
 QUESTIONS = (
-    "Step 1: What features are most important to me when selecting movies (summarize my preferences briefly)?",
-    "Step 2: Select the most featured movies from the watched movies according to my preferences in descending order "
-    "(format: no. a watched movie).",
-    f"Step 3: Can you recommend {WANTED} movies from the candidate set similar to the selected movies I have watched "
-    "(format: no. a watched movie - a candidate movie)?",
+    "Step 1: What features are most important to me when selecting movies "
+    "(summarize my preferences briefly)?",
+    "Step 2: Select the most featured movies from the watched movies according to my "
+    "preferences in descending order (format: no. a watched movie).",
+    f"Step 3: Can you recommend {RECOMMENDED_MOVIES} movies from the candidate set similar to "
+    "the selected movies I have watched (format: no. a watched movie - a candidate movie)?",
 )
 
 _PAIR = re.compile(r"\s+[-–—]+>?\s+")
 
 
 def filtered_candidates(histories: Histories, training: Histories, items: int) -> np.ndarray:
-    """The unwatched items that most of the similar training users have watched, int32 (n,
-    CANDIDATES), 0 fills up."""
+    """Return the unwatched items that most of the similar training users have watched, int32 (n,
+    CANDIDATES_PER_USER), 0 fills up."""
     watched, others = incidence(histories, items), incidence(training, items)
     nearest = neighbours(watched, others, SIMILAR_USERS)
     counts = ((nearest > 0).astype(np.float32) @ others).toarray()
     counts[watched.nonzero()] = 0
-    order = np.argsort(-counts, axis=1, kind="stable")[:, :CANDIDATES]
+    order = np.argsort(-counts, axis=1, kind="stable")[:, :CANDIDATES_PER_USER]
     return np.where(np.take_along_axis(counts, order, axis=1) > 0, order + 1, 0).astype(np.int32)
 
 
 def step_messages(
     watched: Sequence[str], candidates: Sequence[str], answers: Sequence[str]
 ) -> Messages:
-    """The prompt of the step after those that `answers` are of."""
+    """Return the prompt of the step that follows those answered."""
     said = "\n".join(
         f"{question}\nAnswer: {answer}"
         for question, answer in zip(QUESTIONS, answers, strict=False)
@@ -92,7 +92,9 @@ class CandidateReader:
         named = [
             self.index.resolve(_title(line)).item_id for line in answer.split("\n") if line.strip()
         ]
-        return list(dict.fromkeys(item for item in named if item in set(candidates)))[:WANTED]
+        return list(dict.fromkeys(item for item in named if item in set(candidates)))[
+            :RECOMMENDED_MOVIES
+        ]
 
 
 def _title(line: str) -> str:

@@ -7,9 +7,9 @@ import numpy as np
 
 from dualrec.baselines.baseline import (
     Baseline,
+    FittedBaseline,
     Histories,
     Items,
-    Learned,
     Parameters,
     Scorer,
     State,
@@ -34,9 +34,9 @@ def _scorer(state: State, items: Items, parameters: Parameters) -> Scorer:
     return score
 
 
-def _learn(data: TrainingData, parameters: Parameters) -> Learned:
+def _fit(data: TrainingData, parameters: Parameters) -> FittedBaseline:
     state = {"seed": np.array([data.settings.seed])}
-    return Learned(state, data.judged(_scorer(state, data.items, parameters)))
+    return FittedBaseline(state, data.validation_ndcg(_scorer(state, data.items, parameters)))
 
 
-BASELINE = Baseline("Random", "guessing", {}, _learn, _scorer)
+BASELINE = Baseline("Random", "guessing", {}, _fit, _scorer)

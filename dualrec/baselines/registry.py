@@ -23,32 +23,34 @@ MODULES = {
     "SASRec": "sasrec",
 }
 ALWAYS = ("Random", "MostPop")
-PROMPTED = "NIR"  # nothing of it is fitted, and a language model answers: see nir_answers.py
+PROMPTED_BASELINE = (
+    "NIR"  # nothing of it is fitted, and a language model answers: see nir_answers.py
+)
 
 
 def baseline(name: str) -> Baseline:
-    """The baseline of that name; imports what it needs."""
+    """Return the baseline of that name; imports its module."""
     module = importlib.import_module(f"dualrec.baselines.{MODULES[name]}")
-    found: Baseline = module.BASELINE
-    assert found.name == name
-    return found
+    system: Baseline = module.BASELINE
+    assert system.name == name
+    return system
 
 
 def chosen_systems(names: Sequence[str]) -> list[str]:
-    """The fitted systems of a table: those that stand in every one, and those asked for, in the
-    order of the registry.
+    """Return the fitted systems of a table in the registry's order: ALWAYS and the requested.
 
     Raises:
-        SettingsError: there is no system of a name.
+        SettingsError: a name is not in the registry.
     """
-    unknown = [name for name in names if name not in (*MODULES, PROMPTED, "all")]
+    unknown = [name for name in names if name not in (*MODULES, PROMPTED_BASELINE, "all")]
     if unknown:
         raise SettingsError(
-            f"baselines.systems: there is no {', '.join(unknown)}; there are {', '.join(MODULES)}, {PROMPTED}, and all"
+            f"baselines.systems: there is no {', '.join(unknown)}; "
+            f"there are {', '.join(MODULES)}, {PROMPTED_BASELINE}, and all"
         )
     return [name for name in MODULES if name in ALWAYS or name in names or "all" in names]
 
 
 def is_prompted(names: Sequence[str]) -> bool:
-    """Whether the baseline that prompts a language model is asked for."""
-    return PROMPTED in names or "all" in names
+    """Return whether the baseline that prompts a language model is requested."""
+    return PROMPTED_BASELINE in names or "all" in names

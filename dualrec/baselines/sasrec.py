@@ -2,19 +2,18 @@
 the full softmax.
 
 The paper trains with one sampled negative; with the softmax over all items it is far stronger
-(Klenitskiy and Vasilev
-2023, "Turning Dross Into Gold Loss").
+(Klenitskiy and Vasilev 2023, "Turning Dross Into Gold Loss").
 """
 
 import torch
 from torch import Tensor, nn
 
 from dualrec.baselines.baseline import Items, Parameters
-from dualrec.baselines.networks import Batch, network_baseline
+from dualrec.baselines.networks import HistoryBatch, network_baseline
 
 
 class SelfAttention(nn.Module):
-    """Embeddings of items and places, causal blocks, the dot product with every item."""
+    """Embeddings of items and positions, causal blocks, the dot product with every item."""
 
     def __init__(self, items: Items, parameters: Parameters) -> None:
         super().__init__()
@@ -37,8 +36,8 @@ class SelfAttention(nn.Module):
             block, blocks, nn.LayerNorm(dimension), enable_nested_tensor=False
         )
 
-    def forward(self, batch: Batch) -> Tensor:
-        """States float32 (n, length, d) after each place."""
+    def forward(self, batch: HistoryBatch) -> Tensor:
+        """Return states float32 (n, length, d) after each position."""
         length = batch.inputs.shape[1]
         states = self.dropout(
             self.item(batch.inputs) * self.item.embedding_dim**0.5 + self.place.weight[:length]
@@ -47,7 +46,7 @@ class SelfAttention(nn.Module):
         return torch.as_tensor(self.blocks(states, mask=future, is_causal=True))
 
     def scores(self, states: Tensor) -> Tensor:
-        """Scores float32 (..., N)."""
+        """Return scores float32 (..., N)."""
         return states @ self.item.weight[1:].T
 
 

@@ -1,4 +1,4 @@
-"""SLIM: sparse weights between items, by which a history as a set of items foretells each item.
+"""SLIM: sparse weights between items, by which a history as a set of items predicts each item.
 Order-blind.
 
 Training histories come in as ones and zeros; each item's column is regressed on all others, with
@@ -11,41 +11,42 @@ from scipy.sparse import csr_array, hstack
 
 from dualrec.baselines.baseline import (
     Baseline,
+    FittedBaseline,
     Histories,
     Items,
-    Learned,
     Parameters,
     Scorer,
     State,
     TrainingData,
 )
-from dualrec.baselines.incidence import incidence
+from dualrec.baselines.sknn import incidence
 
-TARGETS = 512  # items whose weights are sought at a time, to bound the memory
+TARGETS = 512  # items whose weights are fitted at a time, to bound the memory
 SWEEPS = 200
 TOLERANCE = 1e-3  # the largest change of a weight in a sweep at which the descent ends
 
 
 def item_weights(matrix: csr_array, l1: float, l2: float) -> csr_array:
-    """The W of the paper: argmin 1/2 |A - A W|^2 + l2/2 |W|^2 + l1 |W|_1, W >= 0, diag(W) = 0.
+    """Return the W of the paper: argmin 1/2 |A - A W|^2 + l2/2 |W|^2 + l1 |W|_1, W >= 0, diag(W) =
+    0.
 
     Args:
         matrix: A, ones float32 (users, N).
 
     Returns:
-        float32 (N, N); column j is what foretells item j.
+        float32 (N, N); column j predicts item j.
     """
     gram = (matrix.T @ matrix).toarray()
-    some = [
+    columns = [
         _descent(gram, np.arange(len(gram))[begin : begin + TARGETS], l1, l2)
         for begin in range(0, len(gram), TARGETS)
     ]
-    return csr_array(hstack(some))
+    return csr_array(hstack(columns))
 
 
 def _descent(gram: np.ndarray, targets: np.ndarray, l1: float, l2: float) -> csr_array:
-    """The columns of W of these targets, (N, targets), by coordinate descent on the Gram matrix
-    A'A."""
+    """Return the columns of W of these targets, (N, targets), by coordinate descent on the Gram
+    matrix A'A."""
     weights = np.zeros((len(gram), len(targets)), np.float32)
     errors = gram[targets].copy()  # A'(a_j - A w_j) of each target j
     for _ in range(SWEEPS):
@@ -73,11 +74,11 @@ def _scorer(state: State, items: Items, parameters: Parameters) -> Scorer:
     return score
 
 
-def _learn(data: TrainingData, parameters: Parameters) -> Learned:
+def _fit(data: TrainingData, parameters: Parameters) -> FittedBaseline:
     matrix = incidence(data.training, len(data.items.item_ids))
-    found = item_weights(matrix, float(parameters["l1"]), float(parameters["l2"]))
-    state = {"weights": found.data, "indices": found.indices, "indptr": found.indptr}
-    return Learned(state, data.judged(_scorer(state, data.items, parameters)))
+    weights = item_weights(matrix, float(parameters["l1"]), float(parameters["l2"]))
+    state = {"weights": weights.data, "indices": weights.indices, "indptr": weights.indptr}
+    return FittedBaseline(state, data.validation_ndcg(_scorer(state, data.items, parameters)))
 
 
 BASELINE = Baseline(
@@ -87,6 +88,6 @@ BASELINE = Baseline(
         "l1": (1.0, 0.1, 0.5, 2.0, 4.0),
         "l2": (1.0, 0.1, 0.5, 2.0, 3.0, 4.0, 5.0, 7.5, 10.0),
     },
-    _learn,
+    _fit,
     _scorer,
 )

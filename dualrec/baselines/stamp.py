@@ -1,5 +1,5 @@
-"""STAMP: attention over the history's items, led by their mean and by the last item, which has a
-say of its own.
+"""STAMP: attention over the history's items, queried by their mean and by the last item, which also
+enters by itself.
 
 The paper squashes the score of an item, <h_s, h_t, x_i>, with a sigmoid before the softmax of its
 loss. That keeps the order of the items, but no item could then be more than e times as likely as
@@ -9,9 +9,9 @@ another, so the softmax takes the score itself.
 import torch
 from torch import Tensor, nn
 
-from dualrec.baselines.additive_attention import sum_of_past
 from dualrec.baselines.baseline import Items, Parameters
-from dualrec.baselines.networks import Batch, network_baseline
+from dualrec.baselines.narm import additive_attention
+from dualrec.baselines.networks import HistoryBatch, network_baseline
 
 
 class AttentionMemory(nn.Module):
@@ -37,23 +37,24 @@ class AttentionMemory(nn.Module):
             else:
                 nn.init.normal_(parameter, std=0.002 if name == "item.weight" else 0.05)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """States float32 (n, length, d) after each place: h_s * h_t."""
+    def forward(self, batch: HistoryBatch) -> Tensor:
+        """Return states float32 (n, length, d) after each position: h_s * h_t."""
         items = self.item(batch.inputs)
         counts = torch.arange(1, items.shape[1] + 1)[:, None]
         mean = items.cumsum(1) / counts
         query = self.last_query(items) + self.mean_query(mean)
-        memory = sum_of_past(query, self.key(items), items, self.attention)
+        memory = additive_attention(query, self.key(items), items, self.attention)
         return torch.tanh(self.general(memory)) * torch.tanh(self.current(items))
 
     def scores(self, states: Tensor) -> Tensor:
-        """Scores float32 (..., N): the trilinear product <h_s, h_t, x_i>."""
+        """Return scores float32 (..., N): the trilinear product <h_s, h_t, x_i>."""
         return states @ self.item.weight[1:].T
 
 
 BASELINE = network_baseline(
     "STAMP",
-    "Liu et al. 2018, STAMP: Short-Term Attention/Memory Priority Model for Session-based Recommendation, KDD",
+    "Liu et al. 2018, STAMP: Short-Term Attention/Memory Priority Model for Session-based "
+    "Recommendation, KDD",
     {
         "dimension": (100, 50, 200),
         "window": (50, 20, 100),

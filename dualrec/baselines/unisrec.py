@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dualrec.baselines.baseline import Items, Parameters
-from dualrec.baselines.networks import Batch, network_baseline
+from dualrec.baselines.networks import HistoryBatch, network_baseline
 
 
 class Adaptor(nn.Module):
@@ -39,7 +39,8 @@ class Adaptor(nn.Module):
         return logits.softmax(-1)
 
     def forward(self, text: Tensor) -> Tensor:
-        """Adapted vectors float32 (N, dimension) of text vectors float32 (N, text dimension)."""
+        """Return adapted vectors float32 (N, dimension) of text vectors float32 (N, text
+        dimension)."""
         whitened = self.dropout(text)[:, None] - self.shift
         # Gates before the product: one multiplication of matrices takes the whitening and the sum
         # over experts.
@@ -87,12 +88,12 @@ class TextAttention(nn.Module):
         self.temperature = float(parameters["temperature"])
 
     def item_vectors(self) -> Tensor:
-        """Vectors float32 (N, d) of the catalog's items."""
+        """Return vectors float32 (N, d) of the catalog's items."""
         adapted = self.adaptor(self.text)
         return torch.as_tensor(adapted if self.item is None else adapted + self.item.weight)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """States float32 (n, length, d) after each place."""
+    def forward(self, batch: HistoryBatch) -> Tensor:
+        """Return states float32 (n, length, d) after each position."""
         length = batch.inputs.shape[1]
         vectors = torch.cat([self.start, self.item_vectors()])
         states = self.first(
@@ -102,19 +103,17 @@ class TextAttention(nn.Module):
         return torch.as_tensor(self.blocks(states, mask=future, is_causal=True))
 
     def scores(self, states: Tensor) -> Tensor:
-        """Scores float32 (..., N): cosines over the temperature."""
+        """Return scores float32 (..., N): cosines over the temperature."""
         directions = functional.normalize(self.item_vectors(), dim=-1)
         return functional.normalize(states, dim=-1) @ directions.T / self.temperature
 
 
 BASELINE = network_baseline(
     "UniSRec",
-    "Hou et al. 2022, Towards Universal Sequence Representation Learning for Recommender Systems, KDD",
+    "Hou et al. 2022, Towards Universal Sequence Representation Learning for Recommender "
+    "Systems, KDD",
     {
-        "item_ids": (
-            1,
-            0,
-        ),  # the authors' code adds them unless told otherwise; the paper reports both
+        "item_ids": (1, 0),  # the authors' code adds them by default; the paper reports both
         "dimension": (300, 64, 128),
         "blocks": (2,),
         "heads": (2,),

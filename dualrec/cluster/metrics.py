@@ -1,8 +1,8 @@
-"""What jobs tell Prometheus while they run, through Ray: each node's metrics port shows it as
+"""Metrics of running jobs for Prometheus, through Ray: each node's metrics port exports them as
 `ray_dualrec_NAME`.
 
-What a finished night was is told by nightly/figures.py instead: its processes are gone before
-anybody asks them.
+Figures of a finished night are written by nightly/prometheus.py: its processes end before they are
+scraped.
 """
 
 import re
@@ -41,7 +41,7 @@ class ScoringMetrics:
             tag_keys=("kind",),
         )
 
-    def told(self, traces: pa.Table) -> None:
+    def record(self, traces: pa.Table) -> None:
         """Count some finished traces, of schema TRACES."""
         columns = (
             "item_ids",
@@ -52,9 +52,9 @@ class ScoringMetrics:
             "title_matches",
         )
         for row in traces.select(columns).to_pylist():
-            self._told(row)
+            self._record(row)
 
-    def _told(self, row: Mapping[str, Any]) -> None:
+    def _record(self, row: Mapping[str, Any]) -> None:
         self.users.inc()
         for direction, name in (("in", "prompt_tokens"), ("out", "generated_tokens")):
             if row[name]:
@@ -67,21 +67,21 @@ class ScoringMetrics:
         if watched := len(set(known) & set(row["item_ids"])):
             self.watched.inc(watched)
         if row["error"]:
-            self.errors.inc(1, {"kind": kind_of(row["error"])})
+            self.errors.inc(1, {"kind": error_kind(row["error"])})
 
 
-def kind_of(error: str) -> str:
-    """What an error's message begins with, up to its colon, as in "HTTP 400"; OTHER where it begins
-    with no short name.
+def error_kind(error: str) -> str:
+    """Return the beginning of an error's message, up to its colon, as in "HTTP 400"; OTHER where it
+    is no short name.
 
     A label of Prometheus must have few values: messages hold what differs from row to row.
     """
-    found = _KIND.match(error)
-    return found[0] if found else OTHER
+    match = _KIND.match(error)
+    return match[0] if match else OTHER
 
 
 class EngineMetrics:
-    """How long engines were busy; told by the one actor that knows what was told twice."""
+    """Seconds in which engines were busy, recorded by the one actor that counts none twice."""
 
     def __init__(self) -> None:
         self.seconds = Counter(
@@ -89,13 +89,13 @@ class EngineMetrics:
         )
 
     def busy(self, seconds: float) -> None:
-        """Add some seconds."""
+        """Add seconds."""
         if seconds > 0:
             self.seconds.inc(seconds)
 
 
 class TrainingMetrics:
-    """How a training goes, told by its first worker.
+    """Progress of a training, recorded by its first worker.
 
     Args:
         job: train-sequence or finetune-language.
@@ -115,8 +115,8 @@ class TrainingMetrics:
         )
         self.job = job
 
-    def told(self, metrics: Mapping[str, float], rate: str) -> None:
-        """Show a finished epoch; `rate` names the metric that is its throughput."""
+    def record(self, metrics: Mapping[str, float], rate: str) -> None:
+        """Record a finished epoch; `rate` names the metric that is its throughput."""
         self.epoch.set(metrics["epoch"], {"job": self.job})
         self.rate.set(metrics[rate], {"job": self.job})
         for split in ("train", "validation"):

@@ -1,4 +1,4 @@
-"""How far a job is, in its log: rows done and the time left, or at least that it is at work.
+"""Progress of a job in its log: rows done and the time left, or at least that it is at work.
 
 On a terminal Ray Data draws bars for the rows instead.
 """
@@ -23,11 +23,10 @@ INTERVAL_S = 30.0
 
 @dataclass(frozen=True)
 class Progress:
-    """Rows done, and what the rate follows from: the rows since the first batch, and the seconds
-    that they took.
+    """Rows done, with the rows since the first batch and their seconds, for the rate.
 
     Attributes:
-        loaded: whether an engine has told that it has its model.
+        loaded: whether an engine has loaded its model.
     """
 
     rows: int
@@ -36,7 +35,7 @@ class Progress:
     loaded: bool = False
 
     def line(self, total: int, what: str) -> str:
-        """The state of things, as the log shows it."""
+        """Return the state as a line of the log."""
         if self.rows == 0:
             state = (
                 "the first answers are being written"
@@ -49,7 +48,10 @@ class Progress:
         rate = self.rows_since_first / self.seconds_since_first
         digits = 0 if rate >= 100 else 1
         left = max(total - self.rows, 0) / rate
-        return f"{min(self.rows, total):,} of {total:,} {what}, {rate:,.{digits}f} a second, about {left / 60:.1f} min left"
+        return (
+            f"{min(self.rows, total):,} of {total:,} {what}, {rate:,.{digits}f} a second, "
+            f"about {left / 60:.1f} min left"
+        )
 
 
 @ray.remote(num_cpus=0)
@@ -85,8 +87,8 @@ class RowCounter:
         return max(self.rows, self.written)
 
     def engine_answered(self, rows: int, seconds: float) -> None:
-        """Count rows that an engine was busy with for the last so many seconds; seconds told twice
-        count once."""
+        """Count rows that an engine was busy with for the last seconds; overlapping seconds of
+        several engines count once."""
         now = time.monotonic()
         busy = now - max(now - seconds, self.engine_until)
         self.metrics.busy(busy)
@@ -95,11 +97,11 @@ class RowCounter:
         self.answered += rows
 
     def engine(self) -> tuple[int, float]:
-        """Rows that engines have answered so far, and for how many seconds there were rows in them."""
+        """Return the rows that engines have answered, and the seconds in which they had rows."""
         return self.answered, self.engine_s
 
     def progress(self) -> Progress:
-        """The state so far."""
+        """Return the state so far."""
         done = self._done()
         return Progress(
             done, done - self.first_rows, time.monotonic() - self.first_time, self.loaded
@@ -107,8 +109,8 @@ class RowCounter:
 
 
 @contextmanager
-def logged_progress(total: int, what: str) -> Iterator[ActorHandle]:
-    """Give a RowCounter that actors add to; log a line every half minute until the block is left.
+def log_progress(total: int, what: str) -> Iterator[ActorHandle]:
+    """Yield a RowCounter that actors add to; log a line every half minute until the block ends.
 
     Args:
         total: rows there are to do.
@@ -132,20 +134,20 @@ def logged_progress(total: int, what: str) -> Iterator[ActorHandle]:
 def heartbeat(step: str) -> Iterator[None]:
     """Log how long a step has been at work, whenever dualrec has logged nothing else for half a
     minute, until the block is left."""
-    ours, heard, done = logging.getLogger("dualrec"), _LastHeard(), threading.Event()
-    thread = threading.Thread(target=_beat, args=(step, heard, done), daemon=True)
-    ours.addHandler(heard)
+    ours, latest, done = logging.getLogger("dualrec"), _LatestRecord(), threading.Event()
+    thread = threading.Thread(target=_beat, args=(step, latest, done), daemon=True)
+    ours.addHandler(latest)
     thread.start()
     try:
         yield
     finally:
         done.set()
         thread.join()
-        ours.removeHandler(heard)
+        ours.removeHandler(latest)
 
 
-class _LastHeard(logging.Handler):
-    """Notes when something was logged last, in seconds of time.monotonic()."""
+class _LatestRecord(logging.Handler):
+    """Hold the time of the latest log record, in seconds of time.monotonic()."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -155,11 +157,11 @@ class _LastHeard(logging.Handler):
         self.at = time.monotonic()
 
 
-def _beat(step: str, heard: _LastHeard, done: threading.Event) -> None:
+def _beat(step: str, latest: _LatestRecord, done: threading.Event) -> None:
     started = time.monotonic()
-    while not done.wait(max(heard.at + INTERVAL_S - time.monotonic(), 0.01)):
+    while not done.wait(max(latest.at + INTERVAL_S - time.monotonic(), 0.01)):
         now = time.monotonic()
-        if now - heard.at >= INTERVAL_S:
+        if now - latest.at >= INTERVAL_S:
             logger.info(f"{step}: at work for {now - started:.0f} s")
 
 

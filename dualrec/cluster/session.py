@@ -11,11 +11,10 @@ from contextlib import contextmanager
 import ray
 
 from dualrec import errors
-from dualrec.cluster.log_filters import quiet_loggers, quiet_native_lines
-from dualrec.cluster.worker_logs import workers_heard
+from dualrec.cluster.logs import collect_worker_logs, quiet_loggers, quiet_native_lines
 from dualrec.config.settings import ClusterSettings
 from dualrec.errors import DualrecError
-from dualrec.storage.filesystems import advice, plain
+from dualrec.storage.filesystems import error_remedy, error_text
 
 _RAISED = re.compile(r"^dualrec\.errors\.(\w+): (.*?)(?=\n\n|\Z)", re.DOTALL | re.MULTILINE)
 _STORE_FAILED = re.compile(r"^OSError: (.*(?:AWS Error|No space left on device).*)$", re.MULTILINE)
@@ -26,17 +25,20 @@ LOCAL_ATTEMPTS = (
 )
 logger = logging.getLogger(__name__)
 NOT_STARTED = (
-    "Ray did not start on this machine: {} It waits half a minute for its processes, and was started twice: where other work keeps the processors "
-    "busy, run the same command again when there is less of it. Its logs are in /tmp/ray/session_latest/logs"
+    "Ray did not start on this machine: {} It waits half a minute for its processes, and was "
+    "started twice: where other work keeps the processors busy, run the same command again when "
+    "there is less of it. Its logs are in /tmp/ray/session_latest/logs"
 )
 NOT_JOINED = (
-    "cannot join the Ray cluster at {} (cluster.address, or RAY_ADDRESS in the environment): see that it runs and can be "
-    f"reached from here, with Ray {ray.__version__}, or unset the address for a cluster of this machine alone."
+    "cannot join the Ray cluster at {} (cluster.address, or RAY_ADDRESS in the environment): see "
+    f"that it runs and can be reached from here, with Ray {ray.__version__}, or unset the address "
+    "for a cluster of this machine alone."
 )
 FULL_DISK = (
-    "the disk of a node is full: Ray keeps there what does not fit into its memory (in /tmp/ray, unless it was started with "
-    "--object-spilling-directory). Make room there, or give Ray a larger disk, more memory or more nodes, and run the same "
-    "command again; nothing was written that a job would take for whole"
+    "the disk of a node is full: Ray keeps there what does not fit into its memory (in /tmp/ray, "
+    "unless it was started with --object-spilling-directory). Make room there, or give Ray a "
+    "larger disk, more memory or more nodes, and run the same command again; nothing was written "
+    "that a job would take for whole"
 )
 
 
@@ -51,17 +53,17 @@ def ray_session(settings: ClusterSettings) -> Iterator[None]:
     Raises:
         DualrecError: the cluster does not answer, or none starts here.
     """
-    _read_without_a_pool_of_actors()
+    _use_first_parquet_reader()
     if ray.is_initialized():
-        with user_errors():
+        with raise_user_errors():
             yield
         return
     with quiet_native_lines():
         _init(settings)
         quiet_loggers()
-        _show_progress_where_it_can_be_seen()
+        _configure_ray_data_logs()
         try:
-            with workers_heard(), user_errors():
+            with collect_worker_logs(), raise_user_errors():
                 yield
         finally:
             ray.shutdown()
@@ -77,29 +79,29 @@ def _init(settings: ClusterSettings) -> None:
         _size_worker_pool(settings.cpus or os.cpu_count() or 1)
         options = {"num_cpus": settings.cpus} if settings.cpus else {}
     else:
-        _refuse_a_silent_address(address)
+        _check_address(address)
     for attempt in range(1, LOCAL_ATTEMPTS + 1):
         try:
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **options)
         except Exception as error:  # Ray raises no kind of its own here
-            said = str(error).strip().partition("\n")[0]
+            reason = str(error).strip().partition("\n")[0]
             if address != "local":
-                raise DualrecError(f"{NOT_JOINED.format(address)} {said}") from error
+                raise DualrecError(f"{NOT_JOINED.format(address)} {reason}") from error
             if attempt == LOCAL_ATTEMPTS:
-                raise DualrecError(NOT_STARTED.format(said)) from error
-            logger.info(f"Ray did not start ({said}): trying once more")
+                raise DualrecError(NOT_STARTED.format(reason)) from error
+            logger.info(f"Ray did not start ({reason}): trying once more")
             ray.shutdown()
         else:
             return
 
 
-def _refuse_a_silent_address(address: str) -> None:
-    """Ray itself asks an address where nothing listens for some minutes."""
-    found = _HOST_AND_PORT.fullmatch(address)
-    if found is None:  # "auto"; or none that Ray knows, as it will say
+def _check_address(address: str) -> None:
+    """Refuse an address where nothing listens; Ray itself would try it for minutes."""
+    match = _HOST_AND_PORT.fullmatch(address)
+    if match is None:  # "auto"; or none that Ray knows, as it will say
         return
     try:
-        socket.create_connection((found["host"], int(found["port"])), timeout=CONNECT_S).close()
+        socket.create_connection((match["host"], int(match["port"])), timeout=CONNECT_S).close()
     except OSError as error:
         raise DualrecError(f"{NOT_JOINED.format(address)} {error}") from error
 
@@ -117,21 +119,8 @@ def _size_worker_pool(cpus: int) -> None:
         os.environ.setdefault(f"RAY_{name}", str(2 * cpus))
 
 
-def cluster_gpus() -> float:
-    """GPUs of the cluster as it is now."""
-    return float(ray.cluster_resources().get("GPU", 0.0))
-
-
-def largest_node_gib() -> float:
-    """Memory of the cluster's largest node, as Ray counts it."""
-    return (
-        max(node["Resources"].get("memory", 0.0) for node in ray.nodes() if node["Alive"]) / 2**30
-    )
-
-
-def _show_progress_where_it_can_be_seen() -> None:
-    """Progress bars on a terminal; in the log of a job, where bars become thousands of lines, our
-    own lines do."""
+def _configure_ray_data_logs() -> None:
+    """Show progress bars on a terminal only: in a job's log they become thousands of lines."""
     import ray.data
 
     context = ray.data.DataContext.get_current()
@@ -154,9 +143,10 @@ def _show_progress_where_it_can_be_seen() -> None:
     )  # it warns that there are no bars
 
 
-def _read_without_a_pool_of_actors() -> None:
-    """By Ray Data's first Parquet reader. Its second starts 32 actors for the footers of each read,
-    however few files.
+def _use_first_parquet_reader() -> None:
+    """Select Ray Data's first Parquet reader.
+
+    Its second starts 32 actors for the footers of each read, however few files.
 
     A night of three changed users, with 24 reads, took 81 s with the second and 28 s with the first
     (two cores, one run each), and 60 processes more.
@@ -167,24 +157,23 @@ def _read_without_a_pool_of_actors() -> None:
 
 
 @contextmanager
-def user_errors() -> Iterator[None]:
+def raise_user_errors() -> Iterator[None]:
     """Raise the DualrecError that an error of Ray carries, where it carries one."""
     try:
         yield
-    except (
-        ray.exceptions.OutOfDiskError
-    ) as error:  # a task's error is one too, where that is its cause
+    # A task's error is one too, where a full disk is its cause.
+    except ray.exceptions.OutOfDiskError as error:
         raise DualrecError(FULL_DISK) from error
     except ray.exceptions.RayTaskError as error:
-        found = _raised_in_worker(error)
-        if found is None:
+        raised = _raised_in_worker(error)
+        if raised is None:
             raise
-        raise found from None
+        raise raised from None
 
 
 def _raised_in_worker(error: ray.exceptions.RayTaskError) -> DualrecError | None:
-    """The DualrecError at the root of a task's error, or what a store's error there means. Ray Data
-    keeps no cause of it but the text of its traceback."""
+    """Return the DualrecError at the root of a task's error, or a store's error there as one; None
+    where it is neither. Of Ray Data's errors only the text of the traceback is left."""
     if isinstance(error.cause, DualrecError):
         return error.cause
     match = _RAISED.search(str(error))
@@ -196,5 +185,5 @@ def _raised_in_worker(error: ray.exceptions.RayTaskError) -> DualrecError | None
         return None
     failure = OSError(store.group(1))
     return errors.WorkspaceError(
-        f"a worker could not read or write: {plain(failure)}: {advice(failure)}"
+        f"a worker could not read or write: {error_text(failure)}: {error_remedy(failure)}"
     )

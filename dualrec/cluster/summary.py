@@ -1,4 +1,4 @@
-"""What a job says when it is done: the figures that matter, and where everything lies."""
+"""The summary of a finished job: the figures that matter, and the paths of its outputs."""
 
 from dataclasses import dataclass, field
 
@@ -11,13 +11,13 @@ class Summary:
     """Lines of name and value under a title, printed in order.
 
     Attributes:
-        places: name to URI of what was written.
+        outputs: name to URI of what was written.
         tables: further tables to show under the summary.
     """
 
     title: str
     lines: dict[str, object] = field(default_factory=dict)
-    places: dict[str, str] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)
     tables: list[Table] = field(default_factory=list)
 
     def show(self, console: Console) -> None:
@@ -25,7 +25,7 @@ class Summary:
         grid = Table(title=self.title, show_header=False, title_justify="left", title_style="bold")
         grid.add_column(style="cyan", no_wrap=True)
         grid.add_column(overflow="fold")
-        for name, value in {**self.lines, **self.places}.items():
+        for name, value in {**self.lines, **self.outputs}.items():
             grid.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
         console.print(grid)
         for table in self.tables:

@@ -1,5 +1,5 @@
-"""A training run under Ray Train, on workers or in this process: shards and checkpoints. Knows no
-model and no users."""
+"""A training run under Ray Train, on workers or in this process, with its shards and checkpoints.
+Knows no model and no users."""
 
 import copy
 import ctypes
@@ -26,7 +26,7 @@ from ray.train import (
 )
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-from dualrec.cluster.worker_logs import tell_driver
+from dualrec.cluster.logs import forward_worker_logs
 from dualrec.config.settings import TrainingResources
 from dualrec.errors import DualrecError
 
@@ -115,8 +115,8 @@ def _environment(resources: TrainingResources) -> dict[str, str]:
 
 @dataclass
 class CheckpointFolder:
-    """Where a run in this process keeps its last checkpoint: Ray Train's local mode copies none
-    anywhere."""
+    """The folder of the last checkpoint of a run in this process: Ray Train's local mode copies
+    none anywhere."""
 
     path: str
     filesystem: pafs.FileSystem | None
@@ -155,27 +155,27 @@ def _fit_in_process(
         scaling_config=ScalingConfig(num_workers=0),
         run_config=RunConfig(name=name),
     )
-    with _like_a_worker(environment):
+    with _worker_environment(environment):
         checkpoint = trainer.fit().checkpoint
     assert checkpoint is not None, "a finished run has reported at least one epoch"
     return checkpoint
 
 
 @contextmanager
-def _like_a_worker(environment: dict[str, str]) -> Iterator[None]:
-    """Give this process what a worker's has: variables, kept memory; and give back its own threads
-    and random state."""
+def _worker_environment(environment: dict[str, str]) -> Iterator[None]:
+    """Set a worker's variables and malloc parameters in this process; restore them, the threads and
+    the random state afterwards."""
     import torch
 
     before = {name: os.environ.get(name) for name in environment}
     threads = torch.get_num_threads()
     os.environ.update(environment)
-    _mallopt({parameter: kept for parameter, kept, _ in _MALLOPT})
+    _mallopt({parameter: value for parameter, value, _ in _MALLOPT})
     try:
         with torch.random.fork_rng():
             yield
     finally:
-        _mallopt({parameter: own for parameter, _, own in _MALLOPT})
+        _mallopt({parameter: default for parameter, _, default in _MALLOPT})
         torch.set_num_threads(threads)
         for name, value in before.items():
             if value is None:
@@ -193,12 +193,11 @@ def _mallopt(values: dict[int, int]) -> None:
 
 
 def begin_worker(resources: TrainingResources) -> tuple[int, int]:
-    """Make a worker's log the job's and its threads as many as were asked for; return its rank and
-    how many there are."""
+    """Forward a worker's log to the job and set its threads; return its rank and the world size."""
     import torch
 
     if resources.workers:
-        tell_driver()
+        forward_worker_logs()
         for noisy in ("ray.train", "ray.data"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
     if resources.threads:
@@ -208,7 +207,7 @@ def begin_worker(resources: TrainingResources) -> tuple[int, int]:
 
 
 def report_epoch(config: dict[str, Any], metrics: dict[str, Any], folder: Path | None) -> None:
-    """Report an epoch to Ray Train. All workers must call it.
+    """Report an epoch to Ray Train. Collective: call it on all ranks, or it deadlocks.
 
     Args:
         config: what the loop was called with.
@@ -222,7 +221,7 @@ def report_epoch(config: dict[str, Any], metrics: dict[str, Any], folder: Path |
         report(metrics, checkpoint=Checkpoint.from_directory(str(folder)))
 
 
-def keep_files(checkpoint: Checkpoint, files: dict[str, str], filesystem: pafs.FileSystem) -> None:
+def save_files(checkpoint: Checkpoint, files: dict[str, str], filesystem: pafs.FileSystem) -> None:
     """Copy files out of a checkpoint, each to its own path."""
     with checkpoint.as_directory() as local:
         for file, path in files.items():

@@ -35,7 +35,7 @@ class EvaluationSettings(Group):
     variants: tuple[VariantSettings, ...] = ()
     sequence_presets: tuple[
         Literal["improved", "pair", "paper"], ...
-    ] = ()  # networks measured beside the one in force
+    ] = ()  # networks measured beside the configured one
     variant_protocols: tuple[Literal["last_five", "next_item"], ...] = ("last_five", "next_item")
     lists: dict[str, str] = Field(
         default_factory=dict
@@ -62,7 +62,7 @@ class FitResources(Group):
 
 
 class BaselineSettings(Group):
-    """The systems that dualrec is compared with: which, and the budget that each of them has alike."""
+    """The systems that dualrec is compared with, and the budget that is equal for all of them."""
 
     systems: tuple[
         str, ...
@@ -70,7 +70,7 @@ class BaselineSettings(Group):
     # choices of parameters that are tried: the published default, then seeded draws from the ranges
     trials: Count = 4
     epochs: Count = 30
-    # The last movies of each validation user that are asked for: with one alone, chance would
+    # The last movies of each validation user that are predicted: with one alone, chance would
     # choose among a few hundred.
     validation_places: Count = 10
     patience: Count = 3  # epochs without a better NDCG@10 of validation users before a fit stops

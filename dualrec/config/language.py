@@ -93,7 +93,7 @@ class LanguageSettings(Group):
     # Whether the prompt holds the sequence model's suggestion; where items are ranked, whether it
     # says that their order is that model's, which it is in any case.
     hint: bool = True
-    titles: Annotated[int, Field(ge=1, le=7)] = 3  # titles asked for
+    titles: Annotated[int, Field(ge=1, le=7)] = 3  # titles requested
     # free: any text, as published; shortlist: titles of a shortlist. Without a meaning where items
     # are ranked.
     decoding: Literal["free", "shortlist"] = "free"
@@ -174,7 +174,8 @@ class FinetuneSettings(Group):
         parts = max(self.resources.workers, 1) * self.accumulation
         if self.batch_size % parts:
             raise ValueError(
-                f"batch_size ({self.batch_size}) must be a multiple of resources.workers x accumulation ({parts})"
+                f"batch_size ({self.batch_size}) must be a multiple of resources.workers x "
+                f"accumulation ({parts})"
             )
         return self
 

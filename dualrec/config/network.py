@@ -1,5 +1,4 @@
-"""How long whatever is reached over a network is waited for, and how often it is asked. Changes no
-result."""
+"""Time-outs and retries of everything on a network. They change no result."""
 
 from dualrec.config.group import Count, Group, Seconds
 
@@ -41,7 +40,7 @@ class DownloadSettings(Group):
 
 
 class NetworkSettings(Group):
-    """How long whatever is reached over a network is waited for. Changes no result."""
+    """Time-outs and retries of everything on a network. They change no result."""
 
     store: StoreSettings = StoreSettings()
     downloads: DownloadSettings = DownloadSettings()

@@ -42,6 +42,6 @@ class NightlySettings(Group):
     model_days: Count | None = (
         7  # models as old as this are trained anew; null: only where there are none
     )
-    lease_seconds: Seconds = 60.0  # a driver that was not heard of for so long is taken for dead
+    lease_seconds: Seconds = 60.0  # a driver without a heartbeat for so long counts as dead
     gates: GateSettings = GateSettings()
     prices: PriceSettings = PriceSettings()

@@ -16,7 +16,7 @@ _LONGEST_SHOWN = 80  # characters of a wrong value
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The tree of a settings file.
+    """Read the tree of a settings file.
 
     Raises:
         SettingsError: the file is missing, or no YAML mapping.
@@ -60,7 +60,7 @@ def _read_value(value: str, name: str) -> Any:
 
 
 def _problem(error: Exception) -> str:
-    """What is wrong, and where, without the line itself."""
+    """Return what is wrong with a file, and where, without the line itself."""
     if isinstance(error, RecursionError):
         return "it is nested too deep"
     if isinstance(error, UnicodeDecodeError):
@@ -68,7 +68,8 @@ def _problem(error: Exception) -> str:
     if not isinstance(error, yaml.MarkedYAMLError):
         return str(error)
     mark = error.problem_mark or error.context_mark
-    return f"{error.problem or error.context}{f', line {mark.line + 1}, column {mark.column + 1}' if mark else ''}"
+    position = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    return f"{error.problem or error.context}{position}"
 
 
 def _set(tree: dict[str, Any], keys: list[str], value: Any, name: str) -> None:
@@ -80,9 +81,11 @@ def _set(tree: dict[str, Any], keys: list[str], value: Any, name: str) -> None:
     tree[keys[-1]] = value
 
 
-def explained(error: ValidationError, settings: type[BaseModel], config: str | None) -> str:
-    """What is wrong with a tree, a line for each setting, with the names that there are in place of
-    an unknown one."""
+def validation_message(
+    error: ValidationError, settings: type[BaseModel], config: str | None
+) -> str:
+    """Return what is wrong with a tree, a line for each setting; an unknown one with the names that
+    exist."""
     lines = []
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"])
@@ -95,7 +98,7 @@ def explained(error: ValidationError, settings: type[BaseModel], config: str | N
 
 
 def _may_hold_a_key(location: tuple[int | str, ...]) -> bool:
-    """Whether somebody may have put a key there, or a salt, in place of the name of its variable."""
+    """Return whether a key or salt may stand there in place of the name of its variable."""
     return not {"endpoint", "tracking"}.isdisjoint(location) or any(
         str(part).endswith("_env") for part in location
     )

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from dualrec.config.data import Columns, DataSettings
 from dualrec.config.evaluation import BaselineSettings, EvaluationSettings, VariantSettings
-from dualrec.config.group import Count, Group, VariableName
+from dualrec.config.group import Count, Group, Seconds, VariableName
 from dualrec.config.language import (
     EndpointSettings,
     EngineSettings,
@@ -26,22 +26,24 @@ from dualrec.config.language import (
 )
 from dualrec.config.network import DownloadSettings, NetworkSettings, StoreSettings
 from dualrec.config.nightly import GateSettings, NightlySettings, PriceSettings
-from dualrec.config.overrides import explained, lay_over, read_yaml
-from dualrec.config.serving import ServingSettings
-from dualrec.config.tracking import TrackingSettings
+from dualrec.config.overrides import lay_over, read_yaml, validation_message
 from dualrec.config.training import (
     MemberSettings,
     SequenceResources,
     SequenceSettings,
+    TrackingSettings,
     TrainingResources,
 )
 from dualrec.errors import SettingsError
 
 __all__ = [
-    "BaselineSettings", "ClusterSettings", "Columns", "DataSettings", "DownloadSettings", "EndpointSettings", "EngineSettings",
-    "EvaluationSettings", "FinetuneSettings", "GateSettings", "LanguageSettings", "MemberSettings", "NetworkSettings", "NightlySettings",
-    "PriceSettings", "PublishSettings", "RankingSettings", "RecommendSettings", "RerankSettings", "SequenceResources", "SequenceSettings", "ServingSettings", "Settings", "ShortlistSettings", "StoreSettings", "TrackingSettings", "TrainingResources", "VariantSettings", "load_settings",
-    "overridden", "version_of",
+    "BaselineSettings", "ClusterSettings", "Columns", "DataSettings", "DownloadSettings",
+    "EndpointSettings", "EngineSettings", "EvaluationSettings", "FinetuneSettings",
+    "GateSettings", "LanguageSettings", "MemberSettings", "NetworkSettings", "NightlySettings",
+    "PriceSettings", "PublishSettings", "RankingSettings", "RecommendSettings",
+    "RerankSettings", "SequenceResources", "SequenceSettings", "ServingSettings", "Settings",
+    "ShortlistSettings", "StoreSettings", "TrackingSettings", "TrainingResources",
+    "VariantSettings", "load_settings", "overridden", "version_of",
 ]  # fmt: skip
 
 
@@ -63,8 +65,7 @@ class RecommendSettings(Group):
 
     split: Literal["train", "validation", "test", "all"] = "test"
     # A seeded sample of about so many users, to try settings or to measure what all would cost; 0:
-    # everybody, whom
-    # `nightly` serves in any case.
+    # everybody, whom `nightly` serves in any case.
     max_users: Annotated[int, Field(ge=0)] = 0
     run_date: date | None = None  # YYYY-MM-DD; None: today, UTC
     sequence_replicas: Annotated[int, Field(ge=0)] = 0  # at most; 0: one for every four engines
@@ -81,6 +82,19 @@ class PublishSettings(Group):
     retention_days: Count = (
         30  # how long replaced versions and abandoned staging stay; the version before stays longer
     )
+
+
+class ServingSettings(Group):
+    """How the published lists are served over HTTP."""
+
+    host: str = (
+        "127.0.0.1"  # 0.0.0.0: reachable from other machines, for a gateway that knows who may ask
+    )
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    replicas: Count = 1  # each holds the whole night in memory
+    cpus: Annotated[float, Field(gt=0)] = 1.0  # of a replica
+    poll_seconds: Seconds = 30.0  # between two looks for a new night, or for one rolled back
+    queue: Count = 200  # requests that may wait for a replica; more are answered 503
 
 
 class ClusterSettings(Group):
@@ -141,7 +155,7 @@ def _laid_over(tree: dict[str, Any], overrides: list[str], config: str | None) -
         return Settings.model_validate(tree)
     except ValidationError as error:
         raise SettingsError(
-            explained(error, Settings, config)
+            validation_message(error, Settings, config)
         ) from None  # pydantic's own error repeats every value
 
 

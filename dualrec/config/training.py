@@ -1,14 +1,14 @@
-"""Stage 1, and what any training run takes of the cluster."""
+"""Stage 1, the resources of any training run, and the server that shows its curves."""
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from dualrec.config.group import Count, Fraction, Group
 
 
 class TrainingResources(Group):
-    """What one training run takes of the cluster. Does not change what is learned, beyond rounding."""
+    """Resources of one training run. They change no result beyond rounding."""
 
     # Ray Train's worker processes; 0 trains in the job's own process, which starts sooner by a
     # quarter of a minute a run and suits one machine without a GPU.
@@ -24,7 +24,8 @@ class TrainingResources(Group):
     def _gpus_are_the_workers(self) -> "TrainingResources":
         if self.use_gpu and self.workers == 0:
             raise ValueError(
-                "use_gpu needs workers: GPUs are given to Ray Train's workers, so set workers to 1 or more"
+                "use_gpu needs workers: GPUs are given to Ray Train's workers, so set workers to 1 "
+                "or more"
             )
         return self
 
@@ -42,7 +43,7 @@ class MemberSettings(Group):
 
     # scores items by the vectors that stand for them in histories, instead of a layer of its own
     tied: bool = False
-    ahead: Count = 1  # how many of the next movies it is trained to foresee
+    ahead: Count = 1  # number of next movies it is trained to predict
 
 
 # What sets each preset apart from the defaults, which are those of `improved`: networks that differ
@@ -107,8 +108,8 @@ class SequenceSettings(Group):
     resources: SequenceResources = SequenceResources()
 
     @property
-    def ahead(self) -> tuple[int, ...]:
-        """How many of the next movies each member is trained to foresee."""
+    def future_targets(self) -> tuple[int, ...]:
+        """Return the number of next movies each member is trained to predict."""
         return tuple(member.ahead for member in self.members)
 
     @model_validator(mode="after")
@@ -120,3 +121,21 @@ class SequenceSettings(Group):
             {key: value for key, value in own.items() if key not in self.model_fields_set}
         )
         return self
+
+
+class TrackingSettings(Group):
+    """An MLflow server; its keys, where it requires any, are in MLFLOW_TRACKING_USERNAME and
+    _PASSWORD, or _TOKEN."""
+
+    mlflow_uri: str | None = None  # as https://mlflow.example; None: none
+    experiment: str = "dualrec"  # its runs are named after their artifacts
+
+    @field_validator("mlflow_uri")
+    @classmethod
+    def _holds_no_key(cls, uri: str | None) -> str | None:
+        if uri and "@" in uri:
+            raise ValueError(
+                "a user name or password in an address would reach logs; give them as "
+                "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            )
+        return uri

@@ -18,7 +18,12 @@ from dualrec.assets.fetch import resolve_dataset
 from dualrec.assets.places import copied, listed
 from dualrec.config.settings import NetworkSettings, Settings, StoreSettings
 from dualrec.errors import AssetError
-from dualrec.storage.filesystems import PatientS3, plain, side_by_side, told
+from dualrec.storage.filesystems import (
+    PatientS3,
+    error_text,
+    map_in_threads,
+    translate_storage_errors,
+)
 from dualrec.storage.workspace import Workspace
 
 Fingerprint = tuple[str, int, str]
@@ -79,7 +84,7 @@ class DataFile:
             if error.errno is None and "AWS Error" not in str(error):
                 raise
             raise AssetError(
-                f"{self.name} cannot be read on node {socket.gethostname()}: {plain(error)}; see that every node reaches "
+                f"{self.name} cannot be read on node {socket.gethostname()}: {error_text(error)}; see that every node reaches "
                 "it, or put it into object storage"
             ) from None
 
@@ -133,7 +138,7 @@ class DataPlace:
 
     def fingerprints(self) -> list[Fingerprint]:
         """Of each file."""
-        return list(side_by_side(lambda file: file.fingerprint(self.cache), self.files))
+        return list(map_in_threads(lambda file: file.fingerprint(self.cache), self.files))
 
 
 def data_place(source: str, cache: str, network: NetworkSettings = NetworkSettings()) -> DataPlace:
@@ -190,7 +195,7 @@ def within_reach(
         return
     folder = workspace.path(f".staging/raw-{uuid.uuid4().hex}")
     try:
-        with told(workspace.uri):
+        with translate_storage_errors(workspace.uri):
             copies = tuple(
                 _copied_to(f"{folder}/{number}-{file.last_name}", file, workspace)
                 for number, file in enumerate(files)

@@ -14,7 +14,7 @@ from dualrec.config.settings import DataSettings
 from dualrec.data import movielens, tables, text
 from dualrec.data.files import DataFile, DataPlace, within_reach
 from dualrec.errors import InputError
-from dualrec.storage.filesystems import side_by_side
+from dualrec.storage.filesystems import map_in_threads
 from dualrec.storage.schemas import INTERACTIONS, conform
 from dualrec.storage.workspace import Workspace
 
@@ -121,7 +121,7 @@ def _pieces_of_files(source: Source, settings: DataSettings) -> list[dict[str, i
         return [{"file": number, "start": start, "end": end} for start, end in ends]
 
     pieces, errors = [], []
-    for pieces_or_error in side_by_side(cut, range(len(source.interactions))):
+    for pieces_or_error in map_in_threads(cut, range(len(source.interactions))):
         if isinstance(pieces_or_error, InputError):
             errors.append(str(pieces_or_error))
         else:

@@ -19,7 +19,7 @@ from dualrec.data.histories import build_histories, item_counts, keep_items
 from dualrec.data.interactions import Source, open_source, read_interactions, readable
 from dualrec.data.splits import SPLITS
 from dualrec.errors import InputError, WorkspaceError
-from dualrec.storage.filesystems import side_by_side, told
+from dualrec.storage.filesystems import map_in_threads, translate_storage_errors
 from dualrec.storage.schemas import CATALOG
 from dualrec.storage.workspace import Workspace
 
@@ -135,10 +135,10 @@ def _check_rows(workspace: Workspace, name: str, paths: list[str], users: int) -
     footers."""
 
     def rows(path: str) -> int:
-        with told(path):
+        with translate_storage_errors(path):
             return int(pq.read_metadata(path, filesystem=workspace.filesystem).num_rows)
 
-    found = sum(side_by_side(rows, paths))
+    found = sum(map_in_threads(rows, paths))
     if found != users:
         raise InputError(
             f"{workspace.uri}/{name} holds {found} rows in {len(paths)} files, and `prepare` wrote {users}, one a user: "

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dualrec.baselines.baseline import Scorer
-from dualrec.baselines.top_items import BATCH, hide, top_numbers
+from dualrec.baselines.baseline import USERS_PER_BATCH, Scorer, mask_watched, top_item_numbers
 from dualrec.data.catalog import numbers_among
 from dualrec.evaluation.metrics import LENGTH, ItemFacts, user_metrics
 from dualrec.evaluation.protocols import Cases
@@ -38,12 +37,14 @@ def answers_of(scorer: Scorer, cases: Cases) -> Answers:
     started = time.perf_counter()
     lists = [np.zeros((0, LENGTH), np.int32)]
     of_candidates = []
-    for start in range(0, len(cases), BATCH):
-        visible = cases.visible[start : start + BATCH]
+    for start in range(0, len(cases), USERS_PER_BATCH):
+        visible = cases.visible[start : start + USERS_PER_BATCH]
         scores = scorer(visible)
         if cases.candidates is not None:
-            of_candidates.append(_scores_of(scores, cases.candidates[:, start : start + BATCH]))
-        lists.append(top_numbers(hide(scores, visible), LENGTH))
+            of_candidates.append(
+                _scores_of(scores, cases.candidates[:, start : start + USERS_PER_BATCH])
+            )
+        lists.append(top_item_numbers(mask_watched(scores, visible), LENGTH))
     seconds = (time.perf_counter() - started) / max(len(cases), 1)
     return Answers(
         np.concatenate(lists),

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from dualrec.assets.here import folder_here
 from dualrec.assets.nodes import ModelPlace
-from dualrec.baselines.registry import PROMPTED, chosen_systems, is_prompted
+from dualrec.baselines.registry import PROMPTED_BASELINE, chosen_systems, is_prompted
 from dualrec.config.settings import Settings
 from dualrec.errors import SettingsError
 from dualrec.evaluation.cases import Questions
@@ -58,8 +58,8 @@ def check_prompted(settings: Settings) -> list[ModelPlace]:
     _, place = language_model(settings)
     if place is None:
         raise SettingsError(
-            f"baselines.systems: {PROMPTED} asks a language model whose weights can be had, and {settings.language.model} "
-            f"is served at an endpoint: leave {PROMPTED} out, or name another language.model"
+            f"baselines.systems: {PROMPTED_BASELINE} asks a language model whose weights can be had, and {settings.language.model} "
+            f"is served at an endpoint: leave {PROMPTED_BASELINE} out, or name another language.model"
         )
     return [place] if folder_here(place) is None else []
 

@@ -9,7 +9,7 @@ import yaml
 
 from dualrec.assets.digests import content_digest
 from dualrec.baselines.nir import step_texts
-from dualrec.baselines.registry import PROMPTED, is_prompted
+from dualrec.baselines.registry import PROMPTED_BASELINE, is_prompted
 from dualrec.cluster.session import ray_session
 from dualrec.cluster.summary import Summary
 from dualrec.config.settings import Settings, version_of
@@ -161,8 +161,10 @@ def _ask_language_models(
         name: cases for name, cases in question.asked.items() if name in question.variant_protocols
     }
     if is_prompted(settings.baselines.systems) and not question.before_a_moment:
-        found.answers[PROMPTED] = nir_answers(workspace, data, settings, question.asked, scorers)
-        found.systems[PROMPTED] = facts_of_nir(settings, found.answers[PROMPTED])
+        found.answers[PROMPTED_BASELINE] = nir_answers(
+            workspace, data, settings, question.asked, scorers
+        )
+        found.systems[PROMPTED_BASELINE] = facts_of_nir(settings, found.answers[PROMPTED_BASELINE])
     variants = settings.evaluation.variants if few else ()
     for number, variant in enumerate((IN_FORCE, *variants)):
         own = settings_of(settings, data, variant)

@@ -17,7 +17,14 @@ import ray
 
 from dualrec.assets.digests import model_digest
 from dualrec.assets.nodes import ModelPlace
-from dualrec.baselines.baseline import Baseline, Items, Learned, Parameters, State, TrainingData
+from dualrec.baselines.baseline import (
+    Baseline,
+    FittedBaseline,
+    Items,
+    Parameters,
+    State,
+    TrainingData,
+)
 from dualrec.baselines.registry import baseline, chosen_systems
 from dualrec.cluster.session import ray_session
 from dualrec.cluster.summary import Summary
@@ -42,7 +49,7 @@ class Fit:
     """One choice of parameters, and what came of it."""
 
     parameters: Parameters
-    learned: Learned
+    fitted: FittedBaseline
     seconds: float
 
 
@@ -108,8 +115,8 @@ def _fit(name: str, trial: int, data: TrainingData) -> Fit:
     system: Baseline = baseline(name)
     parameters = drawn(system.ranges, name, trial, data.settings.seed)
     started = time.perf_counter()
-    learned = system.learn(data, parameters)
-    return Fit(parameters, learned, time.perf_counter() - started)
+    fitted = system.fit(data, parameters)
+    return Fit(parameters, fitted, time.perf_counter() - started)
 
 
 @ray.remote(num_cpus=0.1)
@@ -176,8 +183,8 @@ def _keep(
 ) -> None:
     from safetensors.numpy import save
 
-    best = max(fits, key=lambda fit: fit.learned.ndcg_at_10)
-    if not best.learned.state:
+    best = max(fits, key=lambda fit: fit.fitted.ndcg_at_10)
+    if not best.fitted.state:
         raise DualrecError(
             f"{name} learned nothing: its loss was not finite in the first epoch of any of {len(fits)} trials; try more "
             "(baselines.trials), or leave it out of baselines.systems"
@@ -187,13 +194,13 @@ def _keep(
         "paper": paper,
         "data_version": data.version,
         "parameters": dict(best.parameters),
-        "ndcg_at_10": best.learned.ndcg_at_10,
-        "epochs": best.learned.epochs,
+        "ndcg_at_10": best.fitted.ndcg_at_10,
+        "epochs": best.fitted.epochs,
         "fit_seconds": best.seconds,
         "trials": [
             {
                 "parameters": dict(fit.parameters),
-                "ndcg_at_10": fit.learned.ndcg_at_10,
+                "ndcg_at_10": fit.fitted.ndcg_at_10,
                 "seconds": fit.seconds,
             }
             for fit in fits
@@ -201,7 +208,7 @@ def _keep(
         "settings": settings.baselines.model_dump(mode="json"),
     }
     with workspace.writing(baseline_name(name, data, settings), description) as folder:
-        arrays = {key: np.ascontiguousarray(array) for key, array in best.learned.state.items()}
+        arrays = {key: np.ascontiguousarray(array) for key, array in best.fitted.state.items()}
         with workspace.filesystem.open_output_stream(f"{folder}/{STATE}") as stream:
             stream.write(save(arrays))
 
@@ -215,10 +222,10 @@ def _line(
     tasks: int,
     started: float,
 ) -> str:
-    epochs = f" after {len(fit.learned.epochs)} epochs" if fit.learned.epochs else ""
+    epochs = f" after {len(fit.fitted.epochs)} epochs" if fit.fitted.epochs else ""
     left = (time.perf_counter() - started) / (tasks - waiting) * waiting
     return (
-        f"{name}, trial {trial + 1} of {trials[name]}: NDCG@10 {fit.learned.ndcg_at_10:.4f}{epochs}, {fit.seconds:.0f} s; "
+        f"{name}, trial {trial + 1} of {trials[name]}: NDCG@10 {fit.fitted.ndcg_at_10:.4f}{epochs}, {fit.seconds:.0f} s; "
         f"{tasks - waiting} of {tasks} fits done, about {left / 60:.0f} min left"
     )
 

@@ -19,7 +19,7 @@ from dualrec.evaluation.answers import Answers, numbers_of_lists
 from dualrec.evaluation.metrics import LENGTH
 from dualrec.evaluation.protocols import Cases
 from dualrec.evaluation.scorers import Asked
-from dualrec.storage.filesystems import file_system, plain
+from dualrec.storage.filesystems import error_text, file_system
 from dualrec.storage.schemas import conform
 
 LISTS = pa.schema(
@@ -79,7 +79,7 @@ def read_lists(
         table = conform(pq.read_table(place, filesystem=filesystem, partitioning=None), LISTS, path)
     except (OSError, pa.ArrowInvalid) as error:
         raise InputError(
-            f"{path}: no Parquet file of lists can be read there: {plain(error)}"
+            f"{path}: no Parquet file of lists can be read there: {error_text(error)}"
         ) from None
     _check_version(table, path, data_version)
     found = {}

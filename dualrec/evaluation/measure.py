@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dualrec.baselines.registry import MODULES, PROMPTED
+from dualrec.baselines.registry import MODULES, PROMPTED_BASELINE
 from dualrec.config.settings import EvaluationSettings
 from dualrec.evaluation.answer_leak import LEAK
 from dualrec.evaluation.answers import Answers, UserMetrics, metrics_of
@@ -97,5 +97,5 @@ def _figures(
 
 def _against(users: dict[str, UserMetrics], settings: EvaluationSettings) -> dict[str, Any]:
     values = {system: metrics[COMPARED_BY] for system, metrics in users.items() if system != LEAK}
-    rivals = [name for name in (*MODULES, PROMPTED) if name in values]
+    rivals = [name for name in (*MODULES, PROMPTED_BASELINE) if name in values]
     return against_best(values, rivals, COMPARED_BY, settings)

@@ -14,7 +14,7 @@ from typing import Any
 
 import ray.data
 
-from dualrec.cluster.progress import logged_progress
+from dualrec.cluster.progress import log_progress
 from dualrec.config.settings import Settings, VariantSettings, version_of
 from dualrec.data.prepare import Prepared
 from dualrec.data.requests import made_for, of_purposes
@@ -22,8 +22,7 @@ from dualrec.errors import DualrecError, InputError
 from dualrec.evaluation.cases import Questions, questions_of_test_users
 from dualrec.evaluation.language_systems import IN_FORCE, Predictions, purpose_of, requests_of
 from dualrec.evaluation.scorers import Asked
-from dualrec.ranking.fusion import PURPOSE, calibration_requests, fit_weight
-from dualrec.ranking.listing import fused_weight
+from dualrec.ranking.fusion import PURPOSE, calibration_requests, fit_weight, fused_weight
 from dualrec.ranking.recommend import FurtherRequests
 from dualrec.scoring.models import load_models
 from dualrec.scoring.pipeline import score, scoring_version
@@ -213,7 +212,7 @@ def _answer(
     models = load_models(workspace, data, settings)
     rows = requests.count()
     started = time.perf_counter()
-    with logged_progress(rows, what) as counter:
+    with log_progress(rows, what) as counter:
         score(requests, models, settings, counter).write_parquet(
             folder, filesystem=workspace.filesystem
         )

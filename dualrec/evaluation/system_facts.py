@@ -63,7 +63,7 @@ def facts_of_language(
 
 def facts_of_nir(settings: Settings, answers: dict[str, Answers]) -> dict[str, Any]:
     """Of the baseline that prompts the language model as it comes."""
-    parameters = {"language.model": settings.language.model, "candidates": nir.CANDIDATES}
+    parameters = {"language.model": settings.language.model, "candidates": nir.CANDIDATES_PER_USER}
     facts = {
         "kind": "baseline",
         "paper": nir.REFERENCE,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dualrec.assets.nodes import ModelPlace
-from dualrec.cluster.model_card import ModelCard
+from dualrec.cluster.tracking import ModelCard
 from dualrec.config.settings import Settings, version_of
 from dualrec.data.prepare import Prepared
 from dualrec.language.examples import FOLDS

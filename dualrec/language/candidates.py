@@ -1,6 +1,6 @@
 """Rank candidates by the likelihood of their labels: the letters under which a prompt shows them,
-one token each, and the order that an engine's likelihoods of these give. Knows a tokenizer, tables and
-vectors; no Ray.
+one token each, and the order that an engine's likelihoods of these give. Knows a tokenizer,
+tables and vectors; no Ray.
 """
 
 import string

@@ -19,7 +19,7 @@ import aiohttp
 
 from dualrec.config.settings import EndpointSettings
 from dualrec.errors import EndpointError
-from dualrec.storage.redaction import without_key
+from dualrec.storage.filesystems import redact_key
 
 
 class RateLimiter:
@@ -128,7 +128,7 @@ class ChatSession:
                 status, text, requested_wait_s = await self._post(url, body)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 problem = (
-                    without_key(str(error), self._key, "key")
+                    redact_key(str(error), self._key, "key")
                     or f"no answer in {self.settings.timeout_s:g} s"
                 )
                 # it may have been answered, and paid for, without reaching us: its tokens stay set
@@ -136,12 +136,12 @@ class ChatSession:
                 continue
             if status == 200:
                 answer = read_answer(
-                    without_key(text, self._key, "key")
+                    redact_key(text, self._key, "key")
                 )  # before anything is cut: half a key is no key to look for
                 await self.settle(tokens, _used(answer, tokens))
                 return answer
             await self.settle(tokens, 0)
-            problem = f"HTTP {status}: {without_key(text, self._key, 'key')[:200]}"
+            problem = f"HTTP {status}: {redact_key(text, self._key, 'key')[:200]}"
             if status in FATAL_STATUSES:
                 self._give_up(status, url)
             if status not in (408, 429) and status < 500:

@@ -22,8 +22,7 @@ from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dualrec.assets.connectivity import why_unreachable
-from dualrec.cluster.replicas import engine_replicas
-from dualrec.cluster.session import cluster_gpus
+from dualrec.cluster.resources import cluster_gpus, engine_replicas
 from dualrec.config.settings import EndpointSettings, LanguageSettings
 from dualrec.errors import EndpointError
 from dualrec.language.models import LanguageModel

@@ -20,7 +20,7 @@ from dualrec.data.prepare import Prepared
 from dualrec.data.requests import HELD_OUT
 from dualrec.data.splits import hashed
 from dualrec.errors import InputError
-from dualrec.storage.filesystems import told
+from dualrec.storage.filesystems import translate_storage_errors
 from dualrec.storage.workspace import Workspace
 
 EXAMPLES = pa.schema(
@@ -256,7 +256,7 @@ def history_lengths(workspace: Workspace, data: Prepared, split: str) -> Iterato
     """
     for path in workspace.parquet_files(f"{workspace.content(data.histories)}/split={split}"):
         with (
-            told(path),
+            translate_storage_errors(path),
             pq.ParquetFile(
                 path, filesystem=workspace.filesystem, buffer_size=BYTES_AT_A_TIME
             ) as file,

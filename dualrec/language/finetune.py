@@ -13,10 +13,10 @@ import ray
 import ray.data
 
 from dualrec.assets.nodes import ModelPlace
-from dualrec.cluster.model_card import CARD
-from dualrec.cluster.session import largest_node_gib, ray_session
+from dualrec.cluster.resources import largest_node_gib
+from dualrec.cluster.session import ray_session
 from dualrec.cluster.summary import Summary
-from dualrec.cluster.tracking import check_tracking, track, write_tensorboard
+from dualrec.cluster.tracking import CARD, check_tracking, track, write_tensorboard
 from dualrec.config.settings import Settings
 from dualrec.data.catalog import titles_of
 from dualrec.data.prepare import Prepared, prepared

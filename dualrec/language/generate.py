@@ -15,8 +15,7 @@ import pyarrow as pa
 import ray.data
 from ray.actor import ActorHandle
 
-from dualrec.cluster.replicas import engine_replicas
-from dualrec.cluster.session import cluster_gpus
+from dualrec.cluster.resources import cluster_gpus, engine_replicas
 from dualrec.config.settings import LanguageSettings
 from dualrec.language.models import ServedModel
 from dualrec.language.shortlist import max_answer_tokens

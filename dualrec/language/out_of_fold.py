@@ -15,7 +15,7 @@ import pyarrow as pa
 import ray
 import ray.data
 
-from dualrec.cluster.training import keep_files
+from dualrec.cluster.training import save_files
 from dualrec.config.settings import SequenceSettings, Settings
 from dualrec.data.prepare import Prepared
 from dualrec.language.artifact import (
@@ -73,7 +73,7 @@ def _train_without(
         running,
         workspace.filesystem,
     )
-    keep_files(checkpoint, {WEIGHTS: f"{folder}/{_file(fold)}"}, workspace.filesystem)
+    save_files(checkpoint, {WEIGHTS: f"{folder}/{_file(fold)}"}, workspace.filesystem)
     workspace.filesystem.delete_dir(running)
 
 

@@ -58,7 +58,7 @@ def title_embeddings(
         ):
             np.save(file, vectors, allow_pickle=False)
     with workspace.reading(
-        f"{workspace.content(name)}/{VECTORS}", at_a_time=2**23
+        f"{workspace.content(name)}/{VECTORS}", buffer_bytes=2**23
     ) as stream:  # np.load would need all bytes in memory
         return ray.put(np.lib.format.read_array(stream, allow_pickle=False))
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dualrec.cluster.log_filters import silent_native_lines
+from dualrec.cluster.logs import silent_native_lines
 from dualrec.config.settings import FinetuneSettings
 from dualrec.language.batches import (
     Shard,

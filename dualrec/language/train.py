@@ -116,7 +116,7 @@ def finetune_worker(config: dict[str, Any]) -> None:
         history["steps"] += pace.curve
         if rank == 0:
             logger.info(_line(metrics, settings.epochs))
-            shown.told(metrics, rate="examples_per_second")
+            shown.record(metrics, rate="examples_per_second")
         _report(config, engine, model, history, metrics, rank)
 
 

@@ -12,8 +12,9 @@ from dataclasses import replace
 from datetime import date
 from typing import Any, NamedTuple
 
-from dualrec.cluster.progress import logged_progress
-from dualrec.cluster.session import cluster_gpus, ray_session
+from dualrec.cluster.progress import log_progress
+from dualrec.cluster.resources import cluster_gpus
+from dualrec.cluster.session import ray_session
 from dualrec.cluster.summary import Summary
 from dualrec.config.settings import Settings
 from dualrec.data.prepare import Prepared, prepared_as
@@ -55,7 +56,7 @@ from dualrec.publishing.manifest import (
 )
 from dualrec.publishing.publish import find_published_run, publish
 from dualrec.publishing.verify import Verified, verify_lists
-from dualrec.ranking.recommend import night_of
+from dualrec.ranking.recommend import run_date_of
 from dualrec.sequence.artifact import sequence_name
 from dualrec.storage.workspace import Workspace
 
@@ -96,7 +97,7 @@ def nightly(settings: Settings, force: bool = False) -> Summary:
         PublishError: the snapshot is not whole, or another run was published since this one began.
         DualrecError: as the jobs that prepare, train and score do.
     """
-    workspace, run_date = Workspace.of(settings), night_of(settings)
+    workspace, run_date = Workspace.of(settings), run_date_of(settings)
     if not force and (summary := _published_summary(workspace, run_date)):
         return summary
     elsewhere = check_nightly(workspace, settings, run_date, force)
@@ -175,7 +176,7 @@ def _score(
     if requests is None:
         return earlier
     started = time.monotonic()
-    with logged_progress(requests.count(), "requests") as counter:
+    with log_progress(requests.count(), "requests") as counter:
 
         def spending() -> dict[str, Any]:
             seconds = time.monotonic() - started

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from dualrec.errors import WorkspaceError
 from dualrec.nightly.run_report import latest_report
 from dualrec.publishing.manifest import latest_manifest
-from dualrec.storage.filesystems import advice, plain
+from dualrec.storage.filesystems import error_remedy, error_text
 from dualrec.storage.workspace import Workspace
 
 Labels = Mapping[str, str]
@@ -72,7 +72,7 @@ def write_metrics(workspace: Workspace, file: Path) -> None:
         unfinished.write_bytes(content)
         unfinished.replace(file)
     except OSError as error:
-        message = f"{file} cannot be written: {plain(error)}: {advice(error)}"
+        message = f"{file} cannot be written: {error_text(error)}: {error_remedy(error)}"
         raise WorkspaceError(message) from error
 
 

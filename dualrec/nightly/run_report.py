@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dualrec.cluster.replicas import (
+from dualrec.cluster.resources import (
     engine_replicas,
     prompt_replicas,
     rerank_replicas,

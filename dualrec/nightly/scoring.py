@@ -18,15 +18,14 @@ from dualrec.data.pseudonyms import salt_of
 from dualrec.data.requests import Decoding, made_for, night_requests
 from dualrec.nightly.staging import ScoredUsers
 from dualrec.publishing.manifest import Manifest, published_paths
-from dualrec.ranking.fusion import PURPOSE, calibration_requests, fusion_name
-from dualrec.ranking.listing import (
-    OUTCOME_COLUMNS,
+from dualrec.ranking.fusion import (
+    PURPOSE,
+    calibration_requests,
     fused_weight,
-    lists_of,
-    outcome,
+    fusion_name,
     traces_for,
-    with_pseudonyms,
 )
+from dualrec.ranking.table import OUTCOME_COLUMNS, lists_of, outcome, with_pseudonyms
 from dualrec.scoring.models import Models, load_models
 from dualrec.scoring.pipeline import score
 from dualrec.storage.schemas import RECOMMENDATIONS, TRACES
@@ -42,7 +41,7 @@ class ScoringOutcome(NamedTuple):
 
     Attributes:
         failed: ids of the users on whom the language model failed, int64.
-        counts: as `listing.outcome` says, summed up; tokens of the calibration included.
+        counts: as `table.outcome` says, summed up; tokens of the calibration included.
         weight: of the language model in the lists.
     """
 

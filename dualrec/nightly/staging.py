@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from dualrec.nightly.lease import NIGHTLY, state_folder
 from dualrec.nightly.plan import Plan
 from dualrec.publishing.retention import clean_up, last_written
-from dualrec.storage.filesystems import side_by_side, told
+from dualrec.storage.filesystems import map_in_threads, translate_storage_errors
 from dualrec.storage.workspace import Workspace
 
 ARTIFACT_KINDS = (
@@ -135,7 +135,7 @@ def _read_whole_files(workspace: Workspace, names: list[str]) -> dict[str, pa.Ta
     """Read user_id and purpose of each file; leave out a file whose writer was killed half-way."""
 
     def read(name: str) -> pa.Table | None:
-        with told(f"{workspace.uri}/{name}"):
+        with translate_storage_errors(f"{workspace.uri}/{name}"):
             try:
                 return pq.read_table(
                     workspace.path(name),
@@ -146,7 +146,7 @@ def _read_whole_files(workspace: Workspace, names: list[str]) -> dict[str, pa.Ta
             except pa.ArrowInvalid:
                 return None
 
-    tables = side_by_side(read, names)
+    tables = map_in_threads(read, names)
     return {name: table for name, table in zip(names, tables, strict=True) if table is not None}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dualrec.errors import PublishError
-from dualrec.storage.filesystems import side_by_side
+from dualrec.storage.filesystems import map_in_threads
 from dualrec.storage.workspace import Workspace
 
 LISTS = "recommendations"  # the published table
@@ -157,7 +157,7 @@ def current_manifest(workspace: Workspace, run_date: date) -> Manifest | None:
 def current_manifests(workspace: Workspace) -> list[Manifest]:
     """Read the current manifest of each published run date, oldest date first."""
     last = [(run_date, numbers[-1]) for run_date, numbers in manifest_numbers(workspace).items()]
-    return list(side_by_side(lambda named: read_manifest(workspace, *named), last))
+    return list(map_in_threads(lambda named: read_manifest(workspace, *named), last))
 
 
 def latest_publication(workspace: Workspace, before: date | None = None) -> tuple[date, int] | None:

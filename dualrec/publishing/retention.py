@@ -19,10 +19,10 @@ from dualrec.publishing.manifest import (
     read_manifest,
 )
 from dualrec.publishing.table import current_paths, open_table
-from dualrec.storage.filesystems import told
+from dualrec.storage.filesystems import translate_storage_errors
 from dualrec.storage.workspace import Workspace
 
-STAGING = ".staging"  # where the workspace writes artifacts before it moves them
+STAGING = ".staging"  # copies of local data for the time in which the nodes read them
 
 
 def clean_up(workspace: Workspace, retention_days: int, now: datetime | None = None) -> list[str]:
@@ -91,7 +91,7 @@ def _delete_old_manifests(
 def _delete_manifest(workspace: Workspace, manifest: Manifest) -> None:
     """Delete a manifest; before its files, so that none names missing files."""
     name = manifest_name(manifest.run_date, manifest.number)
-    with told(f"{workspace.uri}/{name}"):
+    with translate_storage_errors(f"{workspace.uri}/{name}"):
         workspace.filesystem.delete_file(workspace.path(name))
 
 
@@ -100,7 +100,7 @@ def last_written(workspace: Workspace, folder: str) -> datetime:
     folder of S3, which has none."""
     times = [info.mtime for info in workspace.files(folder)]
     if not times:
-        with told(f"{workspace.uri}/{folder}"):
+        with translate_storage_errors(f"{workspace.uri}/{folder}"):
             times = [workspace.filesystem.get_file_info(workspace.path(folder)).mtime]
     return max(
         (time for time in times if time is not None), default=datetime.min.replace(tzinfo=UTC)

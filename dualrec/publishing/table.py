@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from dualrec.errors import PublishError
 from dualrec.publishing.manifest import LISTS, Manifest, Snapshot
-from dualrec.storage.filesystems import delta_options, may_pass, told
+from dualrec.storage.filesystems import delta_options, is_transient, translate_storage_errors
 from dualrec.storage.schemas import RECOMMENDATIONS
 from dualrec.storage.workspace import Workspace
 
@@ -262,12 +262,12 @@ def _retry(workspace: Workspace, request: Callable[[], _Result]) -> _Result:
     from deltalake.exceptions import DeltaError
 
     errors = (OSError, DeltaError)
-    with told(table_uri(workspace), errors):
+    with translate_storage_errors(table_uri(workspace), errors):
         for pause_s in workspace.store.table_pauses_s:
             try:
                 return request()
             except errors as error:
-                if not may_pass(error) or _RETRIED_INSIDE.search(str(error)):
+                if not is_transient(error) or _RETRIED_INSIDE.search(str(error)):
                     raise
                 time.sleep(pause_s)
         return request()

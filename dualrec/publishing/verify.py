@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from dualrec.errors import PublishError
 from dualrec.publishing.manifest import LISTS, PublishedFile
-from dualrec.storage.filesystems import side_by_side, told
+from dualrec.storage.filesystems import map_in_threads, translate_storage_errors
 from dualrec.storage.schemas import RECOMMENDATIONS
 from dualrec.storage.workspace import Workspace
 
@@ -94,13 +94,13 @@ def verify_lists(
 
 
 def _reads(workspace: Workspace, paths: list[str], run_date: date) -> Iterator[_FileContent]:
-    return side_by_side(lambda path: _read(workspace, path, run_date), paths)
+    return map_in_threads(lambda path: _read(workspace, path, run_date), paths)
 
 
 def _read(workspace: Workspace, path: str, run_date: date) -> _FileContent:
     name = workspace.name_of(path).removeprefix(f"{LISTS}/")
     with (
-        told(f"{workspace.uri}/{LISTS}/{name}"),
+        translate_storage_errors(f"{workspace.uri}/{LISTS}/{name}"),
         workspace.filesystem.open_input_file(path) as source,
     ):
         digest = hashlib.sha256()

@@ -12,7 +12,7 @@ import ray
 import ray.data
 
 from dualrec.assets.nodes import ModelPlace
-from dualrec.cluster.session import largest_node_gib
+from dualrec.cluster.resources import largest_node_gib
 from dualrec.config.settings import LanguageSettings, Settings
 from dualrec.data.prepare import Prepared
 from dualrec.language.artifact import served_model

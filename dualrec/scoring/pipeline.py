@@ -13,8 +13,12 @@ from ray.data import ActorPoolStrategy
 
 from dualrec.assets.digests import model_digest
 from dualrec.assets.nodes import ModelPlace
-from dualrec.cluster.replicas import prompt_replicas, rerank_replicas, sequence_replicas
-from dualrec.cluster.session import cluster_gpus
+from dualrec.cluster.resources import (
+    cluster_gpus,
+    prompt_replicas,
+    rerank_replicas,
+    sequence_replicas,
+)
 from dualrec.config.settings import LanguageSettings, SequenceSettings, Settings, version_of
 from dualrec.data.catalog import titles_of, with_titles
 from dualrec.data.prepare import Prepared
@@ -30,14 +34,12 @@ from dualrec.language.shortlist import grammar_fingerprint
 from dualrec.scoring.models import Models
 from dualrec.sequence.artifact import sequence_version
 
-METHOD = (
-    1  # of prompts, answers and traces; raised when the same input gives others (CONTRIBUTING.md)
-)
+# Of prompts, answers and traces; raised when the same input gives others (CONTRIBUTING.md).
+METHOD = 1
 
 
 def scoring_version(data: Prepared, settings: Settings) -> str:
-    """The version of what the models write: the same for the same histories, models, prompt and
-    decoding."""
+    """Return the version of the answers: of histories, models, prompt and decoding."""
     language = settings.language
     return version_of(
         METHOD,
@@ -208,7 +210,7 @@ class _TraceActor:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         traces = self.read(batch)
-        self.metrics.told(traces)
+        self.metrics.record(traces)
         if self.counter is not None:
             self.counter.add.remote(len(batch))
         return traces

@@ -1,7 +1,6 @@
-"""What the sequence model knows of each item: its number, its title's words and its genres. Knows
-tables and arrays.
+"""Item features of the sequence model: numbers, title words and genres. Knows tables and arrays.
 
-Item numbers run from 1; 0 stands before the first movie of every history, and pads.
+Item numbers run from 1; 0 precedes the first movie of every history, and pads.
 """
 
 import re
@@ -33,12 +32,12 @@ class ItemFeatures:
     genres: np.ndarray
 
     def numbers_of(self, item_ids: np.ndarray) -> np.ndarray:
-        """Item numbers int64 (n,) of item ids int64 (n,); an id that is not among them gives -1."""
+        """Return the item numbers int64 (n,) of item ids int64 (n,); -1 for an unknown id."""
         return numbers_among(self.item_ids, item_ids)
 
 
 def item_features(catalog: pa.Table, settings: SequenceSettings) -> ItemFeatures:
-    """Features of a catalog (schema CATALOG, ordered by item_id).
+    """Build the features of a catalog (schema CATALOG, ordered by item_id).
 
     Words are numbered by how many titles hold them, then by spelling; those beyond the vocabulary
     are left out.
@@ -57,8 +56,8 @@ def item_features(catalog: pa.Table, settings: SequenceSettings) -> ItemFeatures
 
 
 def genre_matrix(catalog: pa.Table) -> np.ndarray:
-    """Genres of a catalog's items, float32 (N + 1, G), 1 where the item has the genre; row 0 is of
-    no item."""
+    """Build the genres of a catalog's items, float32 (N + 1, G), 1 where the item has the genre;
+    row 0 is of no item."""
     lists = catalog.column("genres").to_pylist()
     columns = {
         name: column

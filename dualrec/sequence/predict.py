@@ -14,14 +14,15 @@ import torch
 
 from dualrec.config.settings import SequenceSettings
 from dualrec.sequence.chunks import last_inputs
-from dualrec.sequence.ensemble import load_ensemble
-from dualrec.sequence.network import SequenceNetwork
+from dualrec.sequence.network import SequenceNetwork, load_ensemble
 
-MOST_LOGITS = 2**24  # computed at a time, 64 MiB: 47 histories of four networks over 87,585 items
+MOST_SCORED_LOGITS = (
+    2**24
+)  # computed at a time, 64 MiB: 47 histories of four networks over 87,585 items
 
 
 class SequencePredictor:
-    """Holds the network, and adds to each batch of requests what it predicts.
+    """Holds the ensemble, and appends its predictions to each batch of requests.
 
     Args:
         weights: the bytes of the model's safetensors file.
@@ -41,7 +42,7 @@ class SequencePredictor:
         self.features = self.ensemble.features
         self.members = [cast(SequenceNetwork, member) for member in self.ensemble.members]
         with torch.no_grad():
-            self.item_vectors = [member.scored_by() for member in self.members]
+            self.item_vectors = [member.tied_item_vectors() for member in self.members]
 
     def __call__(self, requests: pa.Table) -> pa.Table:
         """Append sequence_item_ids and sequence_scores to requests (schema REQUESTS)."""
@@ -52,39 +53,39 @@ class SequencePredictor:
         ).append_column("sequence_scores", pa.array(scores, pa.list_(pa.float32())))
 
     def top_items(self, item_ids: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """The best unwatched items of each history, best first, and their probabilities.
+        """Return the best unwatched items of each history, best first, and their probabilities.
 
         At most `top_k`; fewer where a user has watched nearly everything.
         """
         items: list[np.ndarray] = []
         scores: list[np.ndarray] = []
-        for probabilities in self.in_slices(item_ids):
-            for found, more in zip((items, scores), self.best(probabilities), strict=True):
-                found += more
+        for probabilities in self.probability_batches(item_ids):
+            more_items, more_scores = self.best(probabilities)
+            items += more_items
+            scores += more_scores
         return items, scores
 
     def probabilities(self, item_ids: list[np.ndarray]) -> torch.Tensor:
-        """How likely each item is to come next in each history, float32 (n, N); 0 for what was
-        watched."""
-        return torch.cat(list(self.in_slices(item_ids)))
+        """Return the probability of each item to come next in each history, float32 (n, N); 0 for
+        watched items."""
+        return torch.cat(list(self.probability_batches(item_ids)))
 
     @torch.no_grad()
-    def in_slices(self, item_ids: list[np.ndarray]) -> Iterator[torch.Tensor]:
-        """The same for a few histories after others, in order: as many at a time as MOST_LOGITS
-        allows."""
+    def probability_batches(self, item_ids: list[np.ndarray]) -> Iterator[torch.Tensor]:
+        """Yield the same in order, for as many histories at a time as MOST_SCORED_LOGITS allows."""
         inputs, last = last_inputs(item_ids, self.features, self.settings.chunk_length)
         states = self.ensemble.last_states(
             *(torch.from_numpy(array).to(self.device) for array in (inputs, last))
         )
-        size = max(MOST_LOGITS // (len(self.members) * len(self.features.item_ids)), 1)
+        size = max(MOST_SCORED_LOGITS // (len(self.members) * len(self.features.item_ids)), 1)
         for start in range(0, max(len(item_ids), 1), size):
             yield self._probabilities(
                 states[:, start : start + size], item_ids[start : start + size]
             )
 
     def _probabilities(self, states: torch.Tensor, item_ids: list[np.ndarray]) -> torch.Tensor:
-        each = zip(self.members, states, self.item_vectors, strict=True)
-        logits = torch.stack([member.score(own, vectors) for member, own, vectors in each])
+        members = zip(self.members, states, self.item_vectors, strict=True)
+        logits = torch.stack([member.score(own, vectors) for member, own, vectors in members])
         for row, ids in enumerate(item_ids):
             numbers = self.features.numbers_of(ids)
             logits[:, row, torch.from_numpy(numbers[numbers > 0] - 1).to(self.device)] = -torch.inf
@@ -93,16 +94,24 @@ class SequencePredictor:
     def probabilities_of(
         self, probabilities: torch.Tensor, item_ids: list[np.ndarray]
     ) -> list[np.ndarray]:
-        """Those of certain items in each row: float32, as many as the row names items."""
+        """Select the probabilities of certain items of each row, float32 (items of the row,).
+
+        Args:
+            probabilities: float32 (n, N), of `probability_batches`.
+            item_ids: int64 (m,) for each row; every item is in the catalog.
+        """
         rows = probabilities.cpu().numpy()
         return [
             row[self.features.numbers_of(ids) - 1] for row, ids in zip(rows, item_ids, strict=True)
         ]
 
     def best(self, probabilities: torch.Tensor) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """The best items of each row of `probabilities`, best first, and their probabilities."""
-        values, place = probabilities.topk(min(self.settings.top_k, probabilities.shape[1]), dim=-1)
-        ids, scores = self.features.item_ids[place.cpu().numpy()], values.cpu().numpy()
+        """Return the best items of each row of `probabilities`, best first, and their
+        probabilities."""
+        values, columns = probabilities.topk(
+            min(self.settings.top_k, probabilities.shape[1]), dim=-1
+        )
+        ids, scores = self.features.item_ids[columns.cpu().numpy()], values.cpu().numpy()
         open_ = scores > 0
         return [row[keep] for row, keep in zip(ids, open_, strict=True)], [
             row[keep] for row, keep in zip(scores, open_, strict=True)

@@ -1,4 +1,7 @@
-"""The state of a training of the sequence model, and its checkpoint on disk. Knows no data and no loop."""
+"""The state of a training of the sequence model, and its checkpoint on disk.
+
+Knows no data and no training loop.
+"""
 
 import json
 from pathlib import Path
@@ -38,31 +41,34 @@ class TrainingState:
         return self.epoch - self.best_epoch
 
     def add(self, metrics: dict[str, float], network: Any, optimizer: Any) -> None:
-        from dualrec.sequence.ensemble import weights_of
+        """Append an epoch and its metrics, and copy its weights."""
+        from dualrec.sequence.network import cpu_weights
 
         self.history.append(metrics)
-        self.weights = weights_of(network)
+        self.weights = cpu_weights(network)
         self.optimizer = optimizer.state_dict()
         if self.epochs_without_gain == 0:
             self.best = self.weights
 
     @classmethod
     def resume(cls, network: Any) -> "TrainingState":
+        """Load Ray Train's latest checkpoint, weights into the network; a new state without one."""
         import torch
         from safetensors.torch import load_file
 
-        progress, checkpoint = cls(), get_checkpoint()
+        state, checkpoint = cls(), get_checkpoint()
         if checkpoint is None:
-            return progress
+            return state
         with checkpoint.as_directory() as folder:
-            progress.history = json.loads(Path(folder, METRICS).read_text())["epochs"]
-            progress.best = load_file(Path(folder, WEIGHTS))
+            state.history = json.loads(Path(folder, METRICS).read_text())["epochs"]
+            state.best = load_file(Path(folder, WEIGHTS))
             last = torch.load(Path(folder, "last.pt"), weights_only=True)
         network.load_state_dict(last["weights"])
-        progress.optimizer = last["optimizer"]
-        return progress
+        state.optimizer = last["optimizer"]
+        return state
 
     def save(self, folder: Path) -> None:
+        """Write the best weights, the last ones with the optimizer, and the metrics."""
         import torch
         from safetensors.torch import save_file
 

@@ -27,7 +27,7 @@ from dualrec.publishing.manifest import (
 )
 from dualrec.sequence.artifact import WEIGHTS
 from dualrec.sequence.predict import SequencePredictor
-from dualrec.storage.filesystems import told
+from dualrec.storage.filesystems import translate_storage_errors
 from dualrec.storage.schemas import RECOMMENDATIONS, conform
 from dualrec.storage.workspace import Workspace
 
@@ -195,7 +195,7 @@ def load_snapshot(workspace: Workspace, run_date: date, number: int) -> Publishe
 def _lists(workspace: Workspace, manifest: Manifest) -> pa.Table:
     columns = [name for name in RECOMMENDATIONS.names if name != "run_date"]
     what = f"{workspace.uri}: the snapshot of {manifest.run_date}"
-    with told(what):
+    with translate_storage_errors(what):
         files = pads.dataset(
             published_paths(workspace, manifest), filesystem=workspace.filesystem, format="parquet"
         )
@@ -213,7 +213,7 @@ def _unlisted(workspace: Workspace, histories: str, listed: np.ndarray) -> pa.Ta
     time."""
     schema = pa.schema([("user_id", pa.int64()), ("item_ids", pa.list_(pa.int64()))])
     listed_ids, unlisted = pa.array(listed), [schema.empty_table()]
-    with told(f"{workspace.uri}/{histories}"):
+    with translate_storage_errors(f"{workspace.uri}/{histories}"):
         paths = workspace.parquet_files(workspace.content(histories))
         files = pads.dataset(paths, filesystem=workspace.filesystem, format="parquet")
         for batch in files.to_batches(columns=schema.names):

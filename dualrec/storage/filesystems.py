@@ -1,11 +1,12 @@
-"""Where bytes lie, a local folder or an S3 bucket, and the clients that reach it, all set up alike.
-Knows no artifact.
+"""File systems of a local folder or an S3 bucket, their clients with equal time-outs and retries,
+and readable errors that hold no key. Knows no artifact.
 
 pyarrow reads and writes, boto3 puts a file where none is yet, delta-rs commits. On S3 each finds
 its credentials by the usual AWS ways; AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL names another
 endpoint than Amazon's. No key is held, passed on or shown here.
 """
 
+import json
 import os
 import re
 import uuid
@@ -20,21 +21,27 @@ import pyarrow.fs as pafs
 
 from dualrec.config.settings import StoreSettings
 from dualrec.errors import WorkspaceError
-from dualrec.storage.redaction import without_key
 
-READERS = 16  # calls that wait for a store at the same time
+CONCURRENT_REQUESTS = 16  # to a store, from one process
 PRECONDITION_FAILED, CONFLICT = 412, 409
 
 _Value = TypeVar("_Value")
 _Result = TypeVar("_Result")
+# characters; a shorter one ("test", "none") guards nothing, and may be a word of the message
+_SHORTEST_KEY = 8
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _COLOURS = re.compile("\x1b\\[[0-9;]*m")
 _TREE = re.compile("[↳│└├─]")
-_TRY_LATER = "the object store did not answer in time; see that it can be reached (AWS_ENDPOINT_URL), then run the job again"
-_ADVICE = [
+_TRY_LATER = (
+    "the object store did not answer in time; see that it can be reached (AWS_ENDPOINT_URL), "
+    "then run the job again"
+)
+# Patterns of a store's error and what to do about it; the first match counts.
+_REMEDIES = [
     (
         r"NotImplemented|not implemented|HTTP status 501\b",
-        "this object store lacks what a workspace needs (puts with If-None-Match, for one): take one that has it",
+        "this object store lacks what a workspace needs (puts with If-None-Match, for one): "
+        "take one that has it",
     ),
     (
         r"NO_SUCH_BUCKET|NoSuchBucket|Bucket '.*' not found",
@@ -43,13 +50,14 @@ _ADVICE = [
     (
         # The answer to a HEAD has no body that says why; with 400, S3 refuses a token that has
         # expired.
-        r"(?i)access.?denied|forbidden|expired|signature|invalid.?access.?key|credential|UNRECOGNIZED_CLIENT|InvalidToken"
-        r"|HTTP status 400\b",
-        "look at the AWS credentials of this process: they are missing, expired, or not allowed to do this",
+        r"(?i)access.?denied|forbidden|expired|signature|invalid.?access.?key|credential"
+        r"|UNRECOGNIZED_CLIENT|InvalidToken|HTTP status 400\b",
+        "look at the AWS credentials of this process: they are missing, expired, or not allowed to "
+        "do this",
     ),
     (
-        r"(?i)network|connect|timeout|timed out|slow.?down|service.?unavailable|internal.?(server.?)?error"
-        r"|HTTP status 5\d\d|response body error",
+        r"(?i)network|connect|timeout|timed out|slow.?down|service.?unavailable"
+        r"|internal.?(server.?)?error|HTTP status 5\d\d|response body error",
         _TRY_LATER,
     ),
     (r"(?i)no space left", "make room on the disk, then run the job again"),
@@ -58,11 +66,11 @@ _ADVICE = [
 
 
 class PatientS3(pafs.S3FileSystem):
-    """pyarrow's S3 file system, as patient in a Ray worker as in the driver: pickled, pyarrow's own
-    forgets its retries.
+    """pyarrow's S3 file system with time-outs and retries that survive pickling: pyarrow's own
+    loses its retries on the way to a Ray worker.
 
     Attributes:
-        store: how patient.
+        store: time-outs and retries.
     """
 
     def __init__(
@@ -87,7 +95,7 @@ class PatientS3(pafs.S3FileSystem):
         self.store, self._endpoint = store, endpoint
 
     def __reduce__(self) -> tuple[type["PatientS3"], tuple[str | None, str, StoreSettings]]:
-        """Carry where the store is and how patient to be; each process finds its own credentials."""
+        """Carry the endpoint and the time-outs; each process finds its own credentials."""
         return PatientS3, (self._endpoint, self.region, self.store)
 
 
@@ -95,7 +103,7 @@ def file_system(uri: str, store: StoreSettings = StoreSettings()) -> tuple[pafs.
     """Return the file system of a local path or an s3:// URI, and the path in it.
 
     Args:
-        store: how patiently S3 is asked.
+        store: time-outs and retries of S3.
 
     Raises:
         WorkspaceError: the URI is of another kind, or holds keys.
@@ -118,12 +126,12 @@ def file_system(uri: str, store: StoreSettings = StoreSettings()) -> tuple[pafs.
 
 
 def s3_endpoint() -> str | None:
-    """The endpoint that the environment names, or None for Amazon's."""
+    """Return the endpoint that the environment names, or None for Amazon's."""
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
 
 
 def delta_options(store: StoreSettings = StoreSettings()) -> dict[str, str]:
-    """What delta-rs must be told to reach the same S3 store. It looks for credentials itself."""
+    """Return options with which delta-rs uses the same S3 store; it finds credentials itself."""
     endpoint = s3_endpoint()
     # delta-rs counts the whole request, where the others count silence.
     options = {
@@ -203,16 +211,19 @@ def _put_s3(path: str, content: bytes, store: StoreSettings) -> bool:
     return True
 
 
-def side_by_side(read: Callable[[_Value], _Result], values: Iterable[_Value]) -> Iterator[_Result]:
-    """What `read` gives for each value, in order, by threads: most of its time is waiting for the
-    store."""
-    with ThreadPoolExecutor(READERS) as pool:
+def map_in_threads(
+    read: Callable[[_Value], _Result], values: Iterable[_Value]
+) -> Iterator[_Result]:
+    """Yield `read(value)` for each value, in order, from threads: reads wait for the store."""
+    with ThreadPoolExecutor(CONCURRENT_REQUESTS) as pool:
         yield from pool.map(read, values)
 
 
 @contextmanager
-def told(what: str, errors: tuple[type[Exception], ...] = (OSError,)) -> Iterator[None]:
-    """Turn an error of the store into one message with what to do.
+def translate_storage_errors(
+    what: str, errors: tuple[type[Exception], ...] = (OSError,)
+) -> Iterator[None]:
+    """Turn an error of the store into one message: `what` failed, why, and what to do.
 
     Raises:
         WorkspaceError: in place of any of `errors`.
@@ -220,28 +231,34 @@ def told(what: str, errors: tuple[type[Exception], ...] = (OSError,)) -> Iterato
     try:
         yield
     except errors as error:
-        raise WorkspaceError(f"{what}: {plain(error)}: {advice(error)}") from None
+        raise WorkspaceError(f"{what}: {error_text(error)}: {error_remedy(error)}") from None
 
 
-def plain(error: Exception) -> str:
-    """What a store's error says, on one line, without colours and without the store's own answer.
+def error_text(error: Exception) -> str:
+    """Return a store's message on one line, without colours and without the response body.
 
-    The answer is cut off because S3 repeats the access key, and what was signed, in it. Other
-    stores repeat it in the message itself, so what of the environment's keys is left there is taken
-    out.
+    The body is cut off because S3 repeats the access key, and what was signed, in it. Other stores
+    repeat the key in the message itself, so keys of the environment are redacted there.
     """
-    said = _TREE.sub(" ", _COLOURS.sub("", str(error)))
-    said = re.split(r"<\?xml|<Error", said)[0]
+    text = _TREE.sub(" ", _COLOURS.sub("", str(error)))
+    text = re.split(r"<\?xml|<Error", text)[0]
     for name in _KEYS:
-        said = without_key(said, os.environ.get(name, ""), name)
-    return " ".join(said.split()).rstrip(" -:.")
+        text = redact_key(text, os.environ.get(name, ""), name)
+    return " ".join(text.split()).rstrip(" -:.")
 
 
-def advice(error: Exception) -> str:
-    """What to do about a store's error."""
-    return next(way_out for pattern, way_out in _ADVICE if re.search(pattern, str(error)))
+def error_remedy(error: Exception) -> str:
+    """Return what a user can do about a store's error."""
+    return next(remedy for pattern, remedy in _REMEDIES if re.search(pattern, str(error)))
 
 
-def may_pass(error: Exception) -> bool:
-    """Whether the same request may succeed a moment later."""
-    return advice(error) == _TRY_LATER
+def is_transient(error: Exception) -> bool:
+    """Return whether the same request may succeed a moment later."""
+    return error_remedy(error) == _TRY_LATER
+
+
+def redact_key(text: str, key: str, shown: str) -> str:
+    """Replace a key in a text by `[shown]`, also where it is escaped as in JSON."""
+    if len(key) < _SHORTEST_KEY:
+        return text
+    return text.replace(key, f"[{shown}]").replace(json.dumps(key)[1:-1], f"[{shown}]")

@@ -1,7 +1,6 @@
-"""The contract: columns and Arrow types of every table that crosses a step.
+"""The columns and Arrow types of every table that crosses a step.
 
-Writers cast to these schemas and readers check against them, so that a step can trust what it is
-given.
+Writers cast to these schemas and readers check against them, so that a step can trust its input.
 """
 
 import pyarrow as pa
@@ -14,7 +13,7 @@ INTERACTIONS = pa.schema(
         ("item_id", pa.int64()),
         ("rating", pa.float32()),
         ("timestamp", pa.int64()),  # seconds since 1970
-        ("position", pa.int64()),  # grows with the place in the file: breaks ties of the timestamp
+        ("position", pa.int64()),  # in the file; breaks ties of the timestamp
     ]
 )
 
@@ -31,7 +30,7 @@ CATALOG = pa.schema(
 HISTORIES = pa.schema(
     [
         ("user_id", pa.int64()),
-        ("item_ids", pa.list_(pa.int64())),  # oldest first: by timestamp, then by place in the file
+        ("item_ids", pa.list_(pa.int64())),  # oldest first: by timestamp, then file order
         ("timestamps", pa.list_(pa.int64())),
         ("ratings", pa.list_(pa.float32())),
         ("split", pa.string()),  # train, validation, test
@@ -112,7 +111,8 @@ def conform(table: pa.Table, schema: pa.Schema, what: str) -> pa.Table:
     for field in schema:
         if field.name not in table.column_names:
             raise InputError(
-                f"{what}: the column '{field.name}' ({field.type}) is missing; it has {table.column_names}"
+                f"{what}: the column '{field.name}' ({field.type}) is missing; "
+                f"it has {table.column_names}"
             )
         try:
             columns.append(table.column(field.name).cast(field.type))

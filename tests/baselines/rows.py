@@ -2,12 +2,12 @@
 
 import torch
 
-from dualrec.baselines.networks import Batch
+from dualrec.baselines.networks import HistoryBatch
 
 
-def batch(*rows: list[int]) -> Batch:
+def batch(*rows: list[int]) -> HistoryBatch:
     """Rows of one length, of users outside training."""
-    return Batch(
+    return HistoryBatch(
         torch.tensor(rows),
         torch.tensor([len(row) for row in rows]),
         torch.zeros(len(rows), dtype=torch.int64),

@@ -5,7 +5,7 @@ import torch
 
 from dualrec.baselines.atten_mixer import BASELINE, AttentionMixture, last_sums, pooled
 from dualrec.baselines.baseline import Items, TrainingData
-from dualrec.baselines.networks import Batch
+from dualrec.baselines.networks import HistoryBatch
 from dualrec.config.settings import BaselineSettings
 
 PUBLISHED = {name: values[0] for name, values in BASELINE.ranges.items()}
@@ -25,7 +25,7 @@ def _states(network: AttentionMixture, *rows: list[int]) -> torch.Tensor:
     size = torch.tensor([len(row) for row in rows])
     longest = int(size.max())
     padded = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
-    return network(Batch(padded, size, torch.zeros(len(rows), dtype=torch.int64)))
+    return network(HistoryBatch(padded, size, torch.zeros(len(rows), dtype=torch.int64)))
 
 
 def _network() -> AttentionMixture:
@@ -76,8 +76,8 @@ def test_order_matters_within_the_levels_only() -> None:
 def test_it_learns_what_follows_and_scores_alike_when_it_is_restored() -> None:
     settings = BaselineSettings(epochs=8, patience=8, validation_places=1)
     data = TrainingData(ITEMS, CYCLE[:15] * 2, CYCLE[15:], settings)
-    learned = BASELINE.learn(data, SMALL)
-    assert learned.ndcg_at_10 > 0.9  # guessing gives about 0.3
-    scores = BASELINE.scorer(learned.state, ITEMS, SMALL)([np.array([3, 4, 5])])
+    fitted = BASELINE.fit(data, SMALL)
+    assert fitted.ndcg_at_10 > 0.9  # guessing gives about 0.3
+    scores = BASELINE.scorer(fitted.state, ITEMS, SMALL)([np.array([3, 4, 5])])
     assert scores.shape == (1, 20)
     assert scores.argmax() + 1 == 6

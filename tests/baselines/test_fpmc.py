@@ -6,7 +6,7 @@ import torch
 
 from dualrec.baselines.baseline import Items, Parameters, TrainingData
 from dualrec.baselines.fpmc import BASELINE, NEGATIVES, PersonalizedChain, sampled_ranking_loss
-from dualrec.baselines.networks import Batch
+from dualrec.baselines.networks import HistoryBatch
 from dualrec.config.settings import BaselineSettings
 
 N, USERS = 12, 5
@@ -33,7 +33,7 @@ def _scores(network: PersonalizedChain, user: int, *rows: list[int]) -> torch.Te
     inputs = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
     size = torch.tensor([len(row) for row in rows])
     with torch.no_grad():
-        return network.scores(network(Batch(inputs, size, torch.full((len(rows),), user))))
+        return network.scores(network(HistoryBatch(inputs, size, torch.full((len(rows),), user))))
 
 
 def test_a_score_is_the_users_taste_and_the_transition_from_the_last_item(
@@ -99,7 +99,7 @@ def test_tastes_are_learned_and_user_0_is_left_without() -> None:
     network = PersonalizedChain(data.items, SMALL)
     network.prepare(data.training)
     before = network.user.weight.detach().clone()
-    batch = Batch(torch.tensor([[0, 1], [0, 2]]), torch.tensor([2, 2]), torch.tensor([0, 3]))
+    batch = HistoryBatch(torch.tensor([[0, 1], [0, 2]]), torch.tensor([2, 2]), torch.tensor([0, 3]))
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.1)
     sampled_ranking_loss(
         network.scores(network(batch)).flatten(0, 1), torch.tensor([0, 1, 1, 2])
@@ -111,8 +111,8 @@ def test_tastes_are_learned_and_user_0_is_left_without() -> None:
 
 def test_it_learns_what_follows_and_scores_alike_when_it_is_restored() -> None:
     data = TrainingData(ITEMS, CYCLE[:8] * 6, CYCLE[8:], BaselineSettings(epochs=12, patience=12))
-    learned = BASELINE.learn(data, SMALL)
-    assert learned.ndcg_at_10 > 0.9  # guessing gives about 0.4
-    scores = BASELINE.scorer(learned.state, ITEMS, SMALL)([np.array([9, 4, 5])])
+    fitted = BASELINE.fit(data, SMALL)
+    assert fitted.ndcg_at_10 > 0.9  # guessing gives about 0.4
+    scores = BASELINE.scorer(fitted.state, ITEMS, SMALL)([np.array([9, 4, 5])])
     assert scores.shape == (1, N)
     assert scores.argmax() + 1 == 6

@@ -3,8 +3,8 @@ import torch
 
 from dualrec.baselines.baseline import Items, TrainingData
 from dualrec.baselines.gce_gnn import BASELINE, BOTH, INTO, OUT, SELF, GlobalContextGraph, relations
-from dualrec.baselines.networks import Batch
-from dualrec.baselines.session_nodes import session_nodes
+from dualrec.baselines.graphs import session_nodes
+from dualrec.baselines.networks import HistoryBatch
 from dualrec.config.settings import BaselineSettings
 
 PUBLISHED = {name: values[0] for name, values in BASELINE.ranges.items()}
@@ -18,9 +18,9 @@ def _network() -> GlobalContextGraph:
     return GlobalContextGraph(ITEMS, SMALL).eval()
 
 
-def _batch(*rows: list[int]) -> Batch:
+def _batch(*rows: list[int]) -> HistoryBatch:
     padded = torch.tensor([row + [0] * (5 - len(row)) for row in rows])
-    return Batch(
+    return HistoryBatch(
         padded, torch.tensor([len(row) for row in rows]), torch.zeros(len(rows), dtype=torch.int64)
     )
 
@@ -119,7 +119,7 @@ def test_padding_and_the_rest_of_the_batch_change_nothing() -> None:
     network.prepare(CYCLE)
     together = network(_batch([0, 3], [5, 4, 3, 2, 1]))
     alone = network(
-        Batch(torch.tensor([[0, 3]]), torch.tensor([2]), torch.zeros(1, dtype=torch.int64))
+        HistoryBatch(torch.tensor([[0, 3]]), torch.tensor([2]), torch.zeros(1, dtype=torch.int64))
     )
     torch.testing.assert_close(together[:1], alone)
 
@@ -127,9 +127,9 @@ def test_padding_and_the_rest_of_the_batch_change_nothing() -> None:
 def test_it_learns_what_follows_and_scores_alike_when_it_is_restored() -> None:
     settings = BaselineSettings(epochs=8, patience=8)
     data = TrainingData(ITEMS, CYCLE[:15] * 2, CYCLE[15:], settings)
-    learned = BASELINE.learn(data, SMALL)
-    assert learned.ndcg_at_10 > 0.9  # guessing gives about 0.3
-    scores = BASELINE.scorer(learned.state, ITEMS, SMALL)([np.array([3, 4, 5])])
+    fitted = BASELINE.fit(data, SMALL)
+    assert fitted.ndcg_at_10 > 0.9  # guessing gives about 0.3
+    scores = BASELINE.scorer(fitted.state, ITEMS, SMALL)([np.array([3, 4, 5])])
     assert scores.shape == (1, 20)
     assert scores.argmax() + 1 == 6
-    assert learned.state["weights"].any()
+    assert fitted.state["weights"].any()

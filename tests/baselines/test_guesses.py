@@ -10,22 +10,22 @@ DATA = TrainingData(ITEMS, TRAINING, [np.array([1, 2])], BaselineSettings())
 
 
 def test_random_is_the_same_for_a_history_whoever_stands_beside_it() -> None:
-    learned = random_items.BASELINE.learn(DATA, {})
-    score = random_items.BASELINE.scorer(learned.state, ITEMS, {})
+    fitted = random_items.BASELINE.fit(DATA, {})
+    score = random_items.BASELINE.scorer(fitted.state, ITEMS, {})
     both = score([np.array([3, 4]), np.array([5])])
     assert (score([np.array([5])])[0] == both[1]).all()
     assert (both[0] != both[1]).any()
 
 
 def test_random_gives_users_without_a_history_different_lists() -> None:
-    learned = random_items.BASELINE.learn(DATA, {})
-    one, other = random_items.BASELINE.scorer(learned.state, ITEMS, {})([np.zeros(0, np.int64)] * 2)
+    fitted = random_items.BASELINE.fit(DATA, {})
+    one, other = random_items.BASELINE.scorer(fitted.state, ITEMS, {})([np.zeros(0, np.int64)] * 2)
     assert (one != other).any()
 
 
 def test_random_hits_as_often_as_guessing_does() -> None:
-    learned = random_items.BASELINE.learn(DATA, {})
-    scores = random_items.BASELINE.scorer(learned.state, ITEMS, {})(
+    fitted = random_items.BASELINE.fit(DATA, {})
+    scores = random_items.BASELINE.scorer(fitted.state, ITEMS, {})(
         [np.array([user]) for user in range(4000)]
     )
     among_ten = (scores > scores[:, [49]]).sum(1) < 10
@@ -33,7 +33,7 @@ def test_random_hits_as_often_as_guessing_does() -> None:
 
 
 def test_popularity_counts_training_users_alone() -> None:
-    learned = most_popular.BASELINE.learn(DATA, {})
-    scores = most_popular.BASELINE.scorer(learned.state, ITEMS, {})([np.array([9])] * 2)
+    fitted = most_popular.BASELINE.fit(DATA, {})
+    scores = most_popular.BASELINE.scorer(fitted.state, ITEMS, {})([np.array([9])] * 2)
     assert scores.shape == (2, 100)
     assert scores[0, :6].tolist() == [1, 2, 0, 0, 1, 0]

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from dualrec.baselines.baseline import Items, TrainingData
+from dualrec.baselines.graphs import session_nodes
 from dualrec.baselines.hide import (
     BASELINE,
     TRANSITION,
@@ -13,8 +14,7 @@ from dualrec.baselines.hide import (
     intent_edges,
     transition_edges,
 )
-from dualrec.baselines.networks import Batch
-from dualrec.baselines.session_nodes import session_nodes
+from dualrec.baselines.networks import HistoryBatch
 from dualrec.config.settings import BaselineSettings
 
 PUBLISHED = {name: values[0] for name, values in BASELINE.ranges.items()}
@@ -34,9 +34,9 @@ def _network(**changes: float) -> IntentHypergraph:
     return IntentHypergraph(ITEMS, SMALL | changes).eval()
 
 
-def _batch(*rows: list[int]) -> Batch:
+def _batch(*rows: list[int]) -> HistoryBatch:
     padded = torch.tensor([row + [0] * (5 - len(row)) for row in rows])
-    return Batch(
+    return HistoryBatch(
         padded, torch.tensor([len(row) for row in rows]), torch.zeros(len(rows), dtype=torch.int64)
     )
 
@@ -122,7 +122,7 @@ def test_padding_and_the_rest_of_the_batch_change_nothing() -> None:
     _ = network(_batch([0, 3]))
     padded = network.auxiliary_loss
     alone = network(
-        Batch(torch.tensor([[0, 3]]), torch.tensor([2]), torch.zeros(1, dtype=torch.int64))
+        HistoryBatch(torch.tensor([[0, 3]]), torch.tensor([2]), torch.zeros(1, dtype=torch.int64))
     )
     torch.testing.assert_close(long[:1], alone)
     torch.testing.assert_close(padded, network.auxiliary_loss)
@@ -136,8 +136,8 @@ def test_the_order_of_a_history_matters() -> None:
 def test_it_learns_what_follows_and_scores_alike_when_it_is_restored() -> None:
     settings = BaselineSettings(epochs=8, patience=8, validation_places=1)
     data = TrainingData(ITEMS, CYCLE[:15] * 2, CYCLE[15:], settings)
-    learned = BASELINE.learn(data, SMALL)
-    assert learned.ndcg_at_10 > 0.9  # guessing gives about 0.3
-    scores = BASELINE.scorer(learned.state, ITEMS, SMALL)([np.array([3, 4, 5])])
+    fitted = BASELINE.fit(data, SMALL)
+    assert fitted.ndcg_at_10 > 0.9  # guessing gives about 0.3
+    scores = BASELINE.scorer(fitted.state, ITEMS, SMALL)([np.array([3, 4, 5])])
     assert scores.shape == (1, 20)
     assert scores.argmax() + 1 == 6

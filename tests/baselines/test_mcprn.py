@@ -1,9 +1,8 @@
 import numpy as np
 import torch
 
-from dualrec.baselines.baseline import Items, TrainingData
+from dualrec.baselines.baseline import Items, TrainingData, top_unwatched_items
 from dualrec.baselines.mcprn import BASELINE, PurposeChannels, PurposeRecurrence
-from dualrec.baselines.top_items import top_of_all
 from dualrec.config.settings import BaselineSettings
 from tests.baselines.rows import batch
 
@@ -69,6 +68,6 @@ def test_it_learns_what_goes_on_with_each_of_two_walks_that_are_mixed() -> None:
     data = TrainingData(
         ITEMS, histories[:200], histories[200:], BaselineSettings(epochs=10, patience=10)
     )
-    learned = BASELINE.learn(data, PARAMETERS)
-    top = top_of_all(BASELINE.scorer(learned.state, ITEMS, PARAMETERS), histories[200:], 2)
+    fitted = BASELINE.fit(data, PARAMETERS)
+    top = top_unwatched_items(BASELINE.scorer(fitted.state, ITEMS, PARAMETERS), histories[200:], 2)
     assert np.mean([set(two) == both for two, both in zip(top, following[200:], strict=True)]) > 0.9

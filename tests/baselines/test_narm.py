@@ -1,9 +1,8 @@
 import numpy as np
 import torch
 
-from dualrec.baselines.baseline import Items, TrainingData
-from dualrec.baselines.narm import BASELINE, AttentiveRecurrence
-from dualrec.baselines.top_items import top_of_all
+from dualrec.baselines.baseline import Items, TrainingData, top_unwatched_items
+from dualrec.baselines.narm import BASELINE, AttentiveRecurrence, additive_attention
 from dualrec.config.settings import BaselineSettings
 from tests.baselines.rows import batch
 
@@ -58,8 +57,32 @@ def test_it_learns_what_follows_the_item_before_the_last() -> None:
         histories[200:],
         BaselineSettings(epochs=10, patience=10, validation_places=1),
     )
-    learned = BASELINE.learn(data, PARAMETERS)
-    assert learned.ndcg_at_10 > 0.95
-    score = BASELINE.scorer(learned.state, ITEMS, PARAMETERS)
-    top = top_of_all(score, [np.array([4, 9, 5, 10, 6, 11]), np.array([6, 8, 1, 9, 2, 10])], 1)
+    fitted = BASELINE.fit(data, PARAMETERS)
+    assert fitted.ndcg_at_10 > 0.95
+    score = BASELINE.scorer(fitted.state, ITEMS, PARAMETERS)
+    top = top_unwatched_items(
+        score, [np.array([4, 9, 5, 10, 6, 11]), np.array([6, 8, 1, 9, 2, 10])], 1
+    )
     assert top.tolist() == [[1], [3]]
+
+
+def test_each_place_sums_its_past_by_the_weights_of_the_hidden_layer() -> None:
+    queries, keys = torch.tensor([[[0.0], [1.0]]]), torch.tensor([[[2.0], [-1.0]]])
+    values = torch.tensor([[[1.0, 0.0], [0.0, 10.0]]])
+    sums = additive_attention(queries, keys, values, torch.tensor([3.0]))
+    one = 3 / (1 + np.exp(-(0 + 2)))
+    two = [3 / (1 + np.exp(-(1 + 2))), 10 * 3 / (1 + np.exp(-(1 - 1)))]
+    np.testing.assert_allclose(sums[0].numpy(), [[one, 0], two], rtol=1e-6)
+
+
+def test_it_equals_the_masked_sum_over_all_pairs_of_places() -> None:
+    torch.manual_seed(0)
+    queries, keys, values, weight = (
+        torch.randn(3, 7, 4),
+        torch.randn(3, 7, 4),
+        torch.randn(3, 7, 5),
+        torch.randn(4),
+    )
+    attention = torch.sigmoid(queries[:, :, None] + keys[:, None]) @ weight
+    expected = attention.tril() @ values
+    torch.testing.assert_close(additive_attention(queries, keys, values, weight), expected)

@@ -1,4 +1,4 @@
-"""The harness, with networks so small that what they are shown and what they must answer are known."""
+"""The training of baselines, with networks so small that inputs and outputs are known."""
 
 import math
 from collections.abc import Callable
@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dualrec.baselines.baseline import Baseline, Items, Learned, TrainingData
-from dualrec.baselines.networks import Batch, network_baseline
+from dualrec.baselines.baseline import Baseline, FittedBaseline, Items, TrainingData
+from dualrec.baselines.networks import HistoryBatch, network_baseline
 from dualrec.config.settings import BaselineSettings
 
 N = 24
@@ -29,7 +29,7 @@ class LastItem(nn.Module):
         self.item, self.output = nn.Embedding(N + 1, 8), nn.Linear(8, N)
         self.dropout = nn.Dropout(0.1)
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: HistoryBatch) -> Tensor:
         states = self.dropout(self.item(batch.inputs))
         return states if self.every_position else states[torch.arange(len(states)), batch.size - 1]
 
@@ -45,9 +45,9 @@ class Witness(nn.Module):
         super().__init__()
         self.every_position = every_position
         self.weight = nn.Parameter(torch.ones(()))
-        self.batches: list[Batch] = []
+        self.batches: list[HistoryBatch] = []
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: HistoryBatch) -> Tensor:
         if self.training:
             self.batches.append(batch)
         states = batch.inputs.float()[..., None] * self.weight
@@ -71,7 +71,7 @@ class Scripted(nn.Module):
         self.epoch += int(mode)
         return super().train(mode)
 
-    def forward(self, batch: Batch) -> Tensor:
+    def forward(self, batch: HistoryBatch) -> Tensor:
         return torch.zeros(len(batch.inputs), 1)
 
     def scores(self, states: Tensor) -> Tensor:
@@ -107,7 +107,7 @@ def _baseline(build: Callable[[], nn.Module], every_position: bool, **options: A
 
 def _witnessed(
     data: TrainingData, every_position: bool
-) -> tuple[list[Batch], list[list[tuple[int, int]]]]:
+) -> tuple[list[HistoryBatch], list[list[tuple[int, int]]]]:
     """The batches of all epochs, and for each the pairs of newest input and target."""
     made: list[Witness] = []
     pairs: list[list[tuple[int, int]]] = []
@@ -120,12 +120,12 @@ def _witnessed(
         pairs.append(list(zip(scores[:, 0].int().tolist(), (targets + 1).tolist(), strict=True)))
         return scores.sum() * 0
 
-    _baseline(build, every_position, loss=note).learn(data, PARAMETERS)
+    _baseline(build, every_position, loss=note).fit(data, PARAMETERS)
     return made[0].batches, pairs
 
 
 def _distinct_histories() -> list[list[int]]:
-    """Every item in one history alone, so that a target says where it stands; one history is empty."""
+    """Return histories that share no item, so that a target tells its position; one is empty."""
     return [list(range(1, 13)), [], [13], list(range(14, 25))]
 
 
@@ -133,9 +133,9 @@ def _distinct_histories() -> list[list[int]]:
 def test_a_cycle_is_learned(every_position: bool) -> None:
     cycles = _cycles()
     baseline = _baseline(lambda: LastItem(every_position), every_position)
-    learned = baseline.learn(_data(cycles[::2], cycles[1::2]), PARAMETERS)
-    assert learned.ndcg_at_10 > 0.99
-    assert learned.epochs[-1]["loss"] < learned.epochs[0]["loss"] / 2
+    fitted = baseline.fit(_data(cycles[::2], cycles[1::2]), PARAMETERS)
+    assert fitted.ndcg_at_10 > 0.99
+    assert fitted.epochs[-1]["loss"] < fitted.epochs[0]["loss"] / 2
 
 
 @BOTH
@@ -160,9 +160,11 @@ def test_pieces_are_cut_at_other_places_each_epoch() -> None:
 def test_a_cut_history_ends_before_its_target_and_begins_a_window_before() -> None:
     histories = _distinct_histories()
     batches, pairs = _witnessed(_data(histories, [], epochs=1), every_position=False)
-    rows = [(*row, target) for batch, some in zip(batches, pairs, strict=True) for row, (_, target) in zip(
-        zip(batch.inputs.tolist(), batch.size.tolist(), batch.users.tolist(), strict=True), some, strict=True
-    )]  # fmt: skip
+    rows = []
+    for batch, targets in zip(batches, pairs, strict=True):
+        columns = (batch.inputs.tolist(), batch.size.tolist(), batch.users.tolist())
+        for row, (_, target) in zip(zip(*columns, strict=True), targets, strict=True):
+            rows.append((*row, target))
     assert len(rows) == N
     for inputs, size, user, target in rows:
         numbers = [0, *histories[user - 1]]
@@ -190,19 +192,19 @@ def test_no_row_is_longer_than_the_window_and_each_knows_its_user() -> None:
 
 def test_early_stopping_keeps_the_best_epoch() -> None:
     baseline = _baseline(lambda: Scripted([3, 1, 2, 4, 1]), every_position=False)
-    learned = baseline.learn(_data([[1, 2]], [[1, 2]], patience=2), PARAMETERS)
-    measured = [one["ndcg_at_10"] for one in learned.epochs]
+    fitted = baseline.fit(_data([[1, 2]], [[1, 2]], patience=2), PARAMETERS)
+    measured = [one["ndcg_at_10"] for one in fitted.epochs]
     assert measured == pytest.approx([1 / math.log2(4), 1, 1 / math.log2(3), 1 / math.log2(5)])
-    assert learned.ndcg_at_10 == 1
-    assert learned.state["epoch"] == 2
+    assert fitted.ndcg_at_10 == 1
+    assert fitted.state["epoch"] == 2
 
 
 def test_of_equal_epochs_the_first_is_kept() -> None:
-    learned = _baseline(lambda: Scripted([2, 2, 2, 2]), every_position=False).learn(
+    fitted = _baseline(lambda: Scripted([2, 2, 2, 2]), every_position=False).fit(
         _data([[1, 2]], [[1, 2]], patience=3), PARAMETERS
     )
-    assert len(learned.epochs) == 4
-    assert learned.state["epoch"] == 1
+    assert len(fitted.epochs) == 4
+    assert fitted.state["epoch"] == 1
 
 
 def test_a_fit_that_diverges_ends_with_what_it_had() -> None:
@@ -210,16 +212,16 @@ def test_a_fit_that_diverges_ends_with_what_it_had() -> None:
     baseline = _baseline(
         lambda: Scripted([1, 1, 1]), False, loss=lambda scores, _: scores.sum() * 0 + next(losses)
     )
-    learned = baseline.learn(_data([[1, 2]], [[1, 2]]), PARAMETERS)
-    assert len(learned.epochs) == 1
-    assert learned.state["epoch"] == 1
+    fitted = baseline.fit(_data([[1, 2]], [[1, 2]]), PARAMETERS)
+    assert len(fitted.epochs) == 1
+    assert fitted.state["epoch"] == 1
 
 
 @BOTH
 def test_the_same_seed_finds_the_same_state(every_position: bool) -> None:
-    def learn(seed: int) -> Learned:
+    def learn(seed: int) -> FittedBaseline:
         data = _data(_cycles()[::2], _cycles()[1::2], epochs=2, seed=seed)
-        return _baseline(lambda: LastItem(every_position), every_position).learn(data, PARAMETERS)
+        return _baseline(lambda: LastItem(every_position), every_position).fit(data, PARAMETERS)
 
     one, same, other = learn(0), learn(0), learn(1)
     assert one.epochs == same.epochs
@@ -231,20 +233,20 @@ def test_the_same_seed_finds_the_same_state(every_position: bool) -> None:
 def test_a_restored_state_scores_as_it_did(every_position: bool) -> None:
     data = _data(_cycles()[::2], _cycles()[1::2], epochs=2)
     baseline = _baseline(lambda: LastItem(every_position), every_position)
-    learned = baseline.learn(data, PARAMETERS)
+    fitted = baseline.fit(data, PARAMETERS)
     torch.manual_seed(1)  # what a scorer gives is in the state alone
-    score = baseline.scorer(learned.state, ITEMS, PARAMETERS)
-    assert data.judged(score) == learned.ndcg_at_10
-    last = torch.from_numpy(learned.state["item.weight"][[3]])
-    by_hand = last @ learned.state["output.weight"].T + learned.state["output.bias"]
+    score = baseline.scorer(fitted.state, ITEMS, PARAMETERS)
+    assert data.validation_ndcg(score) == fitted.ndcg_at_10
+    last = torch.from_numpy(fitted.state["item.weight"][[3]])
+    by_hand = last @ fitted.state["output.weight"].T + fitted.state["output.bias"]
     assert np.allclose(score([np.array([5, 3])]), by_hand, atol=1e-6)
 
 
 @BOTH
 def test_a_history_scores_the_same_alone_empty_or_among_others(every_position: bool) -> None:
     baseline = _baseline(lambda: LastItem(every_position), every_position)
-    learned = baseline.learn(_data(_cycles(), _cycles(), epochs=1), PARAMETERS)
-    score = baseline.scorer(learned.state, ITEMS, PARAMETERS)
+    fitted = baseline.fit(_data(_cycles(), _cycles(), epochs=1), PARAMETERS)
+    score = baseline.scorer(fitted.state, ITEMS, PARAMETERS)
     random = np.random.default_rng(0)
     histories = [random.integers(1, N + 1, length % 9) for length in range(300)]
     together = score(histories)
@@ -260,10 +262,10 @@ def test_the_loss_is_the_softmax_over_all_items_unless_another_is_given() -> Non
             return states * self.weight + torch.zeros(N)
 
     still = {**PARAMETERS, "learning_rate": 0.0}
-    learned = _baseline(lambda: Even([1]), every_position=False).learn(
+    fitted = _baseline(lambda: Even([1]), every_position=False).fit(
         _data([[1, 2]], [], epochs=1), still
     )
-    assert learned.epochs[0]["loss"] == pytest.approx(math.log(N))
+    assert fitted.epochs[0]["loss"] == pytest.approx(math.log(N))
 
 
 def test_a_network_may_read_the_training_histories_before_it_learns() -> None:
@@ -271,20 +273,20 @@ def test_a_network_may_read_the_training_histories_before_it_learns() -> None:
         def prepare(self, training: list[np.ndarray]) -> None:
             self.register_buffer("seen", torch.tensor([len(training), int(self.epoch)]))
 
-    learned = _baseline(lambda: Counting([1]), every_position=False).learn(
+    fitted = _baseline(lambda: Counting([1]), every_position=False).fit(
         _data([[1, 2], [3]], [[1, 2]], epochs=1), PARAMETERS
     )
-    assert learned.state["seen"].tolist() == [2, 0]
+    assert fitted.state["seen"].tolist() == [2, 0]
 
 
 def test_an_auxiliary_loss_is_trained_on_and_not_reported() -> None:
     class Aided(Scripted):
-        def forward(self, batch: Batch) -> Tensor:
+        def forward(self, batch: HistoryBatch) -> Tensor:
             self.auxiliary_loss = (self.weight - 3).square().sum()
             return super().forward(batch)
 
     fast = {**PARAMETERS, "learning_rate": 0.1}
     baseline = _baseline(lambda: Aided([1] * 5), False, loss=lambda scores, _: scores.sum() * 0 + 7)
-    learned = baseline.learn(_data([[1, 2]], [[1, 2]], epochs=1), fast)
-    assert learned.state["weight"].min() > 0.05
-    assert learned.epochs[0]["loss"] == 7
+    fitted = baseline.fit(_data([[1, 2]], [[1, 2]], epochs=1), fast)
+    assert fitted.state["weight"].min() > 0.05
+    assert fitted.epochs[0]["loss"] == 7

@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 
 from dualrec.baselines.nir import (
-    CANDIDATES,
+    CANDIDATES_PER_USER,
     QUESTIONS,
     CandidateReader,
     filtered_candidates,
@@ -13,7 +13,7 @@ from dualrec.baselines.nir import (
 def test_candidates_are_what_most_similar_users_watched_and_the_user_did_not() -> None:
     training = [np.array([1, 2, 3, 4]), np.array([1, 2, 3]), np.array([8, 9])]
     candidates = filtered_candidates([np.array([1, 2]), np.array([9])], training, 10)
-    assert candidates.shape == (2, CANDIDATES if CANDIDATES < 10 else 10)
+    assert candidates.shape == (2, CANDIDATES_PER_USER if CANDIDATES_PER_USER < 10 else 10)
     assert candidates[0, :3].tolist() == [3, 4, 0]
     assert candidates[1, :2].tolist() == [8, 0]
 

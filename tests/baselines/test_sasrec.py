@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from dualrec.baselines.baseline import Items, TrainingData
-from dualrec.baselines.networks import Batch
+from dualrec.baselines.networks import HistoryBatch
 from dualrec.baselines.sasrec import BASELINE, SelfAttention
 from dualrec.config.settings import BaselineSettings
 
@@ -26,7 +26,7 @@ def _states(network: SelfAttention, *rows: list[int]) -> torch.Tensor:
     inputs = torch.tensor([row + [0] * (length - len(row)) for row in rows])
     with torch.no_grad():
         return network(
-            Batch(
+            HistoryBatch(
                 inputs,
                 torch.tensor([len(row) for row in rows]),
                 torch.zeros(len(rows), dtype=torch.long),
@@ -76,7 +76,7 @@ def test_a_rule_over_the_item_before_the_last_is_learned() -> None:
         histories[360:],
         BaselineSettings(epochs=10, patience=10, validation_places=1),
     )
-    learned = BASELINE.learn(
+    fitted = BASELINE.fit(
         data, {**PARAMETERS, "learning_rate": 0.01, "batch_size": 480, "blocks": 1, "dropout": 0.0}
     )
-    assert learned.ndcg_at_10 > 0.9
+    assert fitted.ndcg_at_10 > 0.9

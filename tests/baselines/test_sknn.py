@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dualrec.baselines.baseline import Items, Parameters, TrainingData
-from dualrec.baselines.sknn import BASELINE, QUERIES
+from dualrec.baselines.sknn import BASELINE, QUERIES, incidence
 from dualrec.config.settings import BaselineSettings
 
 N = 8
@@ -18,7 +18,7 @@ def _scores(
 ) -> np.ndarray:
     data = TrainingData(ITEMS, training, [], BaselineSettings())
     parameters = {**PUBLISHED, **changes}
-    state = BASELINE.learn(data, parameters).state
+    state = BASELINE.fit(data, parameters).state
     return BASELINE.scorer(state, ITEMS, parameters)(
         [np.array(numbers, np.int64) for numbers in histories]
     )
@@ -65,10 +65,20 @@ def test_it_finds_the_group_that_a_user_belongs_to() -> None:
     """Users watch either the first or the last half of the catalog."""
     random = np.random.default_rng(0)
     histories = [random.permutation(4)[:3] + 1 + 4 * (user % 2) for user in range(60)]
-    learned = BASELINE.learn(
+    fitted = BASELINE.fit(
         TrainingData(ITEMS, histories[:40], histories[40:], BaselineSettings(validation_places=1)),
         PUBLISHED,
     )
     assert (
-        learned.ndcg_at_10 > 0.75
+        fitted.ndcg_at_10 > 0.75
     )  # of two unwatched items of the group one is right: (1 + 1 / log2 3) / 2 = 0.82
+
+
+def test_a_history_is_ones_at_its_items_however_often_and_in_whatever_order_it_holds_them() -> None:
+    found = incidence([np.array([3, 1, 3]), np.array([], np.int64), np.array([4])], 4)
+    assert found.dtype == np.float32
+    assert found.toarray().tolist() == [[1, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 1]]
+
+
+def test_there_may_be_no_histories() -> None:
+    assert incidence([], 3).shape == (0, 3)

@@ -4,7 +4,7 @@ from sklearn.linear_model import ElasticNet
 
 from dualrec.baselines import slim
 from dualrec.baselines.baseline import Items, Parameters, TrainingData
-from dualrec.baselines.incidence import incidence
+from dualrec.baselines.sknn import incidence
 from dualrec.baselines.slim import BASELINE, item_weights
 from dualrec.config.settings import BaselineSettings
 
@@ -75,12 +75,12 @@ def test_an_item_is_worth_the_weights_from_the_items_of_the_history() -> None:
 
 def test_it_learns_what_goes_with_what_and_scores_alike_when_it_is_restored() -> None:
     histories = _histories(120)
-    learned = BASELINE.learn(
+    fitted = BASELINE.fit(
         TrainingData(ITEMS, histories[:80], histories[80:], BaselineSettings(validation_places=1)),
         PUBLISHED,
     )
-    assert learned.ndcg_at_10 > 0.99  # the last item always goes with the one before it
+    assert fitted.ndcg_at_10 > 0.99  # the last item always goes with the one before it
     history = np.array([7, 3, 4])
-    scores = BASELINE.scorer(learned.state, ITEMS, PUBLISHED)([history])
+    scores = BASELINE.scorer(fitted.state, ITEMS, PUBLISHED)([history])
     scores[:, history - 1] = -np.inf
     assert scores.argmax() + 1 == 8

@@ -57,9 +57,9 @@ def test_it_learns_what_follows_the_last_item_where_those_before_it_give_the_ste
     data = TrainingData(
         ITEMS, histories[:200], histories[200:], BaselineSettings(epochs=20, patience=20)
     )
-    learned = BASELINE.learn(data, PARAMETERS)
-    assert learned.ndcg_at_10 > 0.95  # 0.82 is what the last item alone reaches
-    scores = BASELINE.scorer(learned.state, ITEMS, PARAMETERS)(
+    fitted = BASELINE.fit(data, PARAMETERS)
+    assert fitted.ndcg_at_10 > 0.95  # 0.82 is what the last item alone reaches
+    scores = BASELINE.scorer(fitted.state, ITEMS, PARAMETERS)(
         [np.array([1, 2, 3, 4]), np.array([1, 6, 11, 4])]
     )
     assert (scores.argmax(1) + 1).tolist() == [5, 9]

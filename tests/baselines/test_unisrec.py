@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from dualrec.baselines.baseline import Items, Parameters, TrainingData
-from dualrec.baselines.networks import Batch
+from dualrec.baselines.networks import HistoryBatch
 from dualrec.baselines.unisrec import BASELINE, Adaptor, TextAttention
 from dualrec.config.settings import BaselineSettings
 
@@ -35,7 +35,7 @@ def _states(network: TextAttention, *rows: list[int]) -> torch.Tensor:
     inputs = torch.tensor([row + [0] * (length - len(row)) for row in rows])
     with torch.no_grad():
         return network(
-            Batch(
+            HistoryBatch(
                 inputs,
                 torch.tensor([len(row) for row in rows]),
                 torch.zeros(len(rows), dtype=torch.long),
@@ -138,9 +138,9 @@ def test_items_that_nobody_watched_are_found_by_their_text() -> None:
     seen = [history(EACH - 1) for _ in range(500)]
     data = TrainingData(items, seen[:400], seen[400:], BaselineSettings(epochs=8, patience=8))
     fast = {**TEXT_ALONE, "learning_rate": 0.01, "dropout": 0.0}
-    learned = BASELINE.learn(data, fast)
-    assert "text" not in learned.state
-    score = BASELINE.scorer(learned.state, items, fast)
+    fitted = BASELINE.fit(data, fast)
+    assert "text" not in fitted.state
+    score = BASELINE.scorer(fitted.state, items, fast)
     for kind in range(KINDS):
         unseen = np.arange(1, KINDS + 1) * EACH
         best = score([np.array([kind * EACH + 1])])[0, unseen - 1].argmax()

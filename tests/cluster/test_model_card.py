@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from dualrec.cluster.model_card import ModelCard
+from dualrec.cluster.tracking import ModelCard
 from dualrec.config.settings import load_settings
 from dualrec.data.prepare import Prepared
 from dualrec.language.artifact import language_card
@@ -54,7 +54,7 @@ def test_the_sequence_models_card_says_what_it_rests_on_and_how_well_it_does(
     assert card.startswith("# models/sequence/x\n") and headings(card) == PARTS
     told = rows(card)
     assert told["data set"] == "MovieLens" and told["version of the histories"] == "v1"
-    assert told["movies it knows"] == str(len(catalog)) and told["dense"] == "99"
+    assert told["movies in its catalog"] == str(len(catalog)) and told["dense"] == "99"
     assert told["best epoch"] == "2 of 2" and told["validation top-5 accuracy"] == "0.4"
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dualrec.cluster import progress
-from dualrec.cluster.progress import Progress, logged_progress
-from dualrec.sequence import train
+from dualrec.cluster.progress import Progress, log_progress
+from dualrec.sequence import worker
 
 
 def test_a_line_tells_the_rate_and_the_time_left() -> None:
@@ -36,7 +36,7 @@ def test_rows_that_actors_add_appear_in_the_log(
     monkeypatch.setattr(progress, "INTERVAL_S", 0.2)
     monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: False, raising=False)
     caplog.set_level(logging.INFO, "dualrec")
-    with logged_progress(7, "requests") as counter:
+    with log_progress(7, "requests") as counter:
         ray.get([counter.add.remote(3), counter.add.remote(4)])
         for _ in range(100):
             if "7 of 7 requests" in caplog.text:
@@ -72,10 +72,10 @@ def test_answers_count_before_their_batch_is_finished_and_once() -> None:
 def test_a_long_epoch_tells_how_far_it_is(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(train, "INTERVAL_S", 0.0)
+    monkeypatch.setattr(worker, "INTERVAL_S", 0.0)
     batches = [{"size": np.array([3, 2])}, {"size": np.array([5])}]
-    with caplog.at_level(logging.INFO, logger=train.logger.name):
-        assert list(train.told_batches(batches, "epoch 1/2", targets=40, workers=2)) == batches
+    with caplog.at_level(logging.INFO, logger=worker.logger.name):
+        assert list(worker.logged_batches(batches, "epoch 1/2", targets=40, workers=2)) == batches
     assert [message.split(", ")[0] for message in caplog.messages] == [
         "epoch 1/2: 10 of 40 targets", "epoch 1/2: 20 of 40 targets"
     ]  # fmt: skip

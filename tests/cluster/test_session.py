@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from dualrec.cluster.session import user_errors
+from dualrec.cluster.session import raise_user_errors
 from dualrec.errors import WorkspaceError
 
 pytestmark = pytest.mark.ray
@@ -13,9 +13,19 @@ pytestmark = pytest.mark.ray
 @pytest.mark.parametrize(
     ("said", "way_out"),
     [
-        ("When reading 'x': AWS Error UNKNOWN (HTTP status 400) during HeadObject operation: No response body", "AWS credentials"),
-        ("When writing 'x': AWS Error SLOW_DOWN during PutObject operation: Please slow down", "did not answer in time"),
-        ("[Errno 28] Error writing bytes to file. Detail: [errno 28] No space left on device", "make room on the disk"),
+        (
+            "When reading 'x': AWS Error UNKNOWN (HTTP status 400) during HeadObject operation: "
+            "No response body",
+            "AWS credentials",
+        ),
+        (
+            "When writing 'x': AWS Error SLOW_DOWN during PutObject operation: Please slow down",
+            "did not answer in time",
+        ),
+        (
+            "[Errno 28] Error writing bytes to file. Detail: [errno 28] No space left on device",
+            "make room on the disk",
+        ),
     ],
 )  # fmt: skip
 def test_a_store_that_fails_a_worker_is_told_with_what_to_do(
@@ -30,7 +40,7 @@ def test_a_store_that_fails_a_worker_is_told_with_what_to_do(
         pytest.raises(
             WorkspaceError, match=f"a worker could not read or write: .*{way_out}"
         ) as caught,
-        user_errors(),
+        raise_user_errors(),
     ):
         ray.data.range(1).map_batches(fail).materialize()
     assert "Traceback" not in str(caught.value)
@@ -44,6 +54,6 @@ def test_another_error_of_a_worker_stays_itself(ray_cluster: None) -> None:
 
     with (
         pytest.raises(ray.exceptions.RayTaskError, match="a file of something else"),
-        user_errors(),
+        raise_user_errors(),
     ):
         ray.data.range(1).map_batches(fail).materialize()

@@ -66,7 +66,7 @@ def test_a_machine_that_was_too_busy_for_the_first_start_gets_a_second(
     monkeypatch.setenv(KEPT, "2")
     monkeypatch.setattr(ray, "init", start)
     monkeypatch.setattr(ray, "shutdown", lambda: None)
-    monkeypatch.setattr("dualrec.cluster.session.workers_heard", nullcontext)
+    monkeypatch.setattr("dualrec.cluster.session.collect_worker_logs", nullcontext)
     _enter(ClusterSettings())
     assert starts == ["local", "local"]
 
@@ -84,7 +84,7 @@ def test_a_cluster_of_this_machine_keeps_idle_workers_unless_told(
         monkeypatch.delenv(KEPT)
     monkeypatch.setattr(ray, "init", lambda **_: started.append(os.environ[KEPT]))
     monkeypatch.setattr(ray, "shutdown", lambda: None)
-    monkeypatch.setattr("dualrec.cluster.session.workers_heard", nullcontext)
+    monkeypatch.setattr("dualrec.cluster.session.collect_worker_logs", nullcontext)
     _enter(ClusterSettings(cpus=3))
     assert started == [kept]
 

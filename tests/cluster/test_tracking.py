@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from dualrec.cluster.tracking import (
-    METRICS_A_REQUEST,
-    PARAMETERS_A_REQUEST,
+    METRICS_PER_REQUEST,
+    PARAMETERS_PER_REQUEST,
     check_tracking,
-    flat,
+    flatten,
     track,
     write_tensorboard,
 )
@@ -25,7 +25,7 @@ HISTORY = {
         {"epoch": 1, "loss": 2.0, "seconds": 3.0},
         {"epoch": 2, "loss": 1.5, "seconds": 3.0},
     ],
-    "steps": [{"step": step, "loss": 1 / step} for step in range(1, METRICS_A_REQUEST + 1)],
+    "steps": [{"step": step, "loss": 1 / step} for step in range(1, METRICS_PER_REQUEST + 1)],
     "best": {"epoch": 2},
 }
 SERVER = TrackingSettings(mlflow_uri="https://mlflow.example")
@@ -84,24 +84,26 @@ def test_a_run_holds_every_setting_and_the_whole_curve(monkeypatch: pytest.Monke
     server = installed(monkeypatch, Server())
     settings = {
         "sequence": {"epochs": 2, "resources": {"workers": 1}},
-        **{f"s{n}": n for n in range(PARAMETERS_A_REQUEST)},
+        **{f"s{n}": n for n in range(PARAMETERS_PER_REQUEST)},
     }
     for version in ("a", "b"):
         track(SERVER, f"models/sequence/{version}", settings, HISTORY)
     assert server.experiments == ["dualrec"]
     assert server.runs == {"models/sequence/a": "FINISHED", "models/sequence/b": "FINISHED"}
-    assert all(len(request.get("metrics", [])) <= METRICS_A_REQUEST for request in server.requests)
     assert all(
-        len(request.get("params", [])) <= PARAMETERS_A_REQUEST for request in server.requests
+        len(request.get("metrics", [])) <= METRICS_PER_REQUEST for request in server.requests
+    )
+    assert all(
+        len(request.get("params", [])) <= PARAMETERS_PER_REQUEST for request in server.requests
     )
     parameters = dict(server.all("params"))
     assert (
         parameters["sequence.resources.workers"] == "1"
-        and len(parameters) == PARAMETERS_A_REQUEST + 2
+        and len(parameters) == PARAMETERS_PER_REQUEST + 2
     )
     told = {(name, number): value for name, value, _, number in server.all("metrics")}
     assert told["epoch/loss", 2] == 1.5 and told["step/loss", 4] == 0.25
-    assert len(told) == METRICS_A_REQUEST + 2 * 2
+    assert len(told) == METRICS_PER_REQUEST + 2 * 2
 
 
 def test_without_a_server_nothing_is_imported_or_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +156,11 @@ def test_tensorboard_reads_the_same_curve(tmp_path: Path) -> None:
 
 
 def test_a_tree_of_settings_is_flat_by_dotted_names() -> None:
-    assert flat({"a": {"b": 1, "c": {"d": None}}, "e": [1]}) == {"a.b": 1, "a.c.d": None, "e": [1]}
+    assert flatten({"a": {"b": 1, "c": {"d": None}}, "e": [1]}) == {
+        "a.b": 1,
+        "a.c.d": None,
+        "e": [1],
+    }
 
 
 def test_mlflow_itself_keeps_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

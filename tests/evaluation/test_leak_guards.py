@@ -87,7 +87,7 @@ def _learned(settings: Settings) -> tuple[list[pa.Table], Fitted]:
     learning = training_data(workspace, data, settings)
     systems = {name: baseline(name) for name in MODULES}
     states = {
-        name: one.learn(learning, drawn(one.ranges, name, 0, 0)).state
+        name: one.fit(learning, drawn(one.ranges, name, 0, 0)).state
         for name, one in systems.items()
     }
     histories = [

@@ -15,7 +15,7 @@ from dualrec.evaluation.metrics import (
     jaccard,
     user_metrics,
 )
-from dualrec.ranking.accuracy import hit_at, ndcg_at
+from dualrec.ranking.fusion import hit_at, ndcg_at
 
 #            nothing  1: Drama War  2: Drama  3: none  4: Comedy
 GENRES = np.array([[0, 0, 0], [1, 1, 0], [1, 0, 0], [0, 0, 0], [0, 0, 1]], np.float32)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from dualrec.cluster.session import user_errors
+from dualrec.cluster.session import raise_user_errors
 from dualrec.config.settings import LanguageSettings, load_settings, version_of
 from dualrec.errors import EndpointError, SettingsError
 from dualrec.language.endpoint import MessagesBuilder, estimated_tokens, generate_at_endpoint
@@ -86,7 +86,7 @@ def answers(settings: LanguageSettings, users: int) -> list[dict[str, object]]:
     )
     titles = {item: title for item, (title, _) in MOVIES.items()}
     dataset = ray.data.from_arrow(MessagesBuilder(settings, titles)(requests)).repartition(2)
-    with user_errors():
+    with raise_user_errors():
         given = generate_at_endpoint(dataset, PRESET, settings).to_arrow_refs()
     return sorted(pa.concat_tables(ray.get(given)).to_pylist(), key=lambda row: row["user_id"])
 

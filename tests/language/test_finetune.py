@@ -12,12 +12,11 @@ import pytest
 import ray.data
 
 from dualrec.assets.nodes import ModelPlace
-from dualrec.cluster.worker_logs import workers_heard
+from dualrec.cluster.logs import collect_worker_logs
 from dualrec.config.settings import FinetuneSettings, Settings, load_settings
 from dualrec.data.prepare import prepare, prepared
 from dualrec.errors import InputError
-from dualrec.language import encoded_examples as encoded_examples_module
-from dualrec.language import finetune
+from dualrec.language import encoded_examples as module
 from dualrec.language.artifact import ADAPTER, METRICS, language_name
 from dualrec.language.encoded_examples import encoded_examples
 from dualrec.language.finetune import finetune_language
@@ -137,7 +136,7 @@ def test_two_workers_of_which_one_is_killed_change_no_loss(
 ) -> None:
     storage = tmp_path / "running"
     caplog.set_level("INFO", "dualrec")
-    with workers_heard(), killed_once(third_epoch_is_saved(storage), "ray::RayTrainWorker"):
+    with collect_worker_logs(), killed_once(third_epoch_is_saved(storage), "ray::RayTrainWorker"):
         epochs, _ = _fit(alone.base, _settings(*WHOLE, *TWO_WORKERS), storage)
     assert_resumed(caplog.messages, 6)
     assert _same_losses(alone, epochs)
@@ -249,9 +248,7 @@ def test_examples_that_no_candidate_answers_are_counted(
 def test_ranking_that_no_candidate_answers_is_told_before_further_models_are_trained(
     trained: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(finetune, "answerable_examples", lambda examples: examples.slice(0, 0))
-    monkeypatch.setattr(
-        encoded_examples_module, "fold_models", lambda *_: pytest.fail("models were trained")
-    )
+    monkeypatch.setattr(module, "answerable_examples", lambda examples: examples.slice(0, 0))
+    monkeypatch.setattr(module, "fold_models", lambda *_: pytest.fail("models were trained"))
     with pytest.raises(InputError, match=r"where items are ranked, one of the next among them"):
         finetune_language(trained("language.mode=rank", "language.rank_candidates=3"))

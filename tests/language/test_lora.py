@@ -131,3 +131,35 @@ def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
 def test_a_batch_must_divide_among_workers_and_parts() -> None:
     with pytest.raises(SettingsError, match=r"batch_size \(16\) must be a multiple"):
         load_settings(None, ["finetune.resources.workers=3"])
+
+
+def test_a_merged_model_of_several_shards_is_loaded_and_digested_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    from dualrec.assets.digests import content_digest
+    from dualrec.language import lora
+
+    base, adapter = write_model(tmp_path / "base", "qwen2"), tmp_path / "adapter"
+    config = LoraConfig(target_modules=list(ATTENTION), init_lora_weights=False)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(adapter)
+    lora.merge(base, adapter, tmp_path / "whole")
+    monkeypatch.setattr(lora, "LARGEST_SHARD", "100KB")
+    lora.merge(base, adapter, tmp_path / "shards")
+    shards = sorted((tmp_path / "shards").glob("model-*.safetensors"))
+    assert len(shards) > 1
+    assert all(shard.stat().st_size < 110_000 for shard in shards)
+    whole, sharded = (
+        AutoModelForCausalLM.from_pretrained(tmp_path / name).state_dict()
+        for name in ("whole", "shards")
+    )
+    assert whole.keys() == sharded.keys()
+    assert all(torch.equal(whole[name], sharded[name]) for name in whole)
+    digest = content_digest(str(tmp_path / "shards"), tmp_path / "cache")
+    content = bytearray(shards[-1].read_bytes())
+    content[-1] ^= 1
+    shards[-1].write_bytes(content)
+    assert content_digest(str(tmp_path / "shards"), tmp_path / "cache") != digest

@@ -11,8 +11,8 @@ import torch
 from dualrec.config.settings import load_settings
 from dualrec.language.examples import FUTURE_TARGETS, several_cuts
 from dualrec.language.out_of_fold import SequenceHints
-from dualrec.sequence.ensemble import SequenceEnsemble, save_ensemble
 from dualrec.sequence.features import item_features
+from dualrec.sequence.network import SequenceEnsemble, save_ensemble
 from dualrec.sequence.predict import SequencePredictor
 from tests.conftest import histories_table
 

@@ -115,7 +115,7 @@ def test_each_prompt_is_sent_once_and_measuring_again_sends_none(
     )
     steps = ("prepare", "train-sequence", "fit-baselines", "recommend", "evaluate")
     assert list(summary.lines) == [f"{name} took" for name in steps]
-    assert Path(summary.places["the report, a page for your browser"]).is_file()
+    assert Path(summary.outputs["the report, a page for your browser"]).is_file()
     (next_steps,) = summary.tables
     assert next_steps.row_count == 5
 

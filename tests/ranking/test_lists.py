@@ -1,21 +1,14 @@
 import math
 from datetime import date
 from math import log2
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from dualrec.ranking.lists import (
-    WEIGHTS,
-    ListWriter,
-    choose_weight,
-    fused_list,
-    language_list,
-    paper_list,
-)
+from dualrec.ranking.lists import fused_list, language_list, paper_list
+from dualrec.ranking.table import ListWriter
 from dualrec.storage.schemas import TRACES
 
 
@@ -38,15 +31,15 @@ def trace(**changes: Any) -> dict[str, Any]:
     return row | changes
 
 
-def _items(places: list[Any]) -> list[int | None]:
-    return [place.item_id for place in places]
+def _items(items: list[Any]) -> list[int | None]:
+    return [item.item_id for item in items]
 
 
 def test_the_paper_list_is_the_titles_by_similarity() -> None:
     assert _items(paper_list(trace(), 10)) == [4, None, 6]
-    assert [place.source for place in paper_list(trace(), 10)] == ["both", "language", "language"]
-    assert [place.score for place in paper_list(trace(), 10)] == [0.9, 0.5, 0.2]
-    assert [place.title for place in paper_list(trace(), 10)] == [None, "Nowhere", None], (
+    assert [item.source for item in paper_list(trace(), 10)] == ["both", "language", "language"]
+    assert [item.score for item in paper_list(trace(), 10)] == [0.9, 0.5, 0.2]
+    assert [item.title for item in paper_list(trace(), 10)] == [None, "Nowhere", None], (
         "the catalog names its own"
     )
     assert _items(paper_list(trace(), 2)) == [4, None], (
@@ -56,23 +49,25 @@ def test_the_paper_list_is_the_titles_by_similarity() -> None:
 
 
 def test_the_language_list_keeps_the_order_of_writing() -> None:
-    places = language_list(trace(), 10)
-    assert [(place.item_id, place.title, place.score, place.source) for place in places] == [
-        (6, "F", 1 / 1, "language"), (4, "D", 1 / 2, "language"), (None, "Nowhere", 1 / 3, "language"),
+    items = language_list(trace(), 10)
+    assert [(item.item_id, item.title, item.score, item.source) for item in items] == [
+        (6, "F", 1 / 1, "language"),
+        (4, "D", 1 / 2, "language"),
+        (None, "Nowhere", 1 / 3, "language"),
     ]  # fmt: skip
 
 
 def test_the_fused_score_weighs_the_ranks_of_both_models() -> None:
-    places = fused_list(trace(), 0.25, 10)
+    items = fused_list(trace(), 0.25, 10)
     expected = {
         3: 0.75 / (1 + log2(1)),
         4: 0.75 / (1 + log2(2)) + 0.25 / 2,
         5: 0.75 / (1 + log2(3)),
         6: 0.25 / 1,
     }
-    assert _items(places) == [3, 4, 5, 6]
-    assert {place.item_id: place.score for place in places} == pytest.approx(expected)
-    assert [place.source for place in places] == ["sequence", "both", "sequence", "language"]
+    assert _items(items) == [3, 4, 5, 6]
+    assert {item.item_id: item.score for item in items} == pytest.approx(expected)
+    assert [item.source for item in items] == ["sequence", "both", "sequence", "language"]
     assert _items(fused_list(trace(), 0.25, 2)) == [3, 4]
 
 
@@ -82,7 +77,7 @@ def test_titles_in_no_catalog_are_told_apart_by_their_words() -> None:
         title_item_ids=[None] * 3,
         title_similarities=[0.1, 0.2, 0.3],
     )
-    assert [place.title for place in language_list(unknown, 10)] == ["Here", "There"]
+    assert [item.title for item in language_list(unknown, 10)] == ["Here", "There"]
 
 
 @pytest.mark.parametrize(
@@ -90,8 +85,12 @@ def test_titles_in_no_catalog_are_told_apart_by_their_words() -> None:
     [lambda t: paper_list(t, 10), lambda t: fused_list(t, 0.5, 10), lambda t: language_list(t, 10)],
 )
 def test_nothing_watched_and_nothing_twice(build: Any) -> None:
-    written = trace(titles=["A", "F", "F", "X", "x"], title_item_ids=[1, 6, 6, None, None],
-                    title_similarities=[0.9, 0.5, 0.5, 0.1, 0.1], title_matches=["exact"] * 5)  # fmt: skip
+    written = trace(
+        titles=["A", "F", "F", "X", "x"],
+        title_item_ids=[1, 6, 6, None, None],
+        title_similarities=[0.9, 0.5, 0.5, 0.1, 0.1],
+        title_matches=["exact"] * 5,
+    )
     items = _items(build(written))
     assert not {1, 2} & set(items)
     assert len(items) == len(set(items))
@@ -112,12 +111,15 @@ def ranked(**changes: Any) -> dict[str, Any]:
 def test_likelihoods_are_weighed_against_each_other_and_candidates_stand_first() -> None:
     assert _items(fused_list(ranked(), 0.0, 3)) == [3, 4, 5]
     assert _items(fused_list(ranked(), 1.0, 3)) == [4, 3, 5]
-    places = fused_list(ranked(), 0.5, 3)
-    expected = {4: 0.5 * math.log(0.3) + 0.5 * math.log(0.8), 3: 0.5 * math.log(0.5) + 0.5 * math.log(0.2),
-                5: 0.5 * math.log(0.1) + 0.5 * math.log(0.2)}  # fmt: skip
-    assert _items(places) == [4, 3, 5]
-    assert {place.item_id: place.score for place in places} == pytest.approx(expected)
-    assert [place.source for place in places] == ["both", "both", "sequence"]
+    items = fused_list(ranked(), 0.5, 3)
+    expected = {
+        4: 0.5 * math.log(0.3) + 0.5 * math.log(0.8),
+        3: 0.5 * math.log(0.5) + 0.5 * math.log(0.2),
+        5: 0.5 * math.log(0.1) + 0.5 * math.log(0.2),
+    }
+    assert _items(items) == [4, 3, 5]
+    assert {item.item_id: item.score for item in items} == pytest.approx(expected)
+    assert [item.source for item in items] == ["both", "both", "sequence"]
     assert _items(fused_list(ranked(), 0.5, 2)) == [4, 3]
 
 
@@ -135,9 +137,7 @@ def test_no_other_item_comes_before_a_candidate(weight: float, random: np.random
         assert fused[:20] == shuffled
 
 
-def test_of_ranked_items_the_first_ones_are_the_language_models_and_the_paper_sorts_those_by_similarity() -> (
-    None
-):
+def test_the_paper_sorts_the_first_of_the_ranked_items_by_similarity() -> None:
     assert _items(language_list(ranked(), 1)) == [4]
     assert _items(paper_list(ranked(), 1)) == [4]
     assert _items(paper_list(ranked(), 2)) == [3, 4]
@@ -148,7 +148,7 @@ def test_where_ranking_failed_the_sequence_models_list_stands_in() -> None:
         titles=[], title_item_ids=[], title_matches=[], title_similarities=[], title_logprobs=[]
     )
     assert _items(fused_list(failed, 0.6, 3)) == _items(paper_list(failed, 3)) == [3, 4, 5]
-    assert [place.score for place in fused_list(failed, 0.6, 3)] == pytest.approx(
+    assert [item.score for item in fused_list(failed, 0.6, 3)] == pytest.approx(
         [0.4 * math.log(0.5), 0.4 * math.log(0.3), 0.4 * math.log(0.1)]
     )
     assert language_list(failed, 3) == []
@@ -159,7 +159,7 @@ def test_a_failed_language_model_falls_back_to_the_sequence_model() -> None:
         titles=[], title_item_ids=[], title_matches=[], title_similarities=[], error="boom"
     )
     assert _items(paper_list(failed, 3)) == _items(fused_list(failed, 0.6, 3)) == [3, 4, 5]
-    assert [place.score for place in paper_list(failed, 3)] == pytest.approx(
+    assert [item.score for item in paper_list(failed, 3)] == pytest.approx(
         [1, 1 / (1 + log2(2)), 1 / (1 + log2(3))]
     )
 
@@ -180,59 +180,6 @@ def test_a_trace_whose_columns_do_not_belong_together_is_an_error_and_no_shorter
         build(torn)
 
 
-def test_a_weight_must_earn_its_place(random: np.random.Generator) -> None:
-    base = random.random(200)
-    noise = {0.0: base, 0.5: base + random.normal(0.001, 0.2, 200), 1.0: base - 0.2}
-    clear = {0.0: base, 0.5: base + 0.1, 1.0: base - 0.2}
-    assert choose_weight(noise, 0) == 0.0
-    assert choose_weight(clear, 0) == 0.5
-    assert choose_weight({0.0: base, 0.5: base - 0.1, 1.0: base + 0.1}, 0) == 1.0
-    assert choose_weight(dict.fromkeys((0.0, 0.5, 1.0), np.empty(0)), 0) == 0.0
-
-
-def test_one_user_shows_no_weight_and_two_may() -> None:
-    assert choose_weight({0.0: np.zeros(1), 1.0: np.ones(1)}, 0) == 0.0
-    assert choose_weight({0.0: np.zeros(2), 1.0: np.ones(2)}, 0) == 1.0
-
-
-def test_of_weights_that_are_worth_the_same_the_least_stands(random: np.random.Generator) -> None:
-    base = random.random(50)
-    assert choose_weight(dict.fromkeys((0.0, 0.5, 1.0), base), 0) == 0.0
-    one_lucky_user = base.copy()
-    one_lucky_user[7] += 0.5
-    assert choose_weight({0.0: base, 0.5: one_lucky_user, 1.0: base - 0.2}, 0) == 0.0
-
-
-@pytest.mark.parametrize(("errors", "weight"), [(1.5, 0.0), (1.8, 0.5)])
-def test_a_gain_counts_from_the_95th_percentile_on(errors: float, weight: float) -> None:
-    """A mean gain of 1.645 standard errors is the limit of a one-sided test; a stricter one would
-    ask for 1.96."""
-    users = 400
-    spread = np.array([NormalDist().inv_cdf((user + 0.5) / users) for user in range(users)])
-    mixture = spread + errors / math.sqrt(users)
-    assert (
-        choose_weight({0.0: np.zeros(users), 0.5: mixture, 1.0: np.full(users, -9.0)}, 0) == weight
-    )
-
-
-def test_the_weights_reach_from_one_model_alone_to_the_other_alone() -> None:
-    assert WEIGHTS[0] == 0.0 and WEIGHTS[-1] == 1.0
-    assert len(WEIGHTS) > 5 and list(WEIGHTS) == sorted(set(WEIGHTS))
-
-
-def test_the_luckiest_of_many_weights_does_not_pass_for_a_gain() -> None:
-    chosen = []
-    for seed in range(100):
-        random = np.random.default_rng(seed)
-        base = random.random(120)
-        gains = {
-            weight: base + random.normal(0.0, 0.2, 120)
-            for weight in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8)
-        }
-        chosen.append(choose_weight({0.0: base, **gains, 1.0: base - 0.2}, seed))
-    assert np.mean(np.array(chosen) > 0) < 0.1
-
-
 def test_the_written_rows_are_the_contract(catalog: pa.Table) -> None:
     embeddings = np.eye(6, dtype=np.float32)
     embeddings[2, 1] = 0.9  # item 3 rests on item 2 before item 1
@@ -241,9 +188,17 @@ def test_the_written_rows_are_the_contract(catalog: pa.Table) -> None:
     assert [(row["rank"], row["item_id"], row["title"]) for row in rows] == [
         (1, 3, "Heat (1995)"), (2, 4, "Seven (Se7en) (1995)")]  # fmt: skip
     assert rows[0] == {
-        "run_date": date(2026, 1, 2), "user_id": 7, "rank": 1, "item_id": 3, "title": "Heat (1995)", "year": 1995,
-        "genres": ["Action", "Crime", "Thriller"], "score": 1.0, "source": "sequence", "similar_history": [2, 1],
-    }  # fmt: skip
+        "run_date": date(2026, 1, 2),
+        "user_id": 7,
+        "rank": 1,
+        "item_id": 3,
+        "title": "Heat (1995)",
+        "year": 1995,
+        "genres": ["Action", "Crime", "Thriller"],
+        "score": 1.0,
+        "source": "sequence",
+        "similar_history": [2, 1],
+    }
 
 
 def test_a_title_in_no_catalog_keeps_its_words(catalog: pa.Table) -> None:

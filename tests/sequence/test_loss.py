@@ -10,12 +10,17 @@ from torch.nn import functional
 from dualrec.config.settings import SequenceSettings, load_settings
 from dualrec.sequence import softmax
 from dualrec.sequence.chunks import chunk_histories, target_counts
-from dualrec.sequence.ensemble import SequenceEnsemble, averaged
-from dualrec.sequence.epoch import evaluate_epoch
+from dualrec.sequence.epoch import evaluate_sequence_epoch
 from dualrec.sequence.features import ItemFeatures, item_features
-from dualrec.sequence.loss import SummedLoss, next_targets
-from dualrec.sequence.negatives import chances, draw, sampled_losses, sampled_softmax
-from dualrec.sequence.softmax import Scored
+from dualrec.sequence.loss import EnsembleLoss, next_targets
+from dualrec.sequence.negatives import (
+    sample_items,
+    sampled_losses,
+    sampled_softmax,
+    sampling_distribution,
+)
+from dualrec.sequence.network import SequenceEnsemble, mean_log_probabilities
+from dualrec.sequence.softmax import LogitFactors
 from tests.conftest import histories_table
 
 CPU = torch.device("cpu")
@@ -60,9 +65,9 @@ def _plain(
     """The loss as it is defined: every logit at once, one target after another."""
     logits = ensemble(inputs)
     losses = []
-    for member, ahead in enumerate(settings.ahead):
+    for member, future_targets in enumerate(settings.future_targets):
         for row, place in (targets > 0).nonzero().tolist():
-            wanted = targets[row, place : place + ahead]
+            wanted = targets[row, place : place + future_targets]
             wanted = wanted[wanted > 0] - 1
             each = logits[member, row, place].expand(len(wanted), -1)
             losses.append(functional.cross_entropy(each, wanted))
@@ -87,14 +92,17 @@ def test_in_pieces_the_loss_and_its_gradients_are_the_plain_ones(
     settings = _settings(MEMBERS)
     ensemble = _ensemble(settings)
     plain = _plain(ensemble, settings, *batch)
-    loss, sums = SummedLoss(ensemble, settings)(*batch)
+    loss, sums = EnsembleLoss(ensemble, settings)(*batch)
     assert torch.isclose(loss, plain, rtol=1e-5)
     expected, found = _gradients(plain / 7, ensemble), _gradients(loss / 7, ensemble)
     assert expected.keys() == found.keys() == dict(ensemble.named_parameters()).keys()
     for name, gradient in expected.items():
         assert torch.allclose(found[name], gradient, rtol=1e-3, atol=1e-6), name
     real = batch[1] > 0
-    best = averaged(ensemble(batch[0])[:, real]).topk(5).indices == (batch[1][real] - 1)[:, None]
+    best = (
+        mean_log_probabilities(ensemble(batch[0])[:, real]).topk(5).indices
+        == (batch[1][real] - 1)[:, None]
+    )
     assert sums.tolist()[1:] == [best[:, 0].sum(), best.sum(), real.sum(), real.sum()]
 
 
@@ -103,7 +111,7 @@ def test_no_more_logits_are_computed_at_a_time_than_are_allowed(
 ) -> None:
     monkeypatch.setattr(softmax, "MOST_LOGITS", 4 * ITEMS)
     settings = _settings(MEMBERS)
-    summed_loss = SummedLoss(_ensemble(settings), settings)
+    summed_loss = EnsembleLoss(_ensemble(settings), settings)
     sizes, (piece, sampled) = [], summed_loss.pieces
 
     def counted(*given: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,43 +125,48 @@ def test_no_more_logits_are_computed_at_a_time_than_are_allowed(
     assert sum(sizes) == 4 * ITEMS * int((batch[1] > 0).sum()), "each logit is computed once"
 
 
-def _scored(rows: int, ahead: int, seed: int = 3) -> tuple[Scored, Tensor]:
-    """Random queries and vectors of all items, and the wanted movies of each row."""
-    made = torch.Generator().manual_seed(seed)
-    queries, vectors = (torch.randn(size, 6, generator=made) for size in (rows, ITEMS))
-    wanted = torch.randint(1, ITEMS + 1, (rows, ahead), generator=made)
-    return Scored(queries, vectors, torch.randn(ITEMS, generator=made), ahead), wanted
+def _random_factors(rows: int, future_targets: int, seed: int = 3) -> tuple[LogitFactors, Tensor]:
+    """Random queries and vectors of all items, and the targets of each row."""
+    generator = torch.Generator().manual_seed(seed)
+    queries, vectors = (torch.randn(size, 6, generator=generator) for size in (rows, ITEMS))
+    targets = torch.randint(1, ITEMS + 1, (rows, future_targets), generator=generator)
+    return LogitFactors(
+        queries, vectors, torch.randn(ITEMS, generator=generator), future_targets
+    ), targets
 
 
-def _sampled(scored: Scored, wanted: Tensor, chance: Tensor, count: int) -> Tensor:
-    drawn = draw(chance, count, wanted)
-    own = Scored(
-        scored.queries, scored.vectors[drawn.items], scored.bias[drawn.items], scored.ahead
+def _sampled(factors: LogitFactors, targets: Tensor, distribution: Tensor, count: int) -> Tensor:
+    sampled = sample_items(distribution, count, targets)
+    own = LogitFactors(
+        factors.queries,
+        factors.vectors[sampled.items],
+        factors.bias[sampled.items],
+        factors.future_targets,
     )
-    return sampled_softmax([own], wanted, drawn, sampled_losses)
+    return sampled_softmax([own], targets, sampled, sampled_losses)
 
 
 @pytest.mark.parametrize("power", [0.0, 0.75, 1.0])
-@pytest.mark.parametrize("ahead", [1, 4])
+@pytest.mark.parametrize("future_targets", [1, 4])
 def test_however_items_are_drawn_many_of_them_give_the_loss_among_all(
-    power: float, ahead: int
+    power: float, future_targets: int
 ) -> None:
     torch.manual_seed(0)
-    scored, wanted = _scored(30, ahead)
-    wanted[::3, 1:] = 0
-    chance = torch.from_numpy(chances(np.arange(ITEMS) ** 2, power))
-    exact, _ = softmax.full_softmax([scored], wanted, softmax.losses_and_probabilities)
-    assert torch.isclose(_sampled(scored, wanted, chance, 1_000_000), exact, rtol=0.003)
+    factors, targets = _random_factors(30, future_targets)
+    targets[::3, 1:] = 0
+    distribution = torch.from_numpy(sampling_distribution(np.arange(ITEMS) ** 2, power))
+    exact, _ = softmax.full_softmax([factors], targets, softmax.losses_and_probabilities)
+    assert torch.isclose(_sampled(factors, targets, distribution, 1_000_000), exact, rtol=0.003)
 
 
 def test_few_items_estimate_without_bias_what_the_softmax_divides_by() -> None:
     torch.manual_seed(0)
-    scored, wanted = _scored(1, 2)
-    chance = torch.from_numpy(chances(np.arange(ITEMS), 0.75))
-    logits = (scored.queries @ scored.vectors.T + scored.bias)[0]
-    own = logits[wanted[0] - 1].mean()
+    factors, targets = _random_factors(1, 2)
+    distribution = torch.from_numpy(sampling_distribution(np.arange(ITEMS), 0.75))
+    logits = (factors.queries @ factors.vectors.T + factors.bias)[0]
+    own = logits[targets[0] - 1].mean()
     estimates = torch.stack(
-        [(_sampled(scored, wanted, chance, 5) + own).exp() for _ in range(4000)]
+        [(_sampled(factors, targets, distribution, 5) + own).exp() for _ in range(4000)]
     )
     error = float(estimates.std()) / 4000**0.5
     assert abs(float(estimates.mean() - logits.exp().sum())) < 4 * error
@@ -161,36 +174,39 @@ def test_few_items_estimate_without_bias_what_the_softmax_divides_by() -> None:
 
 
 def test_a_wanted_movie_that_was_drawn_too_counts_once() -> None:
-    scored, wanted = _scored(4, 3)
-    wanted[1, 2] = wanted[1, 0]
-    wanted[2, 1:] = 0
-    chance = torch.zeros(ITEMS, dtype=torch.float64)
-    chance[wanted[0] - 1] = 1 / 3  # nothing is drawn but what the first row wants
+    factors, targets = _random_factors(4, 3)
+    targets[1, 2] = targets[1, 0]
+    targets[2, 1:] = 0
+    distribution = torch.zeros(ITEMS, dtype=torch.float64)
+    distribution[targets[0] - 1] = 1 / 3  # nothing is sampled but the first row's targets
     torch.manual_seed(0)
-    drawn = draw(chance, 3, wanted[:1])
-    logits = scored.queries @ scored.vectors.T + scored.bias
+    sampled = sample_items(distribution, 3, targets[:1])
+    logits = factors.queries @ factors.vectors.T + factors.bias
     first = _sampled(
-        Scored(scored.queries[:1], scored.vectors, scored.bias, 3), wanted[:1], chance, 3
+        LogitFactors(factors.queries[:1], factors.vectors, factors.bias, 3),
+        targets[:1],
+        distribution,
+        3,
     )
-    wanted_logits = logits[0, wanted[0] - 1]
-    assert len(drawn.columns) > 0
-    assert torch.isclose(first, wanted_logits.logsumexp(0) - wanted_logits.mean(), rtol=1e-4)
+    target_logits = logits[0, targets[0] - 1]
+    assert len(sampled.columns) > 0
+    assert torch.isclose(first, target_logits.logsumexp(0) - target_logits.mean(), rtol=1e-4)
 
 
 def test_a_sample_in_pieces_has_the_same_loss_and_gradients(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    scored, wanted = _scored(30, 4)
-    chance = torch.from_numpy(chances(np.arange(ITEMS), 0.75))
+    factors, targets = _random_factors(30, 4)
+    distribution = torch.from_numpy(sampling_distribution(np.arange(ITEMS), 0.75))
     found = []
     for most in (2**24, 200):
         monkeypatch.setattr(softmax, "MOST_LOGITS", most)
         torch.manual_seed(0)
         leaves = [
             tensor.clone().requires_grad_()
-            for tensor in (scored.queries, scored.vectors, scored.bias)
+            for tensor in (factors.queries, factors.vectors, factors.bias)
         ]
-        loss = _sampled(Scored(*leaves, 4), wanted, chance, 20)
+        loss = _sampled(LogitFactors(*leaves, 4), targets, distribution, 20)
         loss.backward()
         found.append([loss.detach(), *(leaf.grad for leaf in leaves)])
     for one, other in zip(*found, strict=True):
@@ -198,16 +214,20 @@ def test_a_sample_in_pieces_has_the_same_loss_and_gradients(
 
 
 def test_the_same_seed_draws_the_same_and_popular_items_are_drawn_more_often() -> None:
-    chance = torch.from_numpy(chances(np.arange(ITEMS) ** 3, 1.0))
-    wanted = torch.tensor([[1]])
-    draws = []
+    distribution = torch.from_numpy(sampling_distribution(np.arange(ITEMS) ** 3, 1.0))
+    targets = torch.tensor([[1]])
+    samples = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
-        draws.append(draw(chance, 20, wanted).items)
-    assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
-    assert all((drawn[1:] > ITEMS // 2).float().mean() > 0.8 for drawn in draws)
-    assert 0 < chances(np.array([0, 9]), 0.5)[0] < chances(np.array([0, 9]), 0.5)[1]
-    assert chances(np.array([0, 9]), 0.0).tolist() == [0.5, 0.5]
+        samples.append(sample_items(distribution, 20, targets).items)
+    assert torch.equal(samples[0], samples[1]) and not torch.equal(samples[0], samples[2])
+    assert all((sampled[1:] > ITEMS // 2).float().mean() > 0.8 for sampled in samples)
+    assert (
+        0
+        < sampling_distribution(np.array([0, 9]), 0.5)[0]
+        < sampling_distribution(np.array([0, 9]), 0.5)[1]
+    )
+    assert sampling_distribution(np.array([0, 9]), 0.0).tolist() == [0.5, 0.5]
 
 
 def test_items_are_counted_where_they_are_targets(catalog: pa.Table) -> None:
@@ -232,13 +252,13 @@ def test_what_is_cheaper_in_training_leaves_the_validation_exact(
     inputs, targets = batch
     counts = np.ones(ITEMS, np.int64)
     expected, found = (
-        evaluate_epoch(
-            SummedLoss(_ensemble(settings), settings, counts), _chunks(targets, inputs), CPU
+        evaluate_sequence_epoch(
+            EnsembleLoss(_ensemble(settings), settings, counts), _chunks(targets, inputs), CPU
         )
         for settings in (exact, cheaper)
     )
     assert found.means("validation") == expected.means("validation")
-    in_training = SummedLoss(_ensemble(cheaper), cheaper, counts).train()(inputs, targets)[0]
+    in_training = EnsembleLoss(_ensemble(cheaper), cheaper, counts).train()(inputs, targets)[0]
     assert float(in_training.detach()) != expected.loss
 
 
@@ -247,9 +267,9 @@ def test_bfloat16_comes_close_and_keeps_weights_and_gradients_in_float32(
 ) -> None:
     exact, lower = _settings(MEMBERS), _settings(MEMBERS, "dtype=bfloat16")
     ensemble = _ensemble(exact)
-    expected = SummedLoss(ensemble, exact)(*batch)[0]
+    expected = EnsembleLoss(ensemble, exact)(*batch)[0]
     expected_gradients = _gradients(expected, ensemble)
-    found = SummedLoss(ensemble, lower)(*batch)[0]
+    found = EnsembleLoss(ensemble, lower)(*batch)[0]
     gradients = _gradients(found, ensemble)
     assert torch.isclose(found, expected, rtol=0.01)
     assert {gradient.dtype for gradient in gradients.values()} == {torch.float32}

@@ -9,14 +9,19 @@ import torch
 from dualrec.config.settings import SequenceSettings, load_settings
 from dualrec.sequence import predict
 from dualrec.sequence.chunks import chunk_histories, last_inputs
-from dualrec.sequence.ensemble import SequenceEnsemble, averaged, load_ensemble, save_ensemble
-from dualrec.sequence.epoch import evaluate_epoch, train_epoch
+from dualrec.sequence.epoch import evaluate_sequence_epoch, train_sequence_epoch
 from dualrec.sequence.features import item_features
-from dualrec.sequence.loss import SummedLoss
-from dualrec.sequence.network import SequenceNetwork
+from dualrec.sequence.loss import EnsembleLoss
+from dualrec.sequence.network import (
+    SequenceEnsemble,
+    SequenceNetwork,
+    load_ensemble,
+    mean_log_probabilities,
+    save_ensemble,
+)
 from dualrec.sequence.predict import SequencePredictor
-from dualrec.sequence.softmax import Scored, full_softmax, losses_and_probabilities
-from dualrec.sequence.train import learning_rate
+from dualrec.sequence.softmax import LogitFactors, full_softmax, losses_and_probabilities
+from dualrec.sequence.worker import scheduled_learning_rate
 from tests.conftest import histories_table
 
 CPU = torch.device("cpu")
@@ -49,12 +54,12 @@ def test_the_paper_network_has_the_paper_sizes(catalog: pa.Table) -> None:
 
 
 def test_the_rate_falls_to_nearly_nothing_unless_it_is_constant() -> None:
-    falling = [learning_rate(_small("epochs=10"), epoch) for epoch in range(1, 11)]
+    falling = [scheduled_learning_rate(_small("epochs=10"), epoch) for epoch in range(1, 11)]
     assert falling[0] == SequenceSettings().learning_rate
     assert falling == sorted(falling, reverse=True)
     assert 0 < falling[-1] < 0.05 * falling[0]
     constant = _small("epochs=10", "schedule=constant")
-    assert learning_rate(constant, 10) == constant.learning_rate
+    assert scheduled_learning_rate(constant, 10) == constant.learning_rate
 
 
 def test_a_prediction_sees_nothing_that_comes_after_it(catalog: pa.Table) -> None:
@@ -82,11 +87,11 @@ def test_a_rule_is_learned_and_noise_is_not(catalog: pa.Table, random: np.random
     accuracies = []
     for seen, unseen in ((cycle, cycle), (noise, unseen_noise)):
         network = _network(catalog, settings)
-        summed_loss = SummedLoss(network, settings)
+        summed_loss = EnsembleLoss(network, settings)
         optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
         for _ in range(60):
-            train_epoch(summed_loss, _batches(catalog, settings, seen), optimizer, CPU, 1)
-        totals = evaluate_epoch(summed_loss, _batches(catalog, settings, unseen), CPU)
+            train_sequence_epoch(summed_loss, _batches(catalog, settings, seen), optimizer, CPU, 1)
+        totals = evaluate_sequence_epoch(summed_loss, _batches(catalog, settings, unseen), CPU)
         accuracies.append(totals.means("validation")["validation_accuracy"])
     assert accuracies[0] > 0.85
     assert accuracies[1] < 0.35
@@ -106,15 +111,15 @@ def test_the_rule_is_learned_beyond_the_paper_too(catalog: pa.Table, changes: li
     settings = _small("learning_rate=0.01", *changes)
     cycle = {user: [(user + step) % 6 + 1 for step in range(12)] for user in range(32)}
     network = _network(catalog, settings)
-    summed_loss = SummedLoss(network, settings, np.full(6, 64))
+    summed_loss = EnsembleLoss(network, settings, np.full(6, 64))
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate)
     for _ in range(60):
-        train_epoch(summed_loss, _batches(catalog, settings, cycle), optimizer, CPU, 1)
+        train_sequence_epoch(summed_loss, _batches(catalog, settings, cycle), optimizer, CPU, 1)
     network.eval()
-    probabilities = averaged(network.next_logits(torch.tensor([[0, 1, 2, 3]]), torch.tensor([3])))[
-        0
-    ].exp()
-    foreseen = max(settings.ahead)
+    probabilities = mean_log_probabilities(
+        network.next_logits(torch.tensor([[0, 1, 2, 3]]), torch.tensor([3]))
+    )[0].exp()
+    foreseen = max(settings.future_targets)
     assert sorted((probabilities.topk(foreseen).indices + 1).tolist()) == list(
         range(4, 4 + foreseen)
     )
@@ -124,33 +129,35 @@ def test_the_rule_is_learned_beyond_the_paper_too(catalog: pa.Table, changes: li
         )
 
 
-@pytest.mark.parametrize("ahead", [1, 2])
-def test_a_member_that_looks_ahead_shares_its_loss_over_the_movies_that_come(ahead: int) -> None:
-    chances = torch.tensor([[0.5, 0.25, 0.25], [0.2, 0.2, 0.6]])
-    member = Scored(torch.eye(2), chances.log().T, torch.zeros(3), ahead)
+@pytest.mark.parametrize("future_targets", [1, 2])
+def test_a_member_that_looks_ahead_shares_its_loss_over_the_movies_that_come(
+    future_targets: int,
+) -> None:
+    probabilities = torch.tensor([[0.5, 0.25, 0.25], [0.2, 0.2, 0.6]])
+    member = LogitFactors(torch.eye(2), probabilities.log().T, torch.zeros(3), future_targets)
     loss, hits = full_softmax(
-        [member], torch.tensor([[1, 2], [2, 0]])[:, :ahead], losses_and_probabilities
+        [member], torch.tensor([[1, 2], [2, 0]])[:, :future_targets], losses_and_probabilities
     )
     expected = {1: -log(0.5) - log(0.2), 2: -(log(0.5) + log(0.25)) / 2 - log(0.2)}
-    assert float(loss) == pytest.approx(expected[ahead])
+    assert float(loss) == pytest.approx(expected[future_targets])
     assert hits.tolist() == [1, 2]
 
 
 def test_members_share_their_probabilities_equally() -> None:
     logits = torch.log(torch.tensor([[[0.9, 0.1]], [[0.3, 0.7]]]))
-    assert torch.allclose(averaged(logits).exp(), torch.tensor([[0.6, 0.4]]))
-    assert torch.allclose(averaged(logits[:1]).exp(), torch.tensor([[0.9, 0.1]]))
+    assert torch.allclose(mean_log_probabilities(logits).exp(), torch.tensor([[0.6, 0.4]]))
+    assert torch.allclose(mean_log_probabilities(logits[:1]).exp(), torch.tensor([[0.9, 0.1]]))
 
 
 def test_the_sums_count_real_targets_only(catalog: pa.Table) -> None:
     settings = _small()
-    totals = evaluate_epoch(
-        SummedLoss(_network(catalog, settings), settings),
+    totals = evaluate_sequence_epoch(
+        EnsembleLoss(_network(catalog, settings), settings),
         _batches(catalog, settings, {1: [1, 2, 3], 2: [4]}),
         CPU,
     )
     assert totals.targets == 4
-    assert 0 <= totals.correct <= totals.among_five <= 4
+    assert 0 <= totals.correct <= totals.top5_correct <= 4
 
 
 def test_a_saved_network_predicts_the_same_and_never_what_was_watched(
@@ -194,7 +201,9 @@ def test_few_histories_are_scored_at_a_time_and_as_the_networks_score_them_all(
         logits = network.next_logits(torch.from_numpy(numbers), torch.from_numpy(last))
     for row, watched in enumerate(histories):
         logits[:, row, watched - 1] = -torch.inf
-    expected = torch.nan_to_num(averaged(logits).exp())  # the sixth has watched everything
+    expected = torch.nan_to_num(
+        mean_log_probabilities(logits).exp()
+    )  # the sixth has watched everything
 
     computed: list[torch.Tensor] = []
     score = SequenceNetwork.score
@@ -204,7 +213,7 @@ def test_few_histories_are_scored_at_a_time_and_as_the_networks_score_them_all(
         return found
 
     monkeypatch.setattr(SequenceNetwork, "score", counted)
-    monkeypatch.setattr(predict, "MOST_LOGITS", 3 * len(settings.members) * 6)
+    monkeypatch.setattr(predict, "MOST_SCORED_LOGITS", 3 * len(settings.members) * 6)
     assert torch.allclose(torch.nan_to_num(predictor.probabilities(histories)), expected, atol=1e-7)
     items, scores = predictor.top_items(histories)
     assert [len(row) for row in items] == [4, 4, 1, 4, 3, 0, 4]

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 import ray.data
 
-from dualrec.cluster.worker_logs import workers_heard
+from dualrec.cluster.logs import collect_worker_logs
 from dualrec.config.settings import SequenceSettings, Settings, load_settings
 from dualrec.data.prepare import prepare
 from dualrec.sequence.artifact import METRICS
@@ -63,7 +63,7 @@ def test_two_workers_learn_as_well_as_one_and_a_killed_one_goes_on_from_its_chec
     )
     caplog.set_level("INFO", "dualrec")
     caplog.clear()
-    with workers_heard(), killed_once(third_epoch_is_saved(storage), "ray::RayTrainWorker"):
+    with collect_worker_logs(), killed_once(third_epoch_is_saved(storage), "ray::RayTrainWorker"):
         two = _fit(catalog, workers, storage)
     assert_resumed(caplog.messages, 10)
     assert [metrics["epoch"] for metrics in two] == list(range(1, 11))

@@ -10,8 +10,8 @@ import torch
 from dualrec.config.settings import SequenceSettings, Settings
 from dualrec.data.prepare import prepared
 from dualrec.sequence.artifact import WEIGHTS, sequence_name
-from dualrec.sequence.ensemble import SequenceEnsemble, save_ensemble
 from dualrec.sequence.features import item_features
+from dualrec.sequence.network import SequenceEnsemble, save_ensemble
 from dualrec.storage.workspace import Workspace
 
 

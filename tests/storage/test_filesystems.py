@@ -16,9 +16,9 @@ from dualrec.publishing.table import open_table
 from dualrec.storage.filesystems import (
     PatientS3,
     delta_options,
+    error_text,
     file_system,
-    may_pass,
-    plain,
+    is_transient,
     put_once,
 )
 from dualrec.storage.workspace import Workspace
@@ -117,7 +117,10 @@ def test_a_store_that_cannot_put_once_is_told_apart_from_one_that_is_slow(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # What OpenStack Swift 2.30 answers to a put with If-None-Match.
-    said = "<Error><Code>NotImplemented</Code><Message>Conditional object PUTs are not supported.</Message></Error>"
+    said = (
+        "<Error><Code>NotImplemented</Code>"
+        "<Message>Conditional object PUTs are not supported.</Message></Error>"
+    )
     with answering(lambda _: (501, said)) as (url, asked):
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
         with pytest.raises(WorkspaceError, match="this object store lacks what a workspace needs"):
@@ -211,14 +214,15 @@ def test_data_that_the_store_refuses_is_told_without_any_key(
 @pytest.mark.usefixtures("keys")
 def test_a_key_that_a_store_repeats_in_its_own_words_is_taken_out() -> None:
     key = KEYS["AWS_ACCESS_KEY_ID"]
-    said = plain(
+    said = error_text(
         OSError(
-            f"AWS Error: the key id {key} is not in our records; signed with {KEYS['AWS_SECRET_ACCESS_KEY']}"
+            f"AWS Error: the key id {key} is not in our records; "
+            f"signed with {KEYS['AWS_SECRET_ACCESS_KEY']}"
         )
     )
     assert (
-        said
-        == "AWS Error: the key id [AWS_ACCESS_KEY_ID] is not in our records; signed with [AWS_SECRET_ACCESS_KEY]"
+        said == "AWS Error: the key id [AWS_ACCESS_KEY_ID] is not in our records; "
+        "signed with [AWS_SECRET_ACCESS_KEY]"
     )
 
 
@@ -226,11 +230,13 @@ def test_a_key_that_a_store_repeats_in_its_own_words_is_taken_out() -> None:
     ("said", "passes"),
     [
         (
-            "Generic S3 error: Error getting list response body: HTTP error: request or response body error",
+            "Generic S3 error: Error getting list response body: HTTP error: "
+            "request or response body error",
             True,
         ),
         (
-            "HTTP error: error reading a body from connection: end of file before message length reached",
+            "HTTP error: error reading a body from connection: "
+            "end of file before message length reached",
             True,
         ),
         ("AWS Error UNKNOWN (HTTP status 500) during HeadObject operation: No response body", True),
@@ -243,12 +249,15 @@ def test_a_key_that_a_store_repeats_in_its_own_words_is_taken_out() -> None:
     ],
 )
 def test_what_may_pass_is_known_from_what_the_clients_say(said: str, passes: bool) -> None:
-    assert may_pass(OSError(said)) is passes
+    assert is_transient(OSError(said)) is passes
 
 
 def test_an_error_of_delta_becomes_one_plain_line() -> None:
-    said = "Generic S3 error\n  \x1b[31m↳\x1b[0m Error performing GET\n    \x1b[31m↳\x1b[0m 403\n <?xml?><Error>AKIA</Error>"
-    assert plain(OSError(said)) == "Generic S3 error Error performing GET 403"
+    said = (
+        "Generic S3 error\n  \x1b[31m↳\x1b[0m Error performing GET\n"
+        "    \x1b[31m↳\x1b[0m 403\n <?xml?><Error>AKIA</Error>"
+    )
+    assert error_text(OSError(said)) == "Generic S3 error Error performing GET 403"
 
 
 def test_a_bucket_that_is_not_there_is_named(s3_workspace: str) -> None:

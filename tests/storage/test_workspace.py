@@ -196,3 +196,18 @@ def test_a_folder_that_is_made_while_it_is_listed_is_listed(
     workspace = Workspace(str(tmp_path))
     monkeypatch.setattr(workspace, "filesystem", MadeMeanwhile())
     assert [info.base_name for info in workspace.files("lists")] == ["one.parquet"]
+
+
+def test_a_marker_whose_answer_was_lost_keeps_the_attempt_that_it_names(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = workspace.put_once
+
+    def lose_answer(name: str, content: bytes) -> bool:
+        written(name, content)
+        raise WorkspaceError("the store did not answer in time")
+
+    monkeypatch.setattr(workspace, "put_once", lose_answer)
+    with pytest.raises(WorkspaceError, match="did not answer"):
+        _put(workspace, "a/1", {"x": "whole"})
+    assert _read(workspace, "a/1", "x") == b"whole"

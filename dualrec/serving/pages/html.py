@@ -11,6 +11,7 @@ from dualrec.cluster.summary import Summary
 from dualrec.config.settings import Settings
 from dualrec.errors import InputError, PublishError
 from dualrec.publishing.manifest import latest_manifest
+from dualrec.serving.explain import known_salt
 from dualrec.serving.pages.run import RunView, run_view
 from dualrec.serving.pages.user import UserView, user_view
 from dualrec.storage.workspace import Workspace
@@ -60,7 +61,7 @@ def report(settings: Settings, users: Sequence[int], folder: Path) -> Summary:
     names = {f"user {user}": f"user-{user}.html" for user in users}
     pages = {INDEX: html_page(run, None, names, has_form=False)}
     for user in users:
-        view = user_view(workspace, manifest, run.previous, user)
+        view = user_view(workspace, manifest, run.previous, user, known_salt(settings))
         if not view.listed and not view.watched:
             raise InputError(
                 f"user {user} has neither a list nor a history in the snapshot of "

@@ -1,16 +1,20 @@
-"""What one user watched, and the lists that two nights gave. Reads the user's rows alone, whatever
-the night's size."""
+"""What one user watched, the lists of two snapshots, and the reasons of the current one.
 
+In: a workspace, a published snapshot and the one before. Out: a UserView. Reads the user's rows
+alone, whatever the snapshot's size.
+"""
+
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as pads
-
+from dualrec.data.catalog import titles_of
 from dualrec.data.prepare import prepared_as
-from dualrec.publishing.manifest import Manifest, published_paths
-from dualrec.storage.filesystems import told
+from dualrec.errors import DualrecError
+from dualrec.publishing.manifest import Manifest
+from dualrec.ranking.explain import Reason
+from dualrec.serving.explain import answer_of, language_says, sequence_says
+from dualrec.serving.explanation import Explanation, explain_user, list_of, user_rows
 from dualrec.storage.workspace import Workspace
 
 
@@ -24,8 +28,13 @@ class Watched(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """A place of a list, with the titles it rests on, and its rank the night before: None where it
-    is new."""
+    """A row of a list.
+
+    Attributes:
+        similar_history: titles of the watched movies with the nearest titles.
+        rank_before: in the snapshot before; None where the movie is new.
+        reasons: what each model said of the movie; empty where there is no explanation.
+    """
 
     rank: int
     title: str
@@ -34,6 +43,7 @@ class Listed(NamedTuple):
     source: str
     similar_history: list[str]
     rank_before: int | None
+    reasons: list[str]
 
 
 class UserView(NamedTuple):
@@ -41,9 +51,11 @@ class UserView(NamedTuple):
 
     Attributes:
         watched: newest first.
-        listed: best first; empty where the night has no list for the user.
-        dropped: titles that the night before listed and this one does not.
-        before: whether the night before had a list.
+        listed: best first; empty where the snapshot has no list for the user.
+        dropped: titles that the snapshot before listed and this one does not.
+        before: whether the snapshot before had a list.
+        explained: the run that scored the list, with prompt and answer; None where `unexplained`
+            says why not.
     """
 
     user_id: int
@@ -51,72 +63,96 @@ class UserView(NamedTuple):
     listed: list[Listed]
     dropped: list[str]
     before: bool
+    explained: Explanation | None
+    unexplained: str
+
+    @property
+    def answer(self) -> str:
+        """Return the language model's answer, empty where there is no explanation."""
+        return answer_of(self.explained.trace) if self.explained else ""
 
 
 def user_view(
-    workspace: Workspace, night: Manifest, before: Manifest | None, user_id: int
+    workspace: Workspace,
+    night: Manifest,
+    before: Manifest | None,
+    user_id: int,
+    salt: bytes | None = None,
 ) -> UserView:
-    """Read a user's history and lists.
+    """Read a user's history, lists and reasons.
+
+    Args:
+        salt: of pseudonymized traces; without it they are not read, and the list has no reasons.
 
     Raises:
         WorkspaceError: a file is not there, or cannot be read.
     """
-    catalog = prepared_as(workspace, night.models["data"]).catalog
-    titles = dict(
-        zip(*(catalog.column(name).to_pylist() for name in ("item_id", "title")), strict=True)
-    )
-    listed = _list_of(workspace, night, user_id)
-    earlier = _list_of(workspace, before, user_id) if before else []
+    titles = titles_of(prepared_as(workspace, night.models["data"]).catalog)
+    rows = list_of(workspace, night, user_id).to_pylist()
+    earlier = list_of(workspace, before, user_id).to_pylist() if before else []
+    explained: Explanation | None = None
+    unexplained = ""
+    if rows:
+        explained, unexplained = _explained(workspace, night, user_id, salt)
+    reasons: Sequence[Reason | None] = explained.reasons if explained else [None] * len(rows)
     ranks = {_key(row): row["rank"] for row in earlier}
-    now = {_key(row) for row in listed}
+    listed = []
+    for row, reason in zip(rows, reasons, strict=True):
+        similar = [titles.get(item, f"movie {item}") for item in row["similar_history"] or []]
+        said = []
+        if reason is not None:
+            said = [
+                f"sequence model: {sequence_says(reason)}",
+                f"language model: {language_says(reason)}",
+            ]
+        listed.append(
+            Listed(
+                rank=row["rank"],
+                title=row["title"],
+                genres=row["genres"] or [],
+                score=row["score"],
+                source=row["source"],
+                similar_history=similar,
+                rank_before=ranks.get(_key(row)),
+                reasons=said,
+            )
+        )
+    current = {_key(row) for row in rows}
     return UserView(
-        user_id,
-        _history_of(workspace, night.models["histories"], user_id, titles),
-        [_listed(row, titles, ranks) for row in listed],
-        [row["title"] for row in earlier if _key(row) not in now],
-        bool(earlier),
+        user_id=user_id,
+        watched=_history_of(workspace, night.models["histories"], user_id, titles),
+        listed=listed,
+        dropped=[row["title"] for row in earlier if _key(row) not in current],
+        before=bool(earlier),
+        explained=explained,
+        unexplained=unexplained,
     )
+
+
+def _explained(
+    workspace: Workspace, night: Manifest, user_id: int, salt: bytes | None
+) -> tuple[Explanation | None, str]:
+    """Return the explanation of a list, or None and why there is none."""
+    try:
+        return explain_user(workspace, night, user_id, salt), ""
+    except DualrecError as error:
+        return None, str(error)
 
 
 def _key(row: dict[str, Any]) -> Any:
     return row["title"] if row["item_id"] is None else row["item_id"]
 
 
-def _listed(row: dict[str, Any], titles: dict[int, str], ranks: dict[Any, int]) -> Listed:
-    similar_history = [titles.get(item, f"movie {item}") for item in row["similar_history"] or []]
-    return Listed(
-        rank=row["rank"],
-        title=row["title"],
-        genres=row["genres"] or [],
-        score=row["score"],
-        source=row["source"],
-        similar_history=similar_history,
-        rank_before=ranks.get(_key(row)),
-    )
-
-
-def _list_of(workspace: Workspace, night: Manifest, user_id: int) -> list[dict[str, Any]]:
-    what = f"{workspace.uri}: the night of {night.run_date}"
-    rows = _rows_of(workspace, published_paths(workspace, night), user_id, what)
-    return sorted(rows.to_pylist(), key=lambda row: row["rank"])
-
-
 def _history_of(
     workspace: Workspace, histories: str, user_id: int, titles: dict[int, str]
 ) -> list[Watched]:
-    """Newest first."""
+    """Return a user's history, newest first."""
     paths = workspace.parquet_files(workspace.content(histories))
-    rows = _rows_of(workspace, paths, user_id, f"{workspace.uri}/{histories}").to_pylist()
-    return [
-        Watched(item, titles.get(item, f"movie {item}"), rating, datetime.fromtimestamp(when, UTC))
-        for row in rows
-        for item, rating, when in zip(
-            row["item_ids"], row["ratings"], row["timestamps"], strict=True
-        )
-    ][::-1]
-
-
-def _rows_of(workspace: Workspace, paths: list[str], user_id: int, what: str) -> pa.Table:
-    with told(what):
-        files = pads.dataset(paths, filesystem=workspace.filesystem, format="parquet")
-        return files.to_table(filter=pc.field("user_id") == user_id)
+    rows = user_rows(workspace, paths, [user_id], f"{workspace.uri}/{histories}").to_pylist()
+    watched = []
+    for row in rows:
+        columns = (row[name] for name in ("item_ids", "ratings", "timestamps"))
+        for item, rating, seconds in zip(*columns, strict=True):
+            when = datetime.fromtimestamp(seconds, UTC)
+            watched.append(Watched(item, titles.get(item, f"movie {item}"), rating, when))
+    return watched[::-1]

@@ -6,11 +6,17 @@ import sys
 
 import pytest
 
-from dualrec.cluster.log_filters import ACTOR_ARGUMENTS, OTHER_CLUSTERS, quiet_loggers
+from dualrec.cluster.logs import (
+    ACTOR_ARGUMENTS,
+    OTHER_CLUSTERS,
+    collect_worker_logs,
+    forward_worker_logs,
+    quiet_loggers,
+)
 
 NATIVE = f"""
 import os, sys
-from dualrec.cluster.log_filters import quiet_native_lines
+from dualrec.cluster.logs import quiet_native_lines
 with quiet_native_lines():
     os.write(2, b"[E 1] core_worker.cc:1: Actor 'a' {ACTOR_ARGUMENTS}. See more.\\n")
     os.write(2, b"[E 1] core_worker.cc:2: a real error\\n")
@@ -35,7 +41,7 @@ def test_native_lines_are_shown_but_for_the_harmless_ones(ends: str) -> None:
 
 SILENT = """
 import os
-from dualrec.cluster.log_filters import silent_native_lines
+from dualrec.cluster.logs import silent_native_lines
 with silent_native_lines():
     os.system("echo a compiler's complaint >&2")
 os.write(2, b"afterwards\\n")
@@ -64,3 +70,33 @@ def test_warnings_are_shown_but_for_the_harmless_ones(
     services.warning("another")
     worker.info("Calling ray.init() again after it has already been called.")
     assert caplog.messages == ["another"]
+
+
+def _work() -> None:
+    import ray
+
+    @ray.remote
+    def work() -> None:
+        forward_worker_logs()
+        logging.getLogger("dualrec.sequence.train").info("epoch 1/3")
+        logging.getLogger("vllm").warning("noise")
+
+    ray.get([work.remote(), work.remote()])
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_lines_of_workers_reach_the_log_of_the_job_and_nothing_else_does(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "dualrec")
+    with collect_worker_logs():
+        _work()
+    assert caplog.messages.count("epoch 1/3") == 2
+    assert "noise" not in caplog.text
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_worker_without_a_driver_that_collects_works_all_the_same() -> None:
+    _work()

@@ -1,13 +1,20 @@
 import numpy as np
 import pytest
 
-from dualrec.baselines import top_items
-from dualrec.baselines.top_items import hide, next_item_ndcg, top_numbers, top_of_all
+from dualrec.baselines import baseline
+from dualrec.baselines.baseline import (
+    mask_watched,
+    next_item_ndcg,
+    top_item_numbers,
+    top_unwatched_items,
+)
 
 
 def test_the_best_items_come_first_and_hidden_or_undefined_ones_never() -> None:
     scores = np.array([[0.1, 0.9, np.nan, 0.5], [-np.inf, -np.inf, -np.inf, 1.0]], np.float32)
-    assert top_numbers(hide(scores, [np.array([2]), np.zeros(0, np.int64)]), 3).tolist() == [
+    assert top_item_numbers(
+        mask_watched(scores, [np.array([2]), np.zeros(0, np.int64)]), 3
+    ).tolist() == [
         [4, 1, 0],
         [4, 0, 0],
     ]
@@ -16,10 +23,10 @@ def test_the_best_items_come_first_and_hidden_or_undefined_ones_never() -> None:
 def test_batches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     histories = [np.array([user % 7 + 1]) for user in range(50)]
     scorer = lambda some: np.array([np.roll(np.arange(9.0), one[0]) for one in some], np.float32)  # noqa: E731
-    whole = top_of_all(scorer, histories, 5)
-    monkeypatch.setattr(top_items, "BATCH", 7)
-    assert (top_of_all(scorer, histories, 5) == whole).all()
-    assert top_of_all(scorer, [], 5).shape == (0, 5)
+    whole = top_unwatched_items(scorer, histories, 5)
+    monkeypatch.setattr(baseline, "USERS_PER_BATCH", 7)
+    assert (top_unwatched_items(scorer, histories, 5) == whole).all()
+    assert top_unwatched_items(scorer, [], 5).shape == (0, 5)
 
 
 def test_the_last_item_is_asked_for_and_what_was_watched_is_left_out() -> None:
