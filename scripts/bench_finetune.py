@@ -31,9 +31,8 @@ from dualrec.config.settings import FinetuneSettings, Settings, load_settings
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.language.batches import Shard, shard_of
 from dualrec.language.checks import targets_of
-from dualrec.language.finetune import encoded_examples
-from dualrec.language.models import LanguageModel, language_model
-from dualrec.language.precision import precision_of
+from dualrec.language.encoded_examples import encoded_examples
+from dualrec.language.models import LanguageModel, language_model, precision_of
 from dualrec.storage.workspace import Workspace
 
 PADDED = 512
@@ -58,32 +57,36 @@ class Side:
     ) -> None:
         import torch
 
-        from dualrec.language.lora import SummedLoss, adapted_model
-        from dualrec.language.zero import engine_of
+        from dualrec.language.lora import SummedTokenLoss, adapted_model
+        from dualrec.language.steps import build_engine
 
         torch.manual_seed(settings.seed)
         model = adapted_model(str(place.folder()), targets_of(preset, settings), settings)
-        loss = SummedLoss(model, shares_prefix=True) if saves else _usual_loss(model)
-        self.engine = engine_of(loss, settings, workers=1)
+        loss = SummedTokenLoss(model, shares_prefix=True) if saves else _usual_loss(model)
+        self.engine = build_engine(loss, settings, workers=1)
         self.settings, self.pad_to = settings, pad_to
         self.examples, self.seconds = 0.0, 0.0
 
     def epoch(self, shard: Shard, epoch: int) -> float:
         """Train for an epoch, and return the mean loss of its steps."""
-        from dualrec.language.steps import Pace, seed_epoch, train_epoch
+        from dualrec.language.steps import EpochState, seed_epoch, train_adapter_epoch
 
         seed_epoch(self.settings, epoch, 0)
         started = time.perf_counter()
-        totals = train_epoch(self.engine, shard, self.settings, Pace(epoch, 0, 1, self.pad_to))
+        totals = train_adapter_epoch(
+            self.engine, shard, self.settings, EpochState(epoch, 0, 1, self.pad_to)
+        )
         self.seconds += time.perf_counter() - started
         self.examples += totals.examples
         return totals.mean_loss
 
     def validation_loss(self, shard: Shard) -> float:
         """The mean loss of the validation answers, batched alike for both sides."""
-        from dualrec.language.steps import Pace, evaluate_epoch
+        from dualrec.language.steps import EpochState, evaluate_adapter_epoch
 
-        return evaluate_epoch(self.engine, shard, self.settings, Pace(1, 0, 1)).mean_loss
+        return evaluate_adapter_epoch(
+            self.engine, shard, self.settings, EpochState(1, 0, 1)
+        ).mean_loss
 
 
 def _usual_loss(model: Any) -> Any:

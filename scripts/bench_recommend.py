@@ -34,7 +34,8 @@ from dualrec.config.settings import Settings, load_settings
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.data.requests import night_requests
 from dualrec.language.generate import engine_environment, engine_options, sampling_options
-from dualrec.scoring.pipeline import Models, load_models, prompted, score
+from dualrec.scoring.models import Models, load_models
+from dualrec.scoring.pipeline import build_prompts, score
 from dualrec.storage.workspace import Workspace
 
 FREE, SHORTLIST = "dualrec, free", "dualrec, shortlist"
@@ -121,7 +122,7 @@ def prompts(
     rows, seconds = [], []
     for some in requests:
         started = time.perf_counter()
-        rows.append(prompted(some, models, settings).take_all())
+        rows.append(build_prompts(some, models, settings).take_all())
         seconds.append(time.perf_counter() - started)
     return rows, seconds
 
@@ -131,7 +132,7 @@ def bare(
 ) -> list[float]:
     """Give prompts to a bare engine: seconds for each set of them."""
     options = engine_options(models.language, settings.language) | {"enable_prefix_caching": cached}
-    engine = _actor(BareEngine, settings).remote(str(models.language.place.folder()), options)
+    engine = _actor(BareEngine, settings).remote(str(models.language.location.folder()), options)
     sampling = sampling_options(models.language, settings.language)
     seconds = [ray.get(engine.seconds.remote(some, sampling)) for some in rows]
     ray.kill(engine)
@@ -142,7 +143,10 @@ def by_transformers(rows: list[dict[str, Any]], models: Models, settings: Settin
     """Give prompts to transformers: seconds for all of them."""
     engine = settings.language.engine
     actor = _actor(BatchedGenerate, settings).remote(
-        str(models.language.place.folder()), models.language.dtype, engine.use_gpu, engine.threads
+        str(models.language.location.folder()),
+        models.language.dtype,
+        engine.use_gpu,
+        engine.threads,
     )
     stop = sampling_options(models.language, settings.language).get("stop")
     seconds = ray.get(actor.seconds.remote(rows, engine.batch_size, stop))

@@ -35,7 +35,8 @@ from dualrec.evaluation.metrics import LENGTH, ItemFacts, item_facts, user_metri
 from dualrec.evaluation.title_shares import title_shares
 from dualrec.language.finetune import finetune_language
 from dualrec.ranking.lists import language_list
-from dualrec.scoring.pipeline import load_models, score
+from dualrec.scoring.models import load_models
+from dualrec.scoring.pipeline import score
 from dualrec.storage.schemas import TRACES, conform
 from dualrec.storage.workspace import Workspace
 

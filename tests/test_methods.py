@@ -26,11 +26,16 @@ from dualrec.evaluation.metrics import LENGTH, coverage, item_facts, user_metric
 from dualrec.evaluation.protocols import candidate_sets, cut_cases, sampled
 from dualrec.language.batches import collate, epoch_steps, shard_of
 from dualrec.language.encode import ExampleEncoder
-from dualrec.language.examples import most_expected, published_cuts, several_cuts, validation_cuts
+from dualrec.language.examples import (
+    likeliest_targets,
+    published_cuts,
+    several_cuts,
+    validation_cuts,
+)
 from dualrec.language.models import LanguageModel
+from dualrec.language.prompts.chat_template import PromptBuilder
 from dualrec.language.shortlist import Shortlister, shortlist_grammar
-from dualrec.language.titles import TitleIndex, written_titles
-from dualrec.language.tokens import PromptBuilder
+from dualrec.language.titles import TitleIndex, parse_titles
 from dualrec.ranking.fusion import choose_weight
 from dualrec.ranking.lists import fused_list, language_list, paper_list
 from dualrec.sequence.chunks import chunk_histories
@@ -132,9 +137,9 @@ def test_finetune_language(catalog: pa.Table, tmp_path: Path) -> None:
     write_tokenizer(tmp_path)
     training, validation = histories_table(HISTORIES), histories_table(HISTORIES, "validation")
     cuts = [
-        several_cuts(training, titles=2, ahead=5, per_user=2, seed=0),
+        several_cuts(training, titles=2, future_targets=5, per_user=2, seed=0),
         published_cuts(training, titles=2, seed=0),
-        validation_cuts(validation, titles=2, ahead=3, seed=0),
+        validation_cuts(validation, titles=2, future_targets=3, seed=0),
     ]
     settings = load_settings(
         None, ["language.titles=2", "language.max_prompt_tokens=500", "finetune.max_tokens=700"]
@@ -159,7 +164,7 @@ def test_finetune_language(catalog: pa.Table, tmp_path: Path) -> None:
     batch = collate(shard, np.arange(3))
     found = [
         *map(_hash, cuts),
-        most_expected([1, 2, 3], [0.1, 0.5, 0.2], 2),
+        likeliest_targets([1, 2, 3], [0.1, 0.5, 0.2], 2),
         _hash(encoded),
         _hash(epoch_steps(shard.lengths, 3, 0, 1)),
         _hash([batch.input_ids, batch.labels]),
@@ -192,7 +197,7 @@ def test_scoring_answers(catalog: pa.Table) -> None:
         load_settings(None, ["language.shortlist.neighbours=2"]).language.shortlist,
     )
     index = TitleIndex(catalog, 90.0)
-    lines = written_titles(
+    lines = parse_titles(
         "1. Toy Story (1995)\n- A Bug's Life\nSabrina (1954)\nSevn (1995)\nNo Such Movie (2001)", 5
     )
     found = [

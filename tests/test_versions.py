@@ -122,7 +122,7 @@ def test_another_text_of_the_prompt_makes_another_version_of_what_rests_on_it(
     own = load_settings(
         None, [f"language.model={settings.language.model}", f"cache={settings.cache}", *change]
     )
-    respell = _respelt(monkeypatch, f"dualrec.language.prompts.{function}")
+    respell = _respelt(monkeypatch, f"dualrec.language.prompts.texts.{function}")
     assert _changed(data, own, respell) == set(ANSWERED | TUNED)
 
 
@@ -130,7 +130,7 @@ def test_a_prompt_that_these_settings_do_not_write_makes_no_other_version(
     data: Prepared, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert not _changed(
-        data, settings, _respelt(monkeypatch, "dualrec.language.prompts.rank_prompt")
+        data, settings, _respelt(monkeypatch, "dualrec.language.prompts.texts.rank_prompt")
     )
 
 
@@ -138,7 +138,9 @@ def test_another_guard_against_marks_in_titles_makes_another_version(
     data: Prepared, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def change() -> None:
-        monkeypatch.setattr("dualrec.language.fingerprints.unmarked_titles", lambda titles: titles)
+        monkeypatch.setattr(
+            "dualrec.language.prompts.texts.escape_special_tokens", lambda titles: titles
+        )
 
     assert _changed(data, settings, change) == set(ANSWERED | TUNED)
 
@@ -149,7 +151,7 @@ def test_another_grammar_makes_another_version_of_answers_from_a_shortlist(
     own = settings.model_copy(
         update={"language": settings.language.model_copy(update={"decoding": "shortlist"})}
     )
-    name = "dualrec.language.fingerprints.shortlist_grammar"
+    name = "dualrec.language.shortlist.shortlist_grammar"
     assert _changed(data, own, lambda: monkeypatch.setattr(name, lambda *_: "another")) == set(
         ANSWERED
     )
@@ -280,7 +282,7 @@ def test_a_night_carries_nobody_over_that_other_models_prompts_or_methods_served
     monkeypatch.setattr(plan, "prepare_for_models", lambda *_: data)
     monkeypatch.setattr(plan, "latest_manifest", lambda *_, **__: previous)
     if change == "prompt":
-        _respelt(monkeypatch, "dualrec.language.prompts.titles_prompt")()
+        _respelt(monkeypatch, "dualrec.language.prompts.texts.titles_prompt")()
     elif change == "weights":
         Path(settings.language.model, "model.safetensors").write_text("[]")
     elif change == "METHOD":

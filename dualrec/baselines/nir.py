@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from dualrec.baselines.baseline import Histories
 from dualrec.baselines.sknn import incidence, neighbours
-from dualrec.language.prompts import Messages
+from dualrec.language.prompts.texts import Messages
 from dualrec.language.titles import TitleIndex, display_title
 
 NAME = "NIR"

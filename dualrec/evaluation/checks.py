@@ -14,8 +14,8 @@ from dualrec.evaluation.language_systems import IN_FORCE, settings_of
 from dualrec.evaluation.lists import read_lists
 from dualrec.evaluation.scorers import sequence_models
 from dualrec.language.checks import check_serving
-from dualrec.language.embeddings import check_encoder
 from dualrec.language.models import language_model
+from dualrec.language.rerank import check_encoder
 from dualrec.sequence.artifact import sequence_name
 from dualrec.storage.workspace import Workspace
 

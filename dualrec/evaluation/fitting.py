@@ -32,7 +32,7 @@ from dualrec.config.settings import Settings, version_of
 from dualrec.data.prepare import Prepared, prepared
 from dualrec.errors import DualrecError
 from dualrec.evaluation.protocols import numbered
-from dualrec.language.embeddings import check_encoder, title_embeddings
+from dualrec.language.rerank import check_encoder, title_embeddings
 from dualrec.storage.schemas import HISTORIES
 from dualrec.storage.workspace import Workspace
 

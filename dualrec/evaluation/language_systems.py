@@ -25,7 +25,7 @@ from dualrec.evaluation.protocols import Cases
 from dualrec.evaluation.scorers import SEQUENCE, Asked
 from dualrec.evaluation.title_shares import title_shares
 from dualrec.language.artifact import language_version
-from dualrec.language.embeddings import title_embeddings, title_vectors
+from dualrec.language.rerank import title_embeddings, title_vectors
 from dualrec.ranking.lists import fused_list, language_list, paper_list
 from dualrec.storage.schemas import REQUESTS
 from dualrec.storage.workspace import Workspace

@@ -23,7 +23,7 @@ from dualrec.evaluation.language_systems import IN_FORCE, purpose_of, requests_o
 from dualrec.evaluation.scorers import Asked
 from dualrec.language.generate import generate
 from dualrec.language.models import ServedModel
-from dualrec.scoring.pipeline import served_with_precision
+from dualrec.scoring.models import resolve_served_model
 from dualrec.storage.workspace import Workspace
 
 MOST_TOKENS = (96, 96, 256)  # of the answer to each step
@@ -48,7 +48,7 @@ def nir_answers(
         f"language.max_new_tokens={max(MOST_TOKENS)}",
     ]
     settings = overridden(settings, changes)
-    model = served_with_precision(workspace, data, settings)
+    model = resolve_served_model(workspace, data, settings)
     started = time.perf_counter()
     rows = _with_candidates(workspace, data, settings, asked)
     reading = {"model": model, "settings": settings.language, "catalog": ray.put(data.catalog)}
@@ -109,14 +109,14 @@ def _ask(
     catalog: "ray.ObjectRef[pa.Table]",
     step: int,
 ) -> pa.Table:
-    from dualrec.language.prompts import fitting_prompt, prompt_text
-    from dualrec.language.special_tokens import unmarked_titles
+    from dualrec.language.prompts.chat_template import prompt_tokens, tokenizer_of
+    from dualrec.language.prompts.special_tokens import escape_special_tokens
+    from dualrec.language.prompts.texts import fitting_prompt, prompt_text
     from dualrec.language.titles import one_line
-    from dualrec.language.tokens import prompt_tokens, tokenizer_of
 
-    assert model.place is not None
-    tokenizer = tokenizer_of(str(model.place.folder()))
-    published = unmarked_titles(titles_of(ray.get(catalog)), tokenizer)
+    assert model.location is not None
+    tokenizer = tokenizer_of(str(model.location.folder()))
+    published = escape_special_tokens(titles_of(ray.get(catalog)), tokenizer)
     titles = {item: one_line(title) for item, title in published.items()}
     tokens_of = partial(prompt_tokens, tokenizer, model.preset)
     prompts: list[str] = []

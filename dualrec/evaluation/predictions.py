@@ -24,7 +24,8 @@ from dualrec.evaluation.language_systems import IN_FORCE, Predictions, purpose_o
 from dualrec.evaluation.scorers import Asked
 from dualrec.ranking.fusion import PURPOSE, calibration_requests, fit_weight, fused_weight
 from dualrec.ranking.recommend import FurtherRequests
-from dualrec.scoring.pipeline import load_models, score, scoring_version
+from dualrec.scoring.models import load_models
+from dualrec.scoring.pipeline import score, scoring_version
 from dualrec.storage.schemas import TRACES
 from dualrec.storage.workspace import Workspace
 

@@ -27,7 +27,7 @@ class Shard:
     Attributes:
         tokens: int32 (T,), all examples' tokens.
         starts: int64 (n + 1,), where each example begins in `tokens`, and the end.
-        answers: int64 (n,), the place of the first answer token in each example.
+        answers: int64 (n,), the position of the first answer token in each example.
     """
 
     tokens: np.ndarray
@@ -44,12 +44,12 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Batch:
+class TokenBatch:
     """What one forward pass takes.
 
     Attributes:
         input_ids: int64 (rows, longest), padded at the end with 0.
-        labels: int64 (rows, longest): the token that should follow each place, or IGNORED.
+        labels: int64 (rows, longest): the token that should follow each position, or IGNORED.
         tokens: real tokens in it.
     """
 
@@ -64,7 +64,8 @@ class Batch:
 
 
 def shard_of(tables: Iterable[pa.Table]) -> Shard:
-    """Put tables of schema ENCODED together, in an order that does not depend on how they were cut."""
+    """Put tables of schema ENCODED together, in an order that does not depend on how they were
+    cut."""
     table = pa.concat_tables([ENCODED.empty_table(), *tables]).sort_by(
         [("order", "ascending"), ("user_id", "ascending")]
     )
@@ -74,7 +75,7 @@ def shard_of(tables: Iterable[pa.Table]) -> Shard:
         pc.list_flatten(lists).to_numpy(zero_copy_only=False),
         np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
         table.column("answer_start").to_numpy().astype(np.int64),
-    )  # fmt: skip
+    )
 
 
 def epoch_steps(lengths: np.ndarray, rows_a_step: int, seed: int, epoch: int) -> list[np.ndarray]:
@@ -90,8 +91,8 @@ def epoch_steps(lengths: np.ndarray, rows_a_step: int, seed: int, epoch: int) ->
     Returns:
         Row numbers of each step; the last steps of a shard may hold fewer.
     """
-    draw = np.random.default_rng([seed, epoch])
-    order = draw.permutation(len(lengths))
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(len(lengths))
     window = rows_a_step * _WINDOW
     pieces = [order[start : start + window] for start in range(0, len(order), window)]
     steps = [
@@ -99,10 +100,10 @@ def epoch_steps(lengths: np.ndarray, rows_a_step: int, seed: int, epoch: int) ->
         for ordered in (piece[np.argsort(lengths[piece], kind="stable")] for piece in pieces)
         for start in range(0, len(ordered), rows_a_step)
     ]
-    return [steps[place] for place in draw.permutation(len(steps))]
+    return [steps[step] for step in rng.permutation(len(steps))]
 
 
-def parts(rows: np.ndarray, count: int) -> list[np.ndarray]:
+def split_step(rows: np.ndarray, count: int) -> list[np.ndarray]:
     """A step's rows in `count` parts, which are computed one after another; some may be empty."""
     return np.array_split(rows, count)
 
@@ -119,15 +120,15 @@ def validation_batches(
     ]
 
 
-def collate(shard: Shard, rows: np.ndarray, whole: bool = False, pad_to: int = 0) -> Batch:
+def collate(shard: Shard, rows: np.ndarray, whole: bool = False, pad_to: int = 0) -> TokenBatch:
     """Tensors for some rows.
 
     No rows give a batch of one example without labels: a worker with nothing to do must still take
         part in a step.
 
     Args:
-        whole: a label at every place, not in the answer only.
-        pad_to: at least so many places a row; 0 pads to the longest row.
+        whole: a label at every position, not in the answer only.
+        pad_to: at least so many positions a row; 0 pads to the longest row.
     """
     filler = len(rows) == 0
     rows = np.zeros(1, np.int64) if filler else rows
@@ -135,9 +136,9 @@ def collate(shard: Shard, rows: np.ndarray, whole: bool = False, pad_to: int = 0
     longest = max(pad_to, *(len(example) for example in examples))
     input_ids = np.zeros((len(rows), longest), np.int64)
     labels = np.full((len(rows), longest), IGNORED, np.int64)
-    for place, (row, example) in enumerate(zip(rows, examples, strict=True)):
-        input_ids[place, : len(example)] = example
+    for index, (row, example) in enumerate(zip(rows, examples, strict=True)):
+        input_ids[index, : len(example)] = example
         first = 1 if whole else max(int(shard.answers[row]), 1)
         if not filler:
-            labels[place, first - 1 : len(example) - 1] = example[first:]
-    return Batch(input_ids, labels, 0 if filler else sum(map(len, examples)))
+            labels[index, first - 1 : len(example) - 1] = example[first:]
+    return TokenBatch(input_ids, labels, 0 if filler else sum(map(len, examples)))

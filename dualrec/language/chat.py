@@ -1,14 +1,15 @@
-"""One chat completion over HTTP, tried again where that may help. Knows an endpoint and its key; no
-Ray, no users.
+"""Send one chat completion over HTTP, tried again where that may help, within a rate and a spending
+cap. Knows an endpoint and its key; no Ray, no users.
 
 Whatever happens to a request, its row gets an answer or an error. Only what no further row can
-survive is raised: a key that is refused, an account without credit, a model or an address that is
-not there.
+survive is raised: a key that is refused, an account without credit, a model or an address that does
+not exist.
 """
 
 import asyncio
 import json
 import random
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -20,15 +21,47 @@ from dualrec.config.settings import EndpointSettings
 from dualrec.errors import EndpointError
 from dualrec.storage.filesystems import redact_key
 
-MOST_BYTES = 1 << 20  # of an answer: what is longer is no list of titles
-HOPELESS = {
-    401: "the key is refused: check what is in the environment variable that language.endpoint.api_key_env names ({key})",
+
+class RateLimiter:
+    """Holds back requests that come too fast, and refuses those that the spending cap has no tokens
+    left for.
+
+    A request's tokens are set aside before it is sent, so that requests under way cannot exceed the
+    cap together; what it did not use is given back. One limiter serves all senders.
+    """
+
+    def __init__(self, requests_per_second: float, max_total_tokens: int) -> None:
+        self.interval_s, self.most = 1 / requests_per_second, max_total_tokens
+        self.tokens, self.next_at = 0, 0.0
+
+    async def admit(self, tokens: int) -> bool:
+        """Set the tokens aside and wait for this request's turn; False, at once, where the cap is
+        used up."""
+        if self.most and self.tokens + tokens > self.most:
+            return False
+        self.tokens += tokens
+        now = time.monotonic()
+        turn = max(self.next_at, now)
+        self.next_at = turn + self.interval_s
+        await asyncio.sleep(turn - now)
+        return True
+
+    async def settle(self, set_aside: int, used: int) -> None:
+        """Note what a request that was let in has really used."""
+        self.tokens += used - set_aside
+
+
+MAX_ANSWER_BYTES = 1 << 20  # of an answer: what is longer is no list of titles
+FATAL_STATUSES = {
+    401: "the key is refused: check what is in the environment variable that "
+    "language.endpoint.api_key_env names ({key})",
     402: "the account has no credit left: top it up, or name another endpoint",
-    404: "no such address or model: check language.endpoint.url ({url}) and language.endpoint.model",
+    404: "no such address or model: check language.endpoint.url ({url}) and "
+    "language.endpoint.model",
 }
 
 
-class Answer(TypedDict):
+class ChatAnswer(TypedDict):
     """What becomes of a request. Without an error, `generated_text` is the answer; -1: the endpoint
     did not say."""
 
@@ -40,11 +73,11 @@ class Answer(TypedDict):
 
 
 class ChatSession:
-    """Sends chat completions: use as an async context, call `ask` for each.
+    """Sends chat completions: use as an async context, call `complete` for each.
 
     Args:
         key: sent as a bearer token, and cut out of every message; empty: none is sent.
-        admit, settle: those of a Meter.
+        admit, settle: those of a RateLimiter.
     """
 
     def __init__(
@@ -73,7 +106,7 @@ class ChatSession:
     async def __aexit__(self, *_: object) -> None:
         await self.http.close()
 
-    async def ask(self, url: str, body: str, tokens: int) -> Answer:
+    async def complete(self, url: str, body: str, tokens: int) -> ChatAnswer:
         """The answer to a request.
 
         Args:
@@ -82,16 +115,17 @@ class ChatSession:
         Raises:
             EndpointError: no request of this job can be answered.
         """
-        problem, asked_to_wait_s = "", 0.0
+        problem, requested_wait_s = "", 0.0
         for attempt in range(self.settings.retries + 1):
             if attempt:
-                await asyncio.sleep(self._wait_s(attempt, asked_to_wait_s))
+                await asyncio.sleep(self._wait_s(attempt, requested_wait_s))
             if not await self.admit(tokens):
-                return failed(
-                    f"spending cap: language.endpoint.max_total_tokens ({self.settings.max_total_tokens:,}) is used up"
+                return failed_answer(
+                    f"spending cap: language.endpoint.max_total_tokens "
+                    f"({self.settings.max_total_tokens:,}) is used up"
                 )
             try:
-                status, text, asked_to_wait_s = await self._post(url, body)
+                status, text, requested_wait_s = await self._post(url, body)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 problem = (
                     redact_key(str(error), self._key, "key")
@@ -108,34 +142,36 @@ class ChatSession:
                 return answer
             await self.settle(tokens, 0)
             problem = f"HTTP {status}: {redact_key(text, self._key, 'key')[:200]}"
-            if status in HOPELESS:
+            if status in FATAL_STATUSES:
                 self._give_up(status, url)
             if status not in (408, 429) and status < 500:
-                return failed(problem)
-        return failed(f"gave up after {self.settings.retries + 1} attempts: {problem}")
+                return failed_answer(problem)
+        return failed_answer(f"gave up after {self.settings.retries + 1} attempts: {problem}")
 
     async def _post(self, url: str, body: str) -> tuple[int, str, float]:
         async with self.http.post(url, data=body, allow_redirects=False) as response:
-            content = await response.content.read(MOST_BYTES)
-            while len(content) < MOST_BYTES and (more := await response.content.read(MOST_BYTES)):
+            content = await response.content.read(MAX_ANSWER_BYTES)
+            while len(content) < MAX_ANSWER_BYTES and (
+                more := await response.content.read(MAX_ANSWER_BYTES)
+            ):
                 content += more
-            wait_s = asked_wait_s(response.headers.get("Retry-After", ""), datetime.now(UTC))
+            wait_s = parse_retry_after_s(response.headers.get("Retry-After", ""), datetime.now(UTC))
             return response.status, content.decode(errors="replace"), wait_s
 
-    def _wait_s(self, attempt: int, asked_s: float) -> float:
+    def _wait_s(self, attempt: int, requested_s: float) -> float:
         """Twice as long each time and never in step with other requests, but at least what the
         endpoint asked for."""
         own = self.settings.backoff_s * 2 ** (attempt - 1) * random.uniform(0.5, 1.0)
-        return min(max(own, asked_s), self.settings.longest_wait_s)
+        return min(max(own, requested_s), self.settings.longest_wait_s)
 
     def _give_up(self, status: int, url: str) -> None:
-        why = HOPELESS[status].format(url=self.settings.url, key=self.settings.api_key_env)
+        why = FATAL_STATUSES[status].format(url=self.settings.url, key=self.settings.api_key_env)
         raise EndpointError(f"{url} answers {status}: {why}")
 
 
-def asked_wait_s(retry_after: str, now: datetime) -> float:
-    """Seconds that a Retry-After header asks for: a number of them or a date (RFC 9110, 10.2.3);
-    0.0 for any other."""
+def parse_retry_after_s(retry_after: str, now: datetime) -> float:
+    """Return the seconds that a Retry-After header requests: a number of them or a date (RFC 9110,
+    10.2.3); 0.0 for any other."""
     if retry_after.isdecimal():
         return float(retry_after)
     try:
@@ -144,17 +180,17 @@ def asked_wait_s(retry_after: str, now: datetime) -> float:
         return 0.0
 
 
-def read_answer(text: str) -> Answer:
+def read_answer(text: str) -> ChatAnswer:
     """What the body of a chat completion says, or the error that it is none."""
     try:
         body = json.loads(text)
     except ValueError:
-        return failed(f"the endpoint answered no JSON: {text[:200]!r}")
+        return failed_answer(f"the endpoint answered no JSON: {text[:200]!r}")
     try:
         choice = body["choices"][0]
         content = choice["message"]["content"]
         if not isinstance(content, str):
-            return failed(f"the endpoint answered without text: {text[:200]}")
+            return failed_answer(f"the endpoint answered without text: {text[:200]}")
         usage = body.get("usage") or {}
         return {
             "generated_text": content,
@@ -164,10 +200,10 @@ def read_answer(text: str) -> Answer:
             "error": "",
         }
     except (KeyError, IndexError, TypeError, ValueError, AttributeError):
-        return failed(f"the endpoint's answer is no chat completion: {text[:200]}")
+        return failed_answer(f"the endpoint's answer is no chat completion: {text[:200]}")
 
 
-def failed(error: str) -> Answer:
+def failed_answer(error: str) -> ChatAnswer:
     """The answer of a request that got none."""
     return {
         "generated_text": "",
@@ -178,6 +214,6 @@ def failed(error: str) -> Answer:
     }
 
 
-def _used(answer: Answer, set_aside: int) -> int:
+def _used(answer: ChatAnswer, set_aside: int) -> int:
     counts: tuple[Any, ...] = (answer["prompt_tokens"], answer["generated_tokens"])
     return set_aside if min(counts) < 0 else sum(counts)

@@ -17,7 +17,8 @@ from dualrec.config.settings import FinetuneSettings, LanguageSettings, Settings
 from dualrec.data.catalog import titles_of
 from dualrec.data.prepare import Prepared
 from dualrec.errors import AssetError, SettingsError
-from dualrec.language.endpoint import check_reachable, key_of
+from dualrec.language.artifact import served_model
+from dualrec.language.endpoint import check_reachable, endpoint_key
 from dualrec.language.models import (
     LanguageModel,
     check_decoding,
@@ -25,7 +26,6 @@ from dualrec.language.models import (
     check_tuned,
     language_model,
 )
-from dualrec.language.serving import served_model
 from dualrec.language.titles import filed_title
 from dualrec.sequence.artifact import sequence_name
 from dualrec.storage.workspace import Workspace
@@ -36,18 +36,19 @@ NO_TITLES = {
 
 
 def model_to_tune(settings: Settings) -> tuple[LanguageModel, ModelPlace]:
-    """The preset and the place of the model that fine-tuning starts from.
+    """The preset and the location of the model that fine-tuning starts from.
 
     Raises:
         SettingsError: it is served at an endpoint.
     """
-    preset, place = language_model(settings)
-    if place is None:
+    preset, location = language_model(settings)
+    if location is None:
         raise SettingsError(
-            f"language.model {settings.language.model} is served at an endpoint, so there are no weights to tune: "
+            f"language.model {settings.language.model} is served at an endpoint, so there are no "
+            f"weights to tune: "
             "name a model whose weights can be had"
         )
-    return preset, place
+    return preset, location
 
 
 def targets_of(preset: LanguageModel, settings: FinetuneSettings) -> tuple[str, ...]:
@@ -69,9 +70,9 @@ def check_tuning(settings: Settings, titles: dict[int, str]) -> bool:
             is served at an
             endpoint, or it cannot rank items.
     """
-    preset, place = model_to_tune(settings)
+    preset, location = model_to_tune(settings)
     check_ranking(settings)
-    folder = folder_here(place)
+    folder = folder_here(location)
     if folder is not None:
         check_tunable(folder, preset, settings, titles)
     return folder is not None
@@ -108,7 +109,8 @@ def check_folder(folder: Path) -> None:
         (folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")
     ):
         raise AssetError(
-            f"{folder} holds no tokenizer (tokenizer.json): put the model's own there, or name a whole model in "
+            f"{folder} holds no tokenizer (tokenizer.json): put the model's own there, or name a "
+            f"whole model in "
             "language.model"
         )
 
@@ -137,11 +139,11 @@ def check_serving_settings(settings: Settings, titles: dict[int, str]) -> list[M
     check_tuned(settings)
     encoder = ModelPlace.named(settings.rerank.model, settings)
     elsewhere = [encoder] if folder_here(encoder) is None else []
-    preset, place = language_model(settings)
-    if place is None:
-        key_of(settings.language.endpoint)
+    preset, location = language_model(settings)
+    if location is None:
+        endpoint_key(settings.language.endpoint)
     elif settings.language.tuned is None:
-        elsewhere += _check_place(place, preset, settings, titles)
+        elsewhere += _check_location(location, preset, settings, titles)
     return elsewhere
 
 
@@ -161,20 +163,20 @@ def check_serving(workspace: Workspace, data: Prepared, settings: Settings) -> l
     titles = titles_of(data.catalog)
     elsewhere = check_serving_settings(settings, titles)
     model = served_model(workspace, data, settings)
-    if model.place is None:
+    if model.location is None:
         check_reachable(settings.language.endpoint)
     elif settings.language.tuned is not None:
-        elsewhere += _check_place(model.place, model.preset, settings, titles)
+        elsewhere += _check_location(model.location, model.preset, settings, titles)
     return elsewhere
 
 
-def _check_place(
-    place: ModelPlace, preset: LanguageModel, settings: Settings, titles: dict[int, str]
+def _check_location(
+    location: ModelPlace, preset: LanguageModel, settings: Settings, titles: dict[int, str]
 ) -> list[ModelPlace]:
     """Check the prompts of a model that is on this machine; one that is not is returned."""
-    folder = folder_here(place)
+    folder = folder_here(location)
     if folder is None:
-        return [place]
+        return [location]
     check_prompts(folder, preset, settings.language, titles)
     return []
 
@@ -189,8 +191,8 @@ def check_prompts(
         SettingsError: the prompt does not fit, or items are to be ranked and the tokenizer has no
             label for each.
     """
-    from dualrec.language.labels import label_tokens
-    from dualrec.language.tokens import PromptBuilder, check_chat_template
+    from dualrec.language.candidates import label_tokens
+    from dualrec.language.prompts.chat_template import PromptBuilder, check_chat_template
 
     prompts = PromptBuilder(str(folder), preset, settings, titles)
     check_chat_template(prompts.tokenizer, str(folder))
@@ -208,19 +210,20 @@ def check_prompts(
     except ValueError as error:
         fewer = "rank fewer language.rank_candidates" if ranks else "set language.hint=false"
         raise SettingsError(
-            f"a prompt without any movie does not fit: {error}: raise language.max_prompt_tokens, or {fewer}"
+            f"a prompt without any movie does not fit: {error}: raise language.max_prompt_tokens, "
+            f"or {fewer}"
         ) from error
 
 
-def check_on_a_node(places: Iterable[ModelPlace]) -> None:
+def check_on_a_node(locations: Iterable[ModelPlace]) -> None:
     """Find out on a node that models can be had which are not on this machine. Needs a Ray session.
 
     Raises:
         AssetError: one cannot be had there.
     """
-    ray.get([_bring.remote(place) for place in dict.fromkeys(places)])
+    ray.get([_bring.remote(location) for location in dict.fromkeys(locations)])
 
 
 @ray.remote(num_cpus=0.1)
-def _bring(place: ModelPlace) -> None:
-    place.folder()
+def _bring(location: ModelPlace) -> None:
+    location.folder()

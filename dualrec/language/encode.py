@@ -7,18 +7,18 @@ import pyarrow as pa
 
 from dualrec.config.settings import FinetuneSettings, LanguageSettings
 from dualrec.errors import AssetError, InputError
-from dualrec.language.examples import most_expected, soonest_candidate
-from dualrec.language.labels import label_tokens
+from dualrec.language.candidates import label_tokens
+from dualrec.language.examples import first_watched_candidate, likeliest_targets
 from dualrec.language.models import LanguageModel
+from dualrec.language.prompts.chat_template import PromptBuilder, check_chat_template
 from dualrec.language.titles import filed_title
-from dualrec.language.tokens import PromptBuilder, check_chat_template
 
 ENCODED = pa.schema(
     [
         ("user_id", pa.int64()),
         ("order", pa.uint64()),
         ("input_ids", pa.list_(pa.int32())),  # prompt and answer, with the token that ends the turn
-        ("answer_start", pa.int32()),  # the place of the answer's first token
+        ("answer_start", pa.int32()),  # the position of the answer's first token
     ]
 )
 
@@ -27,9 +27,9 @@ class ExampleEncoder:
     """Turns examples with hints into token ids.
 
     The answer is its movies' titles as they are filed, one a line, and the tokenizer's end token;
-    which movies, and in which order, `examples.most_expected` says, and as published the next ones
-    in order. Where items are ranked, it is the label of `examples.soonest_candidate` and nothing
-    else.
+    `examples.likeliest_targets` chooses and orders the movies, and as published the next ones are
+    taken in order. Where items are ranked, the answer is the label of
+    `examples.first_watched_candidate` and nothing else.
 
     Args:
         folder: a Hugging Face folder with a tokenizer.
@@ -66,7 +66,11 @@ class ExampleEncoder:
         self._check_room(budget, longest, finetune)
 
     def __call__(self, examples: pa.Table) -> pa.Table:
-        """A table of schema ENCODED for examples of schema EXAMPLES with what `folds.Hints` adds."""
+        """Return a table of schema ENCODED.
+
+        Args:
+            examples: schema EXAMPLES, with what `out_of_fold.SequenceHints` adds.
+        """
         prompts = self.prompts(examples).column("tokenized_prompt").to_pylist()
         names = ("next_ids", "sequence_item_ids" if self.labels else "next_probabilities")
         answer = self._label if self.labels else self._answer
@@ -78,28 +82,31 @@ class ExampleEncoder:
             [
                 examples.column("user_id"),
                 examples.column("order"),
-                pa.array([prompt + answer for prompt, answer in zip(prompts, answers, strict=True)], pa.list_(pa.int32())),
+                pa.array(
+                    [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)],
+                    pa.list_(pa.int32()),
+                ),
                 pa.array([len(prompt) for prompt in prompts], pa.int32()),
             ],
             schema=ENCODED,
-        )  # fmt: skip
+        )
 
     def _answer(self, next_ids: list[int], probabilities: list[float]) -> list[int]:
         titles = self.prompts.settings.titles
         movies = (
             next_ids[:titles]
             if self.as_published
-            else most_expected(next_ids, probabilities, titles)
+            else likeliest_targets(next_ids, probabilities, titles)
         )
         text = "\n".join(self._title(item) for item in movies)
         return [*self._tokens(text), self.prompts.tokenizer.eos_token_id]
 
     def _label(self, next_ids: list[int], candidates: list[int]) -> list[int]:
-        place = soonest_candidate(next_ids, candidates)
-        assert self.labels and place is not None, (
+        position = first_watched_candidate(next_ids, candidates)
+        assert self.labels and position is not None, (
             "an example without an answer among its candidates"
         )
-        return [self.labels[place]]
+        return [self.labels[position]]
 
     def _longest_answer(self, titles: int) -> int:
         return sum(heapq.nlargest(titles, (len(self._line(item)) for item in self.titles))) + 1
@@ -128,8 +135,10 @@ class ExampleEncoder:
                 else "ask for fewer language.titles"
             )
             raise InputError(
-                f"a prompt without any movie does not fit: {error}. The longest answer takes {longest} tokens of "
-                f"finetune.max_tokens ({finetune.max_tokens}), which leaves {budget}: raise finetune.max_tokens and "
+                f"a prompt without any movie does not fit: {error}. The longest answer takes "
+                f"{longest} tokens of "
+                f"finetune.max_tokens ({finetune.max_tokens}), which leaves {budget}: raise "
+                f"finetune.max_tokens and "
                 f"language.max_prompt_tokens, or {fewer}"
             ) from error
 

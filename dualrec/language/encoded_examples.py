@@ -17,16 +17,17 @@ from dualrec.config.settings import Settings
 from dualrec.data.catalog import titles_of
 from dualrec.data.prepare import Prepared
 from dualrec.language.artifact import fold_settings
-from dualrec.language.example_counts import check_training_count, check_validation_count
 from dualrec.language.examples import (
-    AHEAD,
+    FUTURE_TARGETS,
+    answerable_examples,
+    check_training_count,
+    check_validation_count,
     published_cuts,
     several_cuts,
     validation_cuts,
-    with_an_answer,
 )
-from dualrec.language.folds import Hints, fold_models
 from dualrec.language.models import LanguageModel
+from dualrec.language.out_of_fold import SequenceHints, fold_models
 from dualrec.sequence.artifact import WEIGHTS, sequence_name
 from dualrec.storage.workspace import Workspace
 
@@ -40,7 +41,7 @@ def encoded_examples(
     data: Prepared,
     settings: Settings,
     preset: LanguageModel,
-    place: ModelPlace,
+    location: ModelPlace,
 ) -> tuple[ray.data.Dataset, ray.data.Dataset]:
     """Training and validation examples (schema ENCODED), in memory.
 
@@ -49,38 +50,42 @@ def encoded_examples(
     """
     language, tuning = settings.language, settings.finetune
     cut = {"titles": language.titles, "seed": tuning.seed}
-    trained_on_all = _hinted_by(
+    trained_on_all = _adds_hints_of(
         [workspace.read_bytes(f"{workspace.content(sequence_name(data, settings))}/{WEIGHTS}")],
         settings,
     )
     published = tuning.examples == "published"
-    ahead = language.titles if published else max(AHEAD, language.titles)
+    future_targets = language.titles if published else max(FUTURE_TARGETS, language.titles)
     cut_training = (
         partial(published_cuts, **cut)
         if published
-        else partial(several_cuts, ahead=ahead, per_user=tuning.examples_per_user, **cut)
+        else partial(
+            several_cuts, future_targets=future_targets, per_user=tuning.examples_per_user, **cut
+        )
     )
     # Validation comes first: its hints need no further model, and without an example of it training
     # is in vain.
-    cut_validation = partial(validation_cuts, ahead=ahead, **cut)
-    validation = _chosen(workspace, data, settings, "validation", cut_validation, trained_on_all)
+    cut_validation = partial(validation_cuts, future_targets=future_targets, **cut)
+    validation = _select_examples(
+        workspace, data, settings, "validation", cut_validation, trained_on_all
+    )
     out_of_fold = (
         trained_on_all
         if published
-        else _hinted_by(fold_models(workspace, data, settings), fold_settings(settings))
+        else _adds_hints_of(fold_models(workspace, data, settings), fold_settings(settings))
     )
-    training = _chosen(workspace, data, settings, "train", cut_training, out_of_fold)
+    training = _select_examples(workspace, data, settings, "train", cut_training, out_of_fold)
     encode = partial(
         _encoded,
         settings=settings,
         preset=preset,
-        place=place,
+        location=location,
         titles=ray.put(titles_of(data.catalog)),
     )
     return encode(training).materialize(), encode(validation).materialize()
 
 
-def _chosen(
+def _select_examples(
     workspace: Workspace,
     data: Prepared,
     settings: Settings,
@@ -114,14 +119,14 @@ def _sample(examples: ray.data.Dataset, most: int) -> ray.data.Dataset:
     return examples.sort("order").limit(most) if most else examples
 
 
-def _hinted_by(
+def _adds_hints_of(
     weights: list[bytes], settings: Settings
 ) -> Callable[[ray.data.Dataset], ray.data.Dataset]:
     """Return what adds the hints of sequence models, trained with these settings, to examples."""
     count = settings.language.rank_candidates if settings.language.mode == "rank" else 1
     return partial(
-        _through,
-        actor=Hints,
+        _map_with_actors,
+        actor=SequenceHints,
         cpus=0.2,
         weights=ray.put(weights),
         settings=settings.sequence,
@@ -132,15 +137,16 @@ def _hinted_by(
 def _with_an_answer(examples: ray.data.Dataset, split: str, settings: Settings) -> ray.data.Dataset:
     """The hinted examples that can be answered by one of their candidates. Says how many cannot."""
     examples = examples.materialize()
-    kept = examples.map_batches(
-        with_an_answer, batch_format="pyarrow", batch_size=None
+    answerable = examples.map_batches(
+        answerable_examples, batch_format="pyarrow", batch_size=None
     ).materialize()
     total = examples.count()
     logger.info(
-        f"{total - kept.count()} of {total} {split} examples are left out: none of the movies after their cuts is "
+        f"{total - answerable.count()} of {total} {split} examples are left out: none of the "
+        f"movies after their cuts is "
         f"among the sequence model's first {settings.language.rank_candidates}"
     )
-    return kept
+    return answerable
 
 
 def _encoded(
@@ -148,18 +154,18 @@ def _encoded(
     titles: "ray.ObjectRef[dict[int, str]]",
     settings: Settings,
     preset: LanguageModel,
-    place: ModelPlace,
+    location: ModelPlace,
 ) -> ray.data.Dataset:
     arguments = {
-        "place": place,
+        "location": location,
         "preset": preset,
         "language": settings.language,
         "finetune": settings.finetune,
     }
-    return _through(examples, _EncodeActor, 0.1, titles=titles, **arguments)
+    return _map_with_actors(examples, _EncodeActor, 0.1, titles=titles, **arguments)
 
 
-def _through(
+def _map_with_actors(
     examples: ray.data.Dataset, actor: type, cpus: float, **arguments: Any
 ) -> ray.data.Dataset:
     return examples.map_batches(
@@ -176,11 +182,11 @@ class _EncodeActor:
     """Loads the tokenizer where the actor runs, not in the driver."""
 
     def __init__(
-        self, place: ModelPlace, titles: "ray.ObjectRef[dict[int, str]]", **arguments: Any
+        self, location: ModelPlace, titles: "ray.ObjectRef[dict[int, str]]", **arguments: Any
     ) -> None:
         from dualrec.language.encode import ExampleEncoder
 
-        self.encode = ExampleEncoder(str(place.folder()), titles=ray.get(titles), **arguments)
+        self.encode = ExampleEncoder(str(location.folder()), titles=ray.get(titles), **arguments)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         return self.encode(batch)

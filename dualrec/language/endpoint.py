@@ -1,10 +1,10 @@
-"""Generation by an OpenAI-compatible endpoint under Ray Data. Takes requests with messages; gives
-what generate gives.
+"""Generate answers by an OpenAI-compatible endpoint under Ray Data. Takes requests with messages,
+which it builds where no tokenizer is at hand; gives what generate gives.
 
 Ray's HTTP processor carries the rows. As Ray 2.60 has it, it sends a batch's requests one after
 another, paces only how fast it builds them, does not try 500 again, stops the whole job at the
 first row that keeps failing or answers no JSON, passes a refused key's message on as an answer, and
-shows its headers, a key among them, to Ray's export of operators. So it is given a session of ours
+shows its headers, a key among them, to Ray's export of operators. So it gets a session of ours
 (ChatSession), which sends at once, paces, tries again, caps, and makes of every failure an error of
 its own row; the key lies in that session alone, and comes from the environment of the job.
 """
@@ -26,7 +26,52 @@ from dualrec.cluster.resources import cluster_gpus, engine_replicas
 from dualrec.config.settings import EndpointSettings, LanguageSettings
 from dualrec.errors import EndpointError
 from dualrec.language.models import LanguageModel
+from dualrec.language.prompts.special_tokens import escape_special_tokens
+from dualrec.language.prompts.texts import Messages, prompt_text, user_prompt
 from dualrec.storage.schemas import PROMPTED, TRACES
+
+CHARACTERS_PER_TOKEN = (
+    3.0  # English prose has about four, titles and names fewer: this rather counts too many tokens
+)
+TOKENS_PER_MESSAGE = 8  # the special tokens that a chat template puts around each
+
+
+class MessagesBuilder:
+    """Adds `prompt string` and `messages list<struct<role, content>>` to requests with the sequence
+    model's choices.
+
+    Args:
+        titles: the published title of each item id.
+    """
+
+    def __init__(self, settings: LanguageSettings, titles: dict[int, str]) -> None:
+        self.settings, self.titles = settings, escape_special_tokens(titles)
+
+    def __call__(self, requests: pa.Table) -> pa.Table:
+        """Append the messages of a batch."""
+        columns = (requests.column(name).to_pylist() for name in ("item_ids", "sequence_item_ids"))
+        messages = [
+            self._messages(item_ids, choices) for item_ids, choices in zip(*columns, strict=True)
+        ]
+        prompts = [prompt_text(conversation) for conversation in messages]
+        kind = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+        requests = requests.append_column("prompt", pa.array(prompts, pa.string()))
+        return requests.append_column("messages", pa.array(messages, kind))
+
+    def _messages(self, item_ids: list[int], choices: list[int]) -> Messages:
+        messages, _ = user_prompt(item_ids, choices, self.titles, self.settings, _as_many_tokens)
+        return messages
+
+
+def _as_many_tokens(messages: Messages) -> list[int]:
+    return [0] * estimated_tokens(messages)
+
+
+def estimated_tokens(messages: Messages) -> int:
+    """About how many tokens the messages are."""
+    characters = sum(len(message["content"]) for message in messages)
+    return int(characters / CHARACTERS_PER_TOKEN) + TOKENS_PER_MESSAGE * len(messages) + 1
+
 
 _ANSWER = ("generated_text", "prompt_tokens", "generated_tokens", "finish_reason", "error")
 
@@ -47,16 +92,16 @@ def generate_at_endpoint(
     """
     from ray.data.llm import HttpRequestProcessorConfig, build_processor
 
-    from dualrec.language.rate_limit import Meter
+    from dualrec.language.chat import RateLimiter
 
     endpoint, engine = settings.endpoint, settings.engine
-    key = key_of(endpoint)
+    key = endpoint_key(endpoint)
     check_reachable(endpoint)
     # Beside the driver, with which the job ends anyway: elsewhere, every sender would fail with the
     # node of the meter.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     meter = (
-        ray.remote(Meter)
+        ray.remote(RateLimiter)
         .options(num_cpus=0, scheduling_strategy=here)
         .remote(endpoint.requests_per_second, endpoint.max_total_tokens)
     )
@@ -87,7 +132,7 @@ def generate_at_endpoint(
     return processor(requests).map_batches(_tidy, batch_format="pyarrow", num_cpus=0.1)
 
 
-def key_of(endpoint: EndpointSettings) -> str:
+def endpoint_key(endpoint: EndpointSettings) -> str:
     """The key that the environment holds; empty for an endpoint without keys.
 
     Raises:
@@ -97,12 +142,15 @@ def key_of(endpoint: EndpointSettings) -> str:
     key = os.environ.get(name, "").strip() if name else ""
     if name and not key:
         raise EndpointError(
-            f"{endpoint.url} needs a key, and the environment variable {name} holds none: export {name}=…, name another "
-            "variable by language.endpoint.api_key_env, or set that to null for an endpoint without keys"
+            f"{endpoint.url} needs a key, and the environment variable {name} holds none: export "
+            f"{name}=…, name another "
+            "variable by language.endpoint.api_key_env, or set that to null for an endpoint "
+            "without keys"
         )
     if not (key.isascii() and key.isprintable()):
         raise EndpointError(
-            f"the environment variable {name} holds no key: there are line breaks or odd characters in it"
+            f"the environment variable {name} holds no key: there are line breaks or odd "
+            f"characters in it"
         )
     return key
 
@@ -119,7 +167,8 @@ def check_reachable(endpoint: EndpointSettings) -> None:
         if (problem := why_unreachable(endpoint.url, endpoint.connect_timeout_s)) is None:
             return
     raise EndpointError(
-        f"{endpoint.url} cannot be reached ({problem}): check language.endpoint.url and this machine's network"
+        f"{endpoint.url} cannot be reached ({problem}): check language.endpoint.url and this "
+        f"machine's network"
     )
 
 
@@ -160,15 +209,14 @@ class _Session:
 
     def post(self, url: str, headers: dict[str, str], data: str) -> "asyncio.Task[_Response]":
         """Send a request at once; Ray awaits it when its turn comes."""
-        task = asyncio.create_task(self._ask(url, data))
+        task = asyncio.create_task(self._complete(url, data))
         self._under_way.append(task)
         return task
 
-    async def _ask(self, url: str, body: str) -> "_Response":
-        from dualrec.language.messages import estimated_tokens
+    async def _complete(self, url: str, body: str) -> "_Response":
 
         tokens = estimated_tokens(json.loads(body)["messages"]) + self._max_new_tokens
-        return _Response(dict(await self._chat.ask(url, body, tokens)))
+        return _Response(dict(await self._chat.complete(url, body, tokens)))
 
 
 class _Response:
@@ -186,7 +234,7 @@ class _Response:
         pass
 
     async def json(self) -> dict[str, Any]:
-        """The answer, as chat.Answer."""
+        """The answer, as a ChatAnswer."""
         return self._answer
 
 

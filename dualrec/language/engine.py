@@ -10,7 +10,7 @@ from ray.llm._internal.batch.stages.vllm_engine_stage import vLLMEngineStageUDF
 
 from dualrec.language.models import ServedModel
 
-TELL_S = 1.0
+REPORT_EVERY_S = 1.0
 
 
 class Engine(vLLMEngineStageUDF):
@@ -18,9 +18,8 @@ class Engine(vLLMEngineStageUDF):
 
     Args:
         served: the model.
-        counter: a RowCounter that is told when the model is there, and of answers as they are
-            written, since a batch is
-            handed on as a whole.
+        counter: a RowCounter that learns when the model is loaded, and of answers as they are
+            written, since a batch is handed on as a whole.
         options: of Ray Data's actor.
 
     Raises:
@@ -30,20 +29,20 @@ class Engine(vLLMEngineStageUDF):
     def __init__(
         self, served: ServedModel, counter: ActorHandle | None, model: str, **options: Any
     ) -> None:
-        assert served.place is not None, f"{model} is served at an endpoint"
-        super().__init__(model=str(served.place.folder()), **options)
-        self.counter, self.untold, self.told_at = counter, 0, 0.0
+        assert served.location is not None, f"{model} is served at an endpoint"
+        super().__init__(model=str(served.location.folder()), **options)
+        self.counter, self.unreported, self.reported_at = counter, 0, 0.0
         if counter is not None:
             counter.engine_loaded.remote()
 
     async def udf(self, batch: list[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
         """The answers of a batch, each when it is written."""
         async for answer in super().udf(batch):
-            self._tell()
+            self._report_written()
             yield answer
 
-    def _tell(self) -> None:
-        self.untold += 1
-        if self.counter is not None and time.monotonic() - self.told_at >= TELL_S:
-            self.counter.add_written.remote(self.untold)
-            self.untold, self.told_at = 0, time.monotonic()
+    def _report_written(self) -> None:
+        self.unreported += 1
+        if self.counter is not None and time.monotonic() - self.reported_at >= REPORT_EVERY_S:
+            self.counter.add_written.remote(self.unreported)
+            self.unreported, self.reported_at = 0, time.monotonic()

@@ -26,12 +26,12 @@ from dualrec.language.artifact import (
     MERGED,
     METRICS,
     TENSORBOARD,
+    language_card,
     language_name,
 )
-from dualrec.language.card import language_card
 from dualrec.language.checks import check_tunable, check_tuning, model_to_tune, targets_of
 from dualrec.language.encoded_examples import encoded_examples
-from dualrec.language.example_counts import (
+from dualrec.language.examples import (
     check_example_counts,
 )
 from dualrec.language.models import LanguageModel, check_room_on_cpus
@@ -67,12 +67,12 @@ def finetune_language(settings: Settings, force: bool = False) -> Summary:
         titles = titles_of(data.catalog)
         checked = check_tuning(settings, titles)
         check_example_counts(workspace, data, settings)
-        preset, place = model_to_tune(settings)
+        preset, location = model_to_tune(settings)
         with ray_session(settings.cluster):
             if not settings.finetune.resources.use_gpu:
                 check_room_on_cpus(settings.language.model, largest_node_gib())
-            ray.get(_check.remote(place, None if checked else (preset, settings, titles)))
-            _finetune(workspace, data, settings, preset, place)
+            ray.get(_check.remote(location, None if checked else (preset, settings, titles)))
+            _finetune(workspace, data, settings, preset, location)
         used = {
             "finetune": settings.finetune.model_dump(mode="json"),
             "language": {"model": settings.language.model},
@@ -89,11 +89,11 @@ def finetune_language(settings: Settings, force: bool = False) -> Summary:
 
 @ray.remote
 def _check(
-    place: ModelPlace, unchecked: tuple[LanguageModel, Settings, dict[int, str]] | None
+    location: ModelPlace, unchecked: tuple[LanguageModel, Settings, dict[int, str]] | None
 ) -> None:
     """Find out that a node can have the model, and what is `unchecked` since the driver's machine
     has it not."""
-    folder = place.folder()
+    folder = location.folder()
     if unchecked is not None:
         check_tunable(folder, *unchecked)
 
@@ -107,8 +107,8 @@ def _finish(
     extra: dict[str, Any],
 ) -> None:
     """Merge the best adapter, draw the curves, and write everything to the artifact's folder."""
-    from dualrec.language.curves import draw_curves
-    from dualrec.language.merge import merge
+    from dualrec.language.artifact import draw_curves
+    from dualrec.language.lora import merge
 
     with tempfile.TemporaryDirectory() as name, checkpoint.as_directory() as trained:
         local = Path(name)
@@ -131,10 +131,10 @@ def _finetune(
     data: Prepared,
     settings: Settings,
     preset: LanguageModel,
-    place: ModelPlace,
+    location: ModelPlace,
 ) -> None:
     started = time.perf_counter()
-    training, validation = encoded_examples(workspace, data, settings, preset, place)
+    training, validation = encoded_examples(workspace, data, settings, preset, location)
     extra = {
         "training_examples": training.count(),
         "validation_examples": validation.count(),
@@ -153,13 +153,13 @@ def _finetune(
         checkpoint = fit_adapter(
             training,
             validation,
-            place,
+            location,
             targets_of(preset, settings.finetune),
             settings.finetune,
             running,
             workspace.filesystem,
         )
-        ray.get(_finish.remote(place, checkpoint, target, workspace.filesystem, extra))
+        ray.get(_finish.remote(location, checkpoint, target, workspace.filesystem, extra))
         workspace.filesystem.delete_dir(running)
         metrics = json.loads(workspace.read_bytes(workspace.name_of(f"{target}/{METRICS}")))
         card = language_card(name, data, settings, metrics)
@@ -188,8 +188,9 @@ def _summary(workspace: Workspace, name: str, state: str) -> Summary:
         "examples a second": f"{budget['examples'] / budget['seconds']:,.1f}",
         "peak memory": f"{max(epoch['peak_memory_gib'] for epoch in epochs):.1f} GiB a worker",
     }
-    places = {"adapter": ADAPTER, "merged model": MERGED, "metrics": METRICS, "curves": CURVES}
-    places["TensorBoard"] = TENSORBOARD
+    files = {"adapter": ADAPTER, "merged model": MERGED, "metrics": METRICS, "curves": CURVES}
+    files["TensorBoard"] = TENSORBOARD
+    base = f"{workspace.uri}/{workspace.content(name)}"
     return Summary(
-        "finetune-language", lines, {title: f"{workspace.uri}/{workspace.content(name)}/{place}" for title, place in places.items()}
-    )  # fmt: skip
+        "finetune-language", lines, {title: f"{base}/{path}" for title, path in files.items()}
+    )

@@ -18,7 +18,7 @@ from ray.actor import ActorHandle
 from dualrec.cluster.resources import cluster_gpus, engine_replicas
 from dualrec.config.settings import LanguageSettings
 from dualrec.language.models import ServedModel
-from dualrec.language.shortlist import longest_answer
+from dualrec.language.shortlist import max_answer_tokens
 from dualrec.storage.schemas import PROMPTED
 
 _CARRIED = (*PROMPTED.names, "max_tokens")  # the token ids stay behind
@@ -46,7 +46,7 @@ def generate(
     failed. Rows come back in any order.
 
     Args:
-        counter: a RowCounter that is told of answers as they are written, and when engines were
+        counter: a RowCounter that counts answers as they are written, and when engines were
             busy.
     """
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
@@ -99,12 +99,12 @@ def generate(
 def _as_engine_input(row: dict[str, Any], sampling: dict[str, Any]) -> dict[str, Any]:
     own = {
         "max_tokens": row["max_tokens"],
-        **_held_to(row.pop("grammar", None), row.get("label_tokens")),
+        **_decoding_constraints(row.pop("grammar", None), row.get("label_tokens")),
     }
     return {**row, "sampling_params": {**sampling, **own}}
 
 
-def _held_to(grammar: str | None, labels: Sequence[int] | None) -> dict[str, Any]:
+def _decoding_constraints(grammar: str | None, labels: Sequence[int] | None) -> dict[str, Any]:
     """Sampling parameters that hold an answer to a grammar or to labels; none where any text may be
     written."""
     if grammar:
@@ -118,15 +118,15 @@ def _held_to(grammar: str | None, labels: Sequence[int] | None) -> dict[str, Any
 def _from_engine_output(row: dict[str, Any]) -> dict[str, Any]:
     # Likelihoods by token id are nothing that Arrow holds, so Ray hands such rows on with arrays in
     # place of lists.
-    kept = {
+    answer = {
         name: value.tolist() if hasattr(value := row[name], "tolist") else value
         for name in (*_CARRIED, *_ANSWER)
     }
     if "label_tokens" not in row:
-        return kept
+        return answer
     (likelihoods,) = row["logprobs"] or [{}]  # one token was written, or none
     return {
-        **kept,
+        **answer,
         "label_logprobs": [
             likelihoods[label]["logprob"] for label in row["label_tokens"] if likelihoods
         ],
@@ -174,7 +174,8 @@ def _tidy(rows: pa.Table, counter: ActorHandle | None) -> pa.Table:
     columns["error"] = pa.array(errors, pa.string())
     if "label_logprobs" in rows.column_names:
         likelihoods = [
-            one if one is not None else [] for one in rows.column("label_logprobs").to_pylist()
+            values if values is not None else []
+            for values in rows.column("label_logprobs").to_pylist()
         ]
         columns["label_logprobs"] = pa.array(likelihoods, pa.list_(pa.float32()))
     return pa.table(columns)
@@ -202,8 +203,8 @@ def engine_options(model: ServedModel, settings: LanguageSettings) -> dict[str, 
     engine = settings.engine
     options: dict[str, Any] = {
         "max_model_len": settings.max_prompt_tokens
-        + max(settings.max_new_tokens, longest_answer(settings.titles)),
-        # not what Mistral's folders hold beside it: the prompts are made by that tokenizer
+        + max(settings.max_new_tokens, max_answer_tokens(settings.titles)),
+        # not what Mistral's folders hold beside it: the prompts are built by that tokenizer
         "config_format": "hf",
         "tokenizer_mode": "hf",
         "load_format": "safetensors",  # no pickle

@@ -1,7 +1,9 @@
-"""The language model with a LoRA adapter, and the loss that trains it. Knows tensors and folders;
-not users or Ray."""
+"""The language model with a LoRA adapter, the loss that trains it, and both merged into one folder
+that vLLM and transformers load. Knows tensors and folders; not users, Ray or the workspace.
+"""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from dualrec.config.settings import FinetuneSettings
 from dualrec.errors import SettingsError
 from dualrec.language.batches import IGNORED
 
-WEIGHTS = "adapter_model.safetensors"  # as PEFT names it
+ADAPTER_WEIGHTS = "adapter_model.safetensors"  # as PEFT names it
 
 
 def adapted_model(folder: str, targets: tuple[str, ...], settings: FinetuneSettings) -> PeftModel:
@@ -79,13 +81,15 @@ def check_targets(model: nn.Module, targets: tuple[str, ...], folder: str) -> No
     missing = [target for target in targets if target not in layers]
     if missing or not targets:
         raise SettingsError(
-            f"{folder}: the target modules {missing or '()'} match no layer; its layers are {', '.join(layers)}. "
-            "Correct finetune.target_modules (of the model's preset in dualrec/language/models.py, where it is null), or "
+            f"{folder}: the target modules {missing or '()'} match no layer; its layers are "
+            f"{', '.join(layers)}. "
+            "Correct finetune.target_modules (of the model's preset in dualrec/language/models.py, "
+            "where it is null), or "
             "language.model"
         )
 
 
-class SummedLoss(nn.Module):
+class SummedTokenLoss(nn.Module):
     """A causal language model that gives the summed cross-entropy over the labels of a batch.
 
     Two savings change the result by rounding only. The output layer computes its logits only where
@@ -109,39 +113,41 @@ class SummedLoss(nn.Module):
     def forward(self, input_ids: Tensor, labels: Tensor) -> Tensor:
         """The sum of the negative log-likelihoods, float32.
 
-        Rows are padded at the end, where a causal model sees no padding from a real place: no mask
-            is needed.
+        Rows are padded at the end, where a causal model sees no padding from a real position:
+        no mask is needed.
 
         Args:
             input_ids, labels: int64 (rows, longest), as `batches.Batch` has them.
         """
-        kept = labels != IGNORED
-        if not bool(kept.any()):  # a filler: its gradient is zero, yet it takes part
-            kept[0, 0] = True
-            return 0.0 * self._losses(input_ids, kept, torch.zeros_like(input_ids))
-        return self._losses(input_ids, kept, labels)
+        labelled = labels != IGNORED
+        if not bool(labelled.any()):  # a filler: its gradient is zero, yet it takes part
+            labelled[0, 0] = True
+            return 0.0 * self._losses(input_ids, labelled, torch.zeros_like(input_ids))
+        return self._losses(input_ids, labelled, labels)
 
-    def _losses(self, input_ids: Tensor, kept: Tensor, labels: Tensor) -> Tensor:
-        prefix = shared_prefix(input_ids, kept) if self.shares_prefix and len(input_ids) > 1 else 0
+    def _losses(self, input_ids: Tensor, labelled: Tensor, labels: Tensor) -> Tensor:
+        prefix = (
+            shared_prefix(input_ids, labelled) if self.shares_prefix and len(input_ids) > 1 else 0
+        )
         cache = None
         if prefix:
-            self._wanted = torch.zeros_like(kept[:1, :prefix])
+            self._wanted = torch.zeros_like(labelled[:1, :prefix])
             cache = self.model(input_ids=input_ids[:1, :prefix], use_cache=True).past_key_values
             cache.batch_repeat_interleave(len(input_ids))
-        self._wanted = kept[:, prefix:]
+        self._wanted = labelled[:, prefix:]
         rest = self.model(
             input_ids=input_ids[:, prefix:], past_key_values=cache, use_cache=cache is not None
         )
-        return functional.cross_entropy(rest.logits.float(), labels[kept], reduction="sum")
+        return functional.cross_entropy(rest.logits.float(), labels[labelled], reduction="sum")
 
     def _select(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
         assert self._wanted is not None, "the output layer ran outside of forward"
         return (inputs[0][self._wanted],)
 
 
-def shared_prefix(input_ids: Tensor, kept: Tensor) -> int:
-    """How many places at the start hold the same token in every row, and no label."""
-    same = (input_ids == input_ids[:1]).all(0) & ~kept.any(0)
+def shared_prefix(input_ids: Tensor, labelled: Tensor) -> int:
+    """Count the positions at the start that hold the same token in every row, and no label."""
+    same = (input_ids == input_ids[:1]).all(0) & ~labelled.any(0)
     return int(same.long().cumprod(0).sum())
 
 
@@ -158,7 +164,9 @@ def save_adapter(model: PeftModel, weights: dict[str, Tensor], folder: Path) -> 
     state = get_peft_model_state_dict(model, state_dict=weights, save_embedding_layers=False)
     check_adapter(state)
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / WEIGHTS)
+    save_file(
+        {name: tensor.contiguous() for name, tensor in state.items()}, folder / ADAPTER_WEIGHTS
+    )
     config = model.peft_config["default"]
     inference, config.inference_mode = config.inference_mode, True
     config.save_pretrained(str(folder))
@@ -176,3 +184,42 @@ def check_adapter(state: dict[str, Any]) -> None:
         )
     changed = [bool(tensor.any()) for name, tensor in state.items() if "lora_B" in name]
     assert changed and all(changed), "B of the adapter is zero: nothing was learned"
+
+
+LARGEST_SHARD = "4GB"  # of weights: no file is larger than stores and copies handle well
+_TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer.model.v3",
+    "tekken.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+)
+
+
+def merge(base: Path, adapter: Path, target: Path) -> None:
+    """Add an adapter to its base model and write the whole to `target`, in safetensors.
+
+    The sum is made in float32 and kept in the base model's own type. The tokenizer and its chat
+    template are copied as they are, so that prompts stay the same to the token.
+    """
+    import torch
+    from peft import PeftModel
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    with loading(base):
+        stored_dtype = (
+            getattr(AutoConfig.from_pretrained(base, **NO_CODE), "dtype", None) or torch.float32
+        )
+        model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, **NO_CODE_NO_PICKLE)
+    merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload(safe_merge=True)
+    merged.to(stored_dtype).save_pretrained(target, max_shard_size=LARGEST_SHARD)
+    for name in _TOKENIZER:
+        if (base / name).is_file():
+            shutil.copyfile(base / name, target / name)

@@ -3,6 +3,7 @@ prompt and no Ray."""
 
 from dataclasses import dataclass, field
 
+from dualrec.assets.digests import model_digest
 from dualrec.assets.nodes import ModelPlace
 from dualrec.config.settings import Settings
 from dualrec.data.requests import Decoding
@@ -47,18 +48,18 @@ class ServedModel:
     """A model as it is served.
 
     Attributes:
-        place: weights and tokenizer; None behind an endpoint.
+        location: weights and tokenizer; None behind an endpoint.
         dtype: of the weights while they write, as vLLM names it.
     """
 
     preset: LanguageModel
-    place: ModelPlace | None
+    location: ModelPlace | None
     dtype: str = "auto"
 
 
 def language_model(settings: Settings) -> tuple[LanguageModel, ModelPlace | None]:
-    """The preset of the settings' model and its place, None behind an endpoint. Any other model's
-    folder is served as it is."""
+    """The preset of the settings' model and its location, None behind an endpoint. Any other
+    model's folder is served as it is."""
     name = settings.language.model
     preset = PRESETS.get(name, LanguageModel())
     return preset, None if preset.endpoint else ModelPlace.named(name, settings)
@@ -77,7 +78,8 @@ def check_room_on_cpus(name: str, node_gib: float) -> None:
     weights_gib = PRESETS.get(name, LanguageModel()).weights_gib
     if weights_gib > node_gib:
         raise SettingsError(
-            f"the weights of {name} take {weights_gib:.1f} GiB, and no node has more than {node_gib:.1f} GiB of "
+            f"the weights of {name} take {weights_gib:.1f} GiB, and no node has more than "
+            f"{node_gib:.1f} GiB of "
             "memory: serve it on GPUs (language.engine.use_gpu=true), fine-tune it on GPUs "
             "(finetune.resources.use_gpu=true), or name a smaller model in language.model"
         )
@@ -115,12 +117,14 @@ def check_ranking(settings: Settings) -> None:
         return
     if PRESETS.get(language.model, LanguageModel()).endpoint:
         raise SettingsError(
-            f"{language.model} is served at an endpoint, which does not tell how likely each label is: set "
+            f"{language.model} is served at an endpoint, which does not tell how likely each label "
+            f"is: set "
             "language.mode=generate, or name a model whose weights can be had"
         )
     if top_k < language.rank_candidates:
         raise SettingsError(
-            f"language.rank_candidates ({language.rank_candidates}) exceeds sequence.top_k ({top_k}), the items that "
+            f"language.rank_candidates ({language.rank_candidates}) exceeds sequence.top_k "
+            f"({top_k}), the items that "
             "the sequence model hands on: lower the one or raise the other"
         )
 
@@ -129,3 +133,33 @@ def decodings_of(name: str) -> tuple[Decoding, ...]:
     """What a model's answers can be held to: an endpoint knows no grammar of ours, so it writes
     freely."""
     return ("free",) if PRESETS.get(name, LanguageModel()).endpoint else ("free", "shortlist")
+
+
+def model_fingerprint(settings: Settings) -> list[object]:
+    """Return the digest of the settings' model and what its preset gives it; of a model at an
+    endpoint, its name there."""
+    preset, location = language_model(settings)
+    content = f"endpoint {preset.endpoint}" if location is None else model_digest(location)
+    return [content, preset.stop, preset.chat_options, preset.thinks, preset.target_modules]
+
+
+_FAST = (
+    "avx512_bf16",
+    "amx_bf16",
+    "bf16",
+)  # x86 and Arm; without them bfloat16 is six times as slow as float32
+
+
+def precision_of(wanted: str, use_gpu: bool) -> str:
+    """What "auto" means on this machine: bfloat16 where its GPU or processor computes in it, else
+    float32."""
+    if wanted != "auto":
+        return wanted
+    import torch
+
+    if use_gpu:
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        can = torch.cpu.get_capabilities()
+        fast = any(can.get(name, False) for name in _FAST)
+    return "bfloat16" if fast else "float32"

@@ -1,24 +1,27 @@
-"""The titles that a language model may write for one user, and the grammar that holds it to them.
+"""Limit what an answer may hold: the titles that a language model may write for one user, the
+grammar that enforces them, and the number of tokens. Knows ids, titles, vectors and tables; no Ray.
 
 Free decoding lets a small model write well-formed titles of movies that do not exist. A shortlist
 is the sequence model's best unwatched items and the unwatched items whose titles are closest to the
-history's. Knows ids, titles and vectors; no model and no Ray.
+history's.
 """
 
 import json
+from functools import cache
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from dualrec.config.settings import ShortlistSettings
+from dualrec.config.settings import LanguageSettings, ShortlistSettings
 from dualrec.language.titles import TitleIndex, filed_title
 
 _BITS = 10  # of the 64 that a rule of llguidance can carry, for each title already written
-MOST_ITEMS, MOST_TITLES = 2**_BITS - 1, 64 // _BITS + 1
+MAX_SHORTLIST, MAX_ANSWER_TITLES = 2**_BITS - 1, 64 // _BITS + 1
 LONGEST_TITLE = 120  # characters; longer titles are on no shortlist, so that an answer has a limit
 
 
-def longest_answer(titles: int) -> int:
+def max_answer_tokens(titles: int) -> int:
     """Tokens that any answer from a shortlist fits, at two characters a token."""
     return titles * (LONGEST_TITLE // 2 + 1)
 
@@ -68,16 +71,16 @@ class Shortlister:
             watched[-self.settings.history_length :]
         ].mean(0)
         closeness[[*watched, *rows]] = -np.inf
-        best = top_places(closeness, self.settings.neighbours)
+        best = top_indices(closeness, self.settings.neighbours)
         return best[closeness[best] > -np.inf].tolist()
 
 
-def top_places(values: np.ndarray, count: int) -> np.ndarray:
-    """The places int64 (count,) of the greatest of many values, greatest first, and of equals the
+def top_indices(values: np.ndarray, count: int) -> np.ndarray:
+    """The indices int64 (count,) of the greatest of many values, greatest first, and of equals the
     first; fewer of fewer."""
     least = np.partition(values, -count)[-count] if count < len(values) else -np.inf
-    places = np.flatnonzero(values >= least)  # sorting these few alone is what makes it fast
-    return places[np.argsort(-values[places], kind="stable")[:count]]
+    indices = np.flatnonzero(values >= least)  # sorting these few alone is what makes it fast
+    return indices[np.argsort(-values[indices], kind="stable")[:count]]
 
 
 def shortlist_grammar(titles: list[str], count: int, spaced: bool = False) -> str:
@@ -89,19 +92,21 @@ def shortlist_grammar(titles: list[str], count: int, spaced: bool = False) -> st
     (https://github.com/guidance-ai/llguidance/blob/main/docs/parametric.md).
 
     Args:
-        titles: at most MOST_ITEMS, all different.
-        count: at least 1, at most MOST_TITLES; fewer are written where the list holds fewer.
+        titles: at most MAX_SHORTLIST, all different.
+        count: at least 1, at most MAX_ANSWER_TITLES; fewer are written where the list holds fewer.
         spaced: a space may stand before the answer, where the tokenizer begins every text with one.
     """
     count = min(count, len(titles))
-    assert 1 <= count <= MOST_TITLES and len(titles) == len(set(titles)) <= MOST_ITEMS
+    assert 1 <= count <= MAX_ANSWER_TITLES and len(titles) == len(set(titles)) <= MAX_SHORTLIST
     start, carried = (
         ("title1::0x0", "::_") if count > 1 else ("title1", "")
     )  # a rule must use what it carries
     lines = [f'start: " "? {start}' if spaced else f"start: {start}"]
-    for place in range(1, count + 1):
-        ways = (_way(place, number, count) for number in range(1, len(titles) + 1))
-        lines.append(f"title{place}{carried}: " + "\n  | ".join(ways))
+    for position in range(1, count + 1):
+        alternatives = (
+            _alternative(position, number, count) for number in range(1, len(titles) + 1)
+        )
+        lines.append(f"title{position}{carried}: " + "\n  | ".join(alternatives))
     lines += [
         f"T{number}: {json.dumps(title, ensure_ascii=False)}"
         for number, title in enumerate(titles, start=1)
@@ -109,16 +114,81 @@ def shortlist_grammar(titles: list[str], count: int, spaced: bool = False) -> st
     return "\n".join(lines)
 
 
-def _way(place: int, number: int, count: int) -> str:
-    """Write title `number` at `place`, unless it stands at an earlier one, and go on with the next
-    place."""
+def _alternative(position: int, number: int, count: int) -> str:
+    """Write title `number` at `position`, unless an earlier position holds it, and go on with the
+    next position."""
     after = (
-        f' "\\n" title{place + 1}::bit_or({number << _BITS * (place - 1)})' if place < count else ""
+        f' "\\n" title{position + 1}::bit_or({number << _BITS * (position - 1)})'
+        if position < count
+        else ""
     )
     unused = [
-        f"ne([{_BITS * before}:{_BITS * (before + 1)}], {number})" for before in range(place - 1)
+        f"ne([{_BITS * before}:{_BITS * (before + 1)}], {number})" for before in range(position - 1)
     ]
     condition = unused[0] if unused else ""
     for another in unused[1:]:
         condition = f"and({condition}, {another})"
     return f"T{number}{after}" + (f" %if {condition}" if condition else "")
+
+
+def grammar_fingerprint(settings: LanguageSettings) -> list[str]:
+    """Return the grammar that holds answers to a shortlist; nothing where nothing holds them."""
+    if settings.mode == "rank" or settings.decoding != "shortlist":
+        return []
+    return [
+        shortlist_grammar([f"Title {number}" for number in range(settings.titles)], settings.titles)
+    ]
+
+
+class AnswerLimits:
+    """Adds `max_tokens int32` and `grammar string` to requests that carry the sequence model's
+    choices.
+
+    The grammar is null where decoding is free, and where nothing is left to recommend.
+
+    Args:
+        tokenizer: the language model's.
+        shortlister: chooses the titles of requests with the decoding `shortlist`.
+    """
+
+    def __init__(
+        self, tokenizer: Any, settings: LanguageSettings, shortlister: Shortlister
+    ) -> None:
+        self.settings, self.shortlister = settings, shortlister
+        self.spaced = starts_text_with_space(tokenizer)
+        self.tokens_in = cache(lambda title: len(tokenizer.tokenize(title)))
+
+    def __call__(self, requests: pa.Table) -> pa.Table:
+        """Append the columns to a batch."""
+        limits, grammars = [], []
+        columns = (
+            requests.column(name).to_pylist()
+            for name in ("item_ids", "sequence_item_ids", "decoding")
+        )
+        for item_ids, choices, decoding in zip(*columns, strict=True):
+            titles = self.shortlister(item_ids, choices) if decoding == "shortlist" else []
+            limits.append(self._tokens_for(titles) if titles else self.settings.max_new_tokens)
+            grammars.append(self._grammar(titles) if titles else None)
+        return requests.append_column("max_tokens", pa.array(limits, pa.int32())).append_column(
+            "grammar", pa.array(grammars, pa.string())
+        )
+
+    def _grammar(self, titles: list[str]) -> str:
+        return shortlist_grammar(titles, self.settings.titles, self.spaced)
+
+    def _tokens_for(self, titles: list[str]) -> int:
+        """Tokens that hold the longest answer, and half again: a model may spell a title in more
+        than its tokenizer."""
+        longest = sorted(map(self.tokens_in, titles))[-self.settings.titles :]
+        return min(
+            sum(longest) * 3 // 2 + len(longest) + 1, max_answer_tokens(self.settings.titles)
+        )
+
+
+def starts_text_with_space(tokenizer: Any) -> bool:
+    """Whether the first token of a text is that of a word after a space, as in SentencePiece
+    tokenizers.
+
+    A model learns to begin its answers so, and an answer's grammar must let it.
+    """
+    return str(tokenizer.tokenize("A")[0]).startswith("▁")

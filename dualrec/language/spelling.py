@@ -1,4 +1,4 @@
-"""The title that is spelt most like a given one, found without comparing it with all. Knows strings
+"""Find the title that is spelt most like another, without comparing it with all. Knows strings
 and their values.
 
 A spelling that is close enough differs in few characters, and each of them is in few of a title's
@@ -45,11 +45,13 @@ class Spellings:
             pairwise(accumulate(sizes.tolist(), initial=0))
         )  # of each year among the titles
         self.years = np.repeat(np.arange(len(sizes)), sizes)  # the year's number of each title
-        places: dict[str, list[int]] = defaultdict(list)
-        for place, title in enumerate(self.titles):
+        positions: dict[str, list[int]] = defaultdict(list)
+        for position, title in enumerate(self.titles):
             for piece in _pieces(title):
-                places[piece].append(place)
-        self.places = {piece: np.array(found, np.int32) for piece, found in places.items()}
+                positions[piece].append(position)
+        self.positions = {
+            piece: np.array(of_piece, np.int32) for piece, of_piece in positions.items()
+        }
         self.most_changed = cache(lambda length: most_changed(length, threshold))
 
     def closest(self, title: str, years: Sequence[int | None] | None = None) -> int | None:
@@ -62,38 +64,38 @@ class Spellings:
             if years is None
             else [self.number_of[year] for year in years if year in self.number_of]
         )
-        places = self._sharing(title, numbers)
+        positions = self._sharing(title, numbers)
         if numbers is not None:
-            places = np.concatenate(
-                [_NONE, *(_between(places, *self.bounds[number]) for number in numbers)]
+            positions = np.concatenate(
+                [_NONE, *(_between(positions, *self.bounds[number]) for number in numbers)]
             )
-        titles = [self.titles[place] for place in places.tolist()]
-        found = process.extractOne(title, titles, scorer=fuzz.ratio, score_cutoff=self.threshold)
-        return self.values[places[found[2]]] if found else None
+        titles = [self.titles[position] for position in positions.tolist()]
+        match = process.extractOne(title, titles, scorer=fuzz.ratio, score_cutoff=self.threshold)
+        return self.values[positions[match[2]]] if match else None
 
     def _sharing(self, title: str, numbers: list[int] | None) -> np.ndarray:
-        """The places of all titles, of years of these numbers, that may be close enough: int (n,),
-        ascending."""
-        lists = sorted((self.places.get(piece, _NONE) for piece in _pieces(title)), key=len)
+        """The positions of all titles, of years of these numbers, that may be close enough: int
+        (n,), ascending."""
+        lists = sorted((self.positions.get(piece, _NONE) for piece in _pieces(title)), key=len)
         changed = self.most_changed(len(title))
         shared = min(SHARED, len(lists) - changed)
         if shared <= 0:
             return np.arange(len(self.titles))
-        places = np.concatenate(lists[: changed + shared])
+        positions = np.concatenate(lists[: changed + shared])
         if numbers is not None:
             wanted = np.zeros(len(self.bounds), bool)
             wanted[numbers] = True
-            places = places[wanted[self.years[places]]]
-        places.sort()
-        last = places[shared - 1 :]
-        return np.unique(last[last == places[: 1 - shared or None]])
+            positions = positions[wanted[self.years[positions]]]
+        positions.sort()
+        last = positions[shared - 1 :]
+        return np.unique(last[last == positions[: 1 - shared or None]])
 
 
 def most_changed(length: int, threshold: float) -> int:
     """How many pieces of a title of so many characters are not in one that is close enough, at
     most.
 
-    The ratio is the share of characters of both that stay where one is made of the other by the
+    The ratio is the share of characters of both that stay where one is turned into the other by the
     fewest deletions and insertions. A deletion takes away the pieces that hold the character, an
     insertion parts one fewer.
     """
@@ -114,6 +116,6 @@ def _pieces(title: str) -> set[str]:
     return {padded[start : start + PIECE] for start in range(len(padded) - PIECE + 1)}
 
 
-def _between(places: np.ndarray, first: int, end: int) -> np.ndarray:
-    """Those of ascending places from `first` to before `end`."""
-    return places[np.searchsorted(places, first) : np.searchsorted(places, end)]
+def _between(positions: np.ndarray, first: int, end: int) -> np.ndarray:
+    """Those of ascending positions from `first` to before `end`."""
+    return positions[np.searchsorted(positions, first) : np.searchsorted(positions, end)]

@@ -39,7 +39,7 @@ class Resolved:
     match: Match
 
 
-def written_titles(text: str, wanted: int, cut_off: bool = False) -> list[str]:
+def parse_titles(text: str, wanted: int, cut_off: bool = False) -> list[str]:
     """The titles of an answer, one a line, in order: at most `wanted`.
 
     Args:
@@ -93,7 +93,7 @@ def one_line(text: str) -> str:
     )[:200]
 
 
-def key_of(name: str) -> str:
+def title_key(name: str) -> str:
     """The words of a title without year: lower case, no accents, no punctuation, the article in
     front."""
     plain = (
@@ -132,8 +132,8 @@ class TitleIndex:
 
     def resolve(self, title: str) -> Resolved:
         """The item that a written title names, and how it was found."""
-        year, key = year_of(title), key_of(_strip_alias(without_year(title)))
-        full_key = key_of(without_year(title))
+        year, key = year_of(title), title_key(_strip_alias(without_year(title)))
+        full_key = title_key(without_year(title))
         for candidate in (full_key, key):
             item_id = self._exact.get((candidate, year), self._only(candidate, year))
             if item_id is not None:
@@ -163,11 +163,11 @@ def aliases(title: str) -> set[str]:
     """The keys under which a published title can be found: the whole name, without its a.k.a., and
     each a.k.a."""
     name = without_year(one_line(title))
-    keys = {key_of(name)}
+    keys = {title_key(name)}
     while match := _ALIAS.search(name):
         name = name[: match.start()].strip()
         other = re.sub(r"^a\.?k\.?a\.?\s+", "", match.group(1), flags=re.IGNORECASE)
-        keys |= {key_of(other), key_of(name)}
+        keys |= {title_key(other), title_key(name)}
     return {key for key in keys if key}
 
 

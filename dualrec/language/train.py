@@ -24,7 +24,7 @@ from dualrec.cluster.training import begin_worker, fit, report_epoch
 from dualrec.config.settings import FinetuneSettings
 from dualrec.language.artifact import ADAPTER, METRICS
 
-STATE = "deepspeed"
+ENGINE_STATE = "deepspeed"
 
 logger = logging.getLogger(__name__)
 
@@ -52,25 +52,31 @@ def fit_adapter(
     config = {"settings": settings, "base": base, "targets": targets}
     datasets = {"training": training, "validation": validation}
     return fit(
-        "finetune-language", train_loop, config, datasets, settings.resources, storage, filesystem,
+        "finetune-language",
+        finetune_worker,
+        config,
+        datasets,
+        settings.resources,
+        storage,
+        filesystem,
         _environment(settings),
-    )  # fmt: skip
+    )
 
 
-def train_loop(config: dict[str, Any]) -> None:
+def finetune_worker(config: dict[str, Any]) -> None:
     """What each worker runs: epochs over its shard, and a checkpoint after each."""
     import torch
 
-    from dualrec.language import zero
     from dualrec.language.batches import shard_of
-    from dualrec.language.lora import SummedLoss, adapted_model
-    from dualrec.language.precision import precision_of
+    from dualrec.language.lora import SummedTokenLoss, adapted_model
+    from dualrec.language.models import precision_of
     from dualrec.language.steps import (
-        Pace,
-        evaluate_epoch,
+        EpochState,
+        build_engine,
+        evaluate_adapter_epoch,
         peak_memory_gib,
         seed_epoch,
-        train_epoch,
+        train_adapter_epoch,
     )
 
     settings: FinetuneSettings = config["settings"]
@@ -81,7 +87,7 @@ def train_loop(config: dict[str, Any]) -> None:
     torch.manual_seed(settings.seed)
     model = adapted_model(str(config["base"].folder()), config["targets"], settings)
     shares_prefix = settings.zero_stage == 2 and not settings.gradient_checkpointing
-    engine = zero.engine_of(SummedLoss(model, shares_prefix), settings, workers)
+    engine = build_engine(SummedTokenLoss(model, shares_prefix), settings, workers)
     history, shown = _resume(engine), TrainingMetrics("finetune-language")
     history["dtype"] = settings.dtype
     training, validation = (
@@ -90,10 +96,10 @@ def train_loop(config: dict[str, Any]) -> None:
     )
     for epoch in range(len(history["epochs"]) + 1, settings.epochs + 1):
         seed_epoch(settings, epoch, rank)
-        pace, started = Pace(epoch, rank, workers), time.perf_counter()
-        trained = train_epoch(engine, training, settings, pace).share()
+        pace, started = EpochState(epoch, rank, workers), time.perf_counter()
+        trained = train_adapter_epoch(engine, training, settings, pace).share()
         seconds = time.perf_counter() - started
-        validated = evaluate_epoch(engine, validation, settings, pace).share()
+        validated = evaluate_adapter_epoch(engine, validation, settings, pace).share()
         metrics = {
             "epoch": epoch,
             "train_loss": trained.mean_loss,
@@ -121,13 +127,13 @@ def best_epoch(epochs: list[dict[str, float]]) -> dict[str, float]:
 
 def _resume(engine: Any) -> dict[str, Any]:
     """Load the last checkpoint, if any, and return the metrics so far."""
-    from dualrec.language.zero import load_engine
+    from dualrec.language.steps import load_engine
 
     checkpoint = get_checkpoint()
     if checkpoint is None:
         return {"epochs": [], "steps": []}
     with checkpoint.as_directory() as folder:
-        load_engine(engine, Path(folder, STATE))
+        load_engine(engine, Path(folder, ENGINE_STATE))
         return dict(json.loads(Path(folder, METRICS).read_text()))
 
 
@@ -142,13 +148,13 @@ def _report(
     """Save this worker's part of a checkpoint; the first worker adds the best adapter and all
     metrics."""
     from dualrec.language.lora import save_adapter
-    from dualrec.language.zero import save_engine, trained_weights
+    from dualrec.language.steps import save_engine, trained_weights
 
     weights = trained_weights(engine.module, "model.")
     earlier = get_checkpoint()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        save_engine(engine, folder / STATE)
+        save_engine(engine, folder / ENGINE_STATE)
         if rank == 0:
             if best_epoch(history["epochs"]) is metrics or earlier is None:
                 save_adapter(model, weights, folder / ADAPTER)
@@ -177,6 +183,7 @@ def _line(metrics: dict[str, float], epochs: int) -> str:
     return (
         f"epoch {metrics['epoch']:.0f}/{epochs}: loss {metrics['train_loss']:.3f}, validation loss "
         f"{metrics['validation_loss']:.3f}, {metrics['examples_per_second']:,.1f} examples/s, "
-        f"{metrics['tokens_per_second']:,.0f} tokens/s, peak memory {metrics['peak_memory_gib']:.1f} GiB, "
+        f"{metrics['tokens_per_second']:,.0f} tokens/s, peak memory "
+        f"{metrics['peak_memory_gib']:.1f} GiB, "
         f"about {left / 60:.1f} min left"
     )

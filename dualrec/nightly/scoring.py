@@ -26,7 +26,8 @@ from dualrec.ranking.fusion import (
     traces_for,
 )
 from dualrec.ranking.table import OUTCOME_COLUMNS, lists_of, outcome, with_pseudonyms
-from dualrec.scoring.pipeline import Models, load_models, score
+from dualrec.scoring.models import Models, load_models
+from dualrec.scoring.pipeline import score
 from dualrec.storage.schemas import RECOMMENDATIONS, TRACES
 from dualrec.storage.workspace import Workspace
 

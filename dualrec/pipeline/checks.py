@@ -16,7 +16,7 @@ from dualrec.evaluation.evaluate import report_name
 from dualrec.evaluation.language_systems import changed
 from dualrec.language.artifact import language_name
 from dualrec.language.checks import NO_TITLES, check_serving_settings, check_tuning, model_to_tune
-from dualrec.language.example_counts import check_example_counts
+from dualrec.language.examples import check_example_counts
 from dualrec.storage.workspace import Workspace
 
 

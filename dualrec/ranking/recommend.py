@@ -26,7 +26,8 @@ from dualrec.language.titles import one_line
 from dualrec.ranking import lists as ranking
 from dualrec.ranking.fusion import calibration_requests, fused_weight, traces_for
 from dualrec.ranking.table import OUTCOME_COLUMNS, lists_of, outcome, with_pseudonyms
-from dualrec.scoring.pipeline import load_models, score, scoring_version
+from dualrec.scoring.models import load_models
+from dualrec.scoring.pipeline import score, scoring_version
 from dualrec.storage.schemas import RECOMMENDATIONS, TRACES
 from dualrec.storage.workspace import Workspace
 

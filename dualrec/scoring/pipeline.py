@@ -2,8 +2,6 @@
 another in actors."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,7 +15,6 @@ from dualrec.assets.digests import model_digest
 from dualrec.assets.nodes import ModelPlace
 from dualrec.cluster.resources import (
     cluster_gpus,
-    largest_node_gib,
     prompt_replicas,
     rerank_replicas,
     sequence_replicas,
@@ -26,38 +23,19 @@ from dualrec.config.settings import LanguageSettings, SequenceSettings, Settings
 from dualrec.data.catalog import titles_of, with_titles
 from dualrec.data.prepare import Prepared
 from dualrec.language.artifact import tuned_name
-from dualrec.language.embeddings import title_embeddings
 from dualrec.language.endpoint import generate_at_endpoint
-from dualrec.language.fingerprints import grammar_parts, model_parts, prompt_parts
 from dualrec.language.generate import generate
-from dualrec.language.models import ServedModel, check_decoding, check_ranking, check_room_on_cpus
-from dualrec.language.serving import served_model
-from dualrec.sequence.artifact import WEIGHTS, sequence_name, sequence_version
-from dualrec.storage.workspace import Workspace
+from dualrec.language.models import (
+    ServedModel,
+    model_fingerprint,
+)
+from dualrec.language.prompts.texts import prompt_fingerprint
+from dualrec.language.shortlist import grammar_fingerprint
+from dualrec.scoring.models import Models
+from dualrec.sequence.artifact import sequence_version
 
 # Of prompts, answers and traces; raised when the same input gives others (CONTRIBUTING.md).
 METHOD = 1
-
-
-@dataclass(frozen=True)
-class Models:
-    """All that scoring needs, loaded once by the driver and shared with the actors.
-
-    Attributes:
-        embeddings: float32 (N, d) in the object store, unit vectors of the catalog's titles, in its
-            order.
-    """
-
-    catalog: pa.Table
-    sequence_weights: bytes
-    language: ServedModel
-    encoder: ModelPlace
-    embeddings: "ray.ObjectRef[np.ndarray]"
-
-    @cached_property
-    def stored(self) -> dict[str, "ray.ObjectRef[Any]"]:
-        """The catalog and its embeddings in the object store, once for all actors."""
-        return {"catalog": ray.put(self.catalog), "embeddings": self.embeddings}
 
 
 def scoring_version(data: Prepared, settings: Settings) -> str:
@@ -69,59 +47,12 @@ def scoring_version(data: Prepared, settings: Settings) -> str:
         settings.sequence.top_k,
         language.model_copy(update={"model": ""}),  # its content says which one it is
         tuned_name(data, settings),
-        model_parts(settings),
-        prompt_parts(language),
-        grammar_parts(language),
+        model_fingerprint(settings),
+        prompt_fingerprint(language),
+        grammar_fingerprint(language),
         model_digest(ModelPlace.named(settings.rerank.model, settings)),
         settings.rerank.fuzzy_threshold,
     )
-
-
-def load_models(workspace: Workspace, data: Prepared, settings: Settings) -> Models:
-    """Load the models that the settings name. Needs a Ray session: the catalog is embedded in a
-    task.
-
-    Raises:
-        WorkspaceError: the sequence model has not been trained, or the language model not
-            fine-tuned as it should be.
-        AssetError: the language model or the sentence encoder cannot be had.
-        SettingsError: the language model cannot be held to a shortlist, cannot rank items, or fits
-            on no node.
-    """
-    name = sequence_name(data, settings)
-    workspace.require(name, "train-sequence")
-    check_decoding(settings)
-    check_ranking(settings)
-    if not settings.language.engine.use_gpu:
-        check_room_on_cpus(settings.language.model, largest_node_gib())
-    language = served_with_precision(workspace, data, settings)
-    encoder = ModelPlace.named(settings.rerank.model, settings)
-    ray.get(_check.options(num_cpus=0.1).remote(language, encoder, settings.language))
-    embeddings = title_embeddings(workspace, data, settings)
-    return Models(
-        data.catalog,
-        workspace.read_bytes(f"{workspace.content(name)}/{WEIGHTS}"),
-        language,
-        encoder,
-        embeddings,
-    )
-
-
-def served_with_precision(workspace: Workspace, data: Prepared, settings: Settings) -> ServedModel:
-    """The language model that the settings name, in a precision that suits the machine. Needs a Ray
-    session.
-
-    On a GPU vLLM's own "auto" is right; on a CPU it would take what the weights are stored in,
-    however slow.
-
-    Raises:
-        WorkspaceError: it has not been fine-tuned as it should be.
-        SettingsError: it is served at an endpoint, and should be fine-tuned.
-    """
-    model, engine = served_model(workspace, data, settings), settings.language.engine
-    if settings.language.dtype != "auto" or engine.use_gpu:
-        return replace(model, dtype=settings.language.dtype)
-    return replace(model, dtype=ray.get(_precision.options(num_cpus=engine.cpus).remote()))
 
 
 def score(
@@ -136,52 +67,57 @@ def score(
     Args:
         counter: a RowCounter to which finished traces are added.
     """
-    asked = prompted(requests, models, settings)
-    answered = _answered(asked, models, settings.language, counter)
-    return _through(
-        answered,
+    prompted_requests = build_prompts(requests, models, settings)
+    generated = _generate(prompted_requests, models, settings.language, counter)
+    return _map_with_actors(
+        generated,
         _TraceActor,
         {"encoder": models.encoder, **models.stored, "settings": settings, "counter": counter},
         rerank_replicas(settings, cluster_gpus()),
         num_cpus=settings.rerank.cpus,
-    )  # fmt: skip
+    )
 
 
-def prompted(requests: ray.data.Dataset, models: Models, settings: Settings) -> ray.data.Dataset:
+def build_prompts(
+    requests: ray.data.Dataset, models: Models, settings: Settings
+) -> ray.data.Dataset:
     """Requests with the sequence model's choices and what the engine is given.
 
     See PromptBuilder, and AnswerLimits, or LabelLimits where items are ranked.
     """
-    sequenced = _through(
+    sequenced = _map_with_actors(
         requests.repartition(target_num_rows_per_block=settings.language.engine.batch_size),
         _SequenceActor,
-        {"weights": ray.put(models.sequence_weights), "settings": settings.sequence,
-         "use_gpu": settings.recommend.sequence_use_gpu},
+        {
+            "weights": ray.put(models.sequence_weights),
+            "settings": settings.sequence,
+            "use_gpu": settings.recommend.sequence_use_gpu,
+        },
         sequence_replicas(settings, cluster_gpus()),
         num_cpus=settings.recommend.sequence_cpus,
         **({"num_gpus": 0.1} if settings.recommend.sequence_use_gpu else {}),
-    )  # fmt: skip
-    return _through(
+    )
+    return _map_with_actors(
         sequenced,
         _PromptActor,
         {"model": models.language, "settings": settings.language, **models.stored},
         prompt_replicas(settings, cluster_gpus()),
         num_cpus=0.1,
-    )  # fmt: skip
+    )
 
 
-def _answered(
+def _generate(
     requests: ray.data.Dataset,
     models: Models,
     settings: LanguageSettings,
     counter: ActorHandle | None,
 ) -> ray.data.Dataset:
-    if models.language.place is None:
+    if models.language.location is None:
         return generate_at_endpoint(requests, models.language.preset, settings)
     return generate(requests, models.language, settings, counter)
 
 
-def _through(
+def _map_with_actors(
     dataset: ray.data.Dataset,
     actor: type,
     arguments: dict[str, Any],
@@ -196,25 +132,6 @@ def _through(
         compute=ActorPoolStrategy(min_size=1, max_size=replicas),
         **resources,
     )
-
-
-@ray.remote
-def _precision() -> str:
-    from dualrec.language.precision import precision_of
-
-    return precision_of("auto", use_gpu=False)
-
-
-@ray.remote
-def _check(language: ServedModel, encoder: ModelPlace, settings: LanguageSettings) -> None:
-    """Check before actors start that the models are there and rank as many items as set."""
-    from dualrec.language.labels import label_tokens
-    from dualrec.language.tokens import tokenizer_of
-
-    encoder.folder()
-    folder = language.place.folder() if language.place else None
-    if folder and settings.mode == "rank":
-        label_tokens(tokenizer_of(str(folder)), settings.rank_candidates)
 
 
 class _SequenceActor:
@@ -239,19 +156,18 @@ class _PromptActor:
         catalog: "ray.ObjectRef[pa.Table]",
         embeddings: "ray.ObjectRef[np.ndarray]",
     ) -> None:
-        from dualrec.language.answer_limits import AnswerLimits
-        from dualrec.language.labels import LabelLimits
-        from dualrec.language.messages import MessagesBuilder
-        from dualrec.language.shortlist import Shortlister
-        from dualrec.language.tokens import PromptBuilder
+        from dualrec.language.candidates import LabelLimits
+        from dualrec.language.endpoint import MessagesBuilder
+        from dualrec.language.prompts.chat_template import PromptBuilder
+        from dualrec.language.shortlist import AnswerLimits, Shortlister
 
         table = ray.get(catalog)
         titles = titles_of(table)
         self.steps: list[Callable[[pa.Table], pa.Table]]
-        if model.place is None:
+        if model.location is None:
             self.steps = [MessagesBuilder(settings, titles)]
             return
-        build = PromptBuilder(str(model.place.folder()), model.preset, settings, titles)
+        build = PromptBuilder(str(model.location.folder()), model.preset, settings, titles)
         if settings.mode == "rank":
             self.steps = [build, LabelLimits(build.tokenizer, settings.rank_candidates)]
             return

@@ -13,7 +13,7 @@ from dualrec.assets.fetch import resolve_model
 from dualrec.config.settings import LanguageSettings, load_settings
 from dualrec.errors import AssetError
 from dualrec.language.models import LanguageModel
-from dualrec.language.tokens import PromptBuilder, tokenizer_of
+from dualrec.language.prompts.chat_template import PromptBuilder, tokenizer_of
 from tests.language.tiny_models import write_model, write_tokenizer
 
 pytestmark = pytest.mark.timeout(120)

@@ -5,7 +5,7 @@ import pyarrow as pa
 from dualrec.cluster.tracking import ModelCard
 from dualrec.config.settings import load_settings
 from dualrec.data.prepare import Prepared
-from dualrec.language.card import language_card
+from dualrec.language.artifact import language_card
 from dualrec.sequence.artifact import sequence_card
 
 PARTS = ["Data", "How well it does", "Intended use", "Limits", "Files", "Settings"]

@@ -11,8 +11,7 @@ import ray.data
 from dualrec.assets.nodes import ModelPlace
 from dualrec.config.settings import load_settings
 from dualrec.language.generate import generate
-from dualrec.language.lora import adapted_model, save_adapter
-from dualrec.language.merge import merge
+from dualrec.language.lora import adapted_model, merge, save_adapter
 from dualrec.language.models import LanguageModel, ServedModel
 from dualrec.storage.schemas import PROMPTED
 from tests.language.tiny_models import write_model

@@ -10,7 +10,7 @@ from dualrec.assets.fetch import resolve_model
 from dualrec.config.settings import load_settings
 from dualrec.language.generate import engine_options
 from dualrec.language.models import PRESETS, ServedModel
-from dualrec.language.tokens import PromptBuilder
+from dualrec.language.prompts.chat_template import PromptBuilder
 
 MODEL = "smollm2-135m"
 TITLES = {1: "Alien (1979)", 2: "Babe (1995)", 3: "Heat (1995)", 4: "Up (2009)"}
@@ -27,6 +27,6 @@ def test_the_instruction_that_all_prompts_share_fills_a_block(mode: str) -> None
         .column("tokenized_prompt")
         .to_pylist()
     )
-    block = engine_options(ServedModel(preset, place=None), settings.language)["block_size"]
+    block = engine_options(ServedModel(preset, location=None), settings.language)["block_size"]
     shared = list(takewhile(lambda tokens: tokens[0] == tokens[1], zip(*prompts, strict=False)))
     assert block <= len(shared) < min(map(len, prompts))

@@ -15,7 +15,8 @@ from dualrec.data.splits import split_of
 from dualrec.evaluation.cases import questions, settings_before
 from dualrec.evaluation.fitting import drawn, training_data
 from dualrec.evaluation.language_systems import IN_FORCE, requests_of
-from dualrec.scoring.pipeline import load_models, prompted
+from dualrec.scoring.models import load_models
+from dualrec.scoring.pipeline import build_prompts
 from dualrec.sequence.artifact import WEIGHTS, sequence_name
 from dualrec.sequence.train import train_sequence
 from dualrec.storage.schemas import HISTORIES
@@ -154,7 +155,7 @@ def test_no_prompt_shows_what_is_hidden(tmp_path: Path) -> None:
     for question in questions(workspace, settings):
         models = load_models(workspace, prepared(workspace, question.settings), question.settings)
         requests = requests_of(question.data, question.settings, IN_FORCE, question.asked)
-        for row in prompted(requests, models, question.settings).iter_rows():
+        for row in build_prompts(requests, models, question.settings).iter_rows():
             hidden = [f"Marker {item}" for item in row["held_out"] if item in MARKERS]
             asked[row["purpose"]] = asked.get(row["purpose"], 0) + bool(hidden)
             assert not [title for title in hidden if title in HINT.sub("", row["prompt"])]

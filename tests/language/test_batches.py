@@ -6,8 +6,8 @@ from dualrec.language.batches import (
     IGNORED,
     collate,
     epoch_steps,
-    parts,
     shard_of,
+    split_step,
     validation_batches,
 )
 from dualrec.language.encode import ENCODED
@@ -84,8 +84,8 @@ def test_workers_take_equally_many_steps_of_about_the_same_length(
 
 
 def test_parts_of_a_step_hold_its_rows() -> None:
-    assert [part.tolist() for part in parts(np.array([4, 5, 6]), 2)] == [[4, 5], [6]]
-    assert len(parts(np.array([4]), 3)) == 3
+    assert [part.tolist() for part in split_step(np.array([4, 5, 6]), 2)] == [[4, 5], [6]]
+    assert len(split_step(np.array([4]), 3)) == 3
 
 
 def test_validation_rows_come_once_over_all_workers() -> None:

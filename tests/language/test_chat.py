@@ -9,8 +9,13 @@ import pytest
 
 from dualrec.config.settings import EndpointSettings
 from dualrec.errors import EndpointError
-from dualrec.language.chat import Answer, ChatSession, asked_wait_s, read_answer
-from dualrec.language.rate_limit import Meter
+from dualrec.language.chat import (
+    ChatAnswer,
+    ChatSession,
+    RateLimiter,
+    parse_retry_after_s,
+    read_answer,
+)
 from tests.fake_endpoint import FakeEndpoint, completion, fake_endpoint
 
 KEY = "sk-secret-123"
@@ -19,7 +24,7 @@ BODY = json.dumps({"model": "m", "messages": [{"role": "user", "content": "movie
 
 def ask(
     server: FakeEndpoint, requests: int = 1, key: str = "", **settings: float
-) -> tuple[list[Answer], Meter]:
+) -> tuple[list[ChatAnswer], RateLimiter]:
     """The answers to some requests sent at once, and the meter that saw them."""
     endpoint = EndpointSettings.model_validate(
         {
@@ -31,12 +36,14 @@ def ask(
             **settings,
         }
     )
-    meter = Meter(endpoint.requests_per_second, endpoint.max_total_tokens)
+    meter = RateLimiter(endpoint.requests_per_second, endpoint.max_total_tokens)
 
-    async def all_of_them() -> list[Answer]:
+    async def all_of_them() -> list[ChatAnswer]:
         async with ChatSession(endpoint, key, meter.admit, meter.settle) as session:
             url = f"{endpoint.url}/chat/completions"
-            return await asyncio.gather(*(session.ask(url, BODY, 100) for _ in range(requests)))
+            return await asyncio.gather(
+                *(session.complete(url, BODY, 100) for _ in range(requests))
+            )
 
     return asyncio.run(all_of_them()), meter
 
@@ -45,8 +52,12 @@ def test_an_answer_comes_with_its_token_counts_and_reason() -> None:
     with fake_endpoint(key=KEY) as server:
         (answer,), meter = ask(server, key=KEY)
     assert answer == {
-        "generated_text": "Heat (1995)", "prompt_tokens": 60, "generated_tokens": 7, "finish_reason": "stop", "error": "",
-    }  # fmt: skip
+        "generated_text": "Heat (1995)",
+        "prompt_tokens": 60,
+        "generated_tokens": 7,
+        "finish_reason": "stop",
+        "error": "",
+    }
     assert meter.tokens == 67
     assert server.seen[0]["path"] == "/v1/chat/completions"
     assert server.seen[0]["messages"] == [{"role": "user", "content": "movies?"}]
@@ -223,4 +234,4 @@ def test_an_answer_without_usage_is_one_too() -> None:
     ],
 )
 def test_a_wait_is_asked_for_in_seconds_or_by_a_date(header: str, seconds: float) -> None:
-    assert asked_wait_s(header, datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)) == seconds
+    assert parse_retry_after_s(header, datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)) == seconds

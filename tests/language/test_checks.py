@@ -103,8 +103,12 @@ def test_what_cannot_be_fine_tuned_is_told_before_ray_starts(
 
 @pytest.mark.parametrize(
     ("missing", "message"),
-    [("model.safetensors", "holds no weights"), ("tokenizer.json", "holds no tokenizer"), ("config.json", "holds no config")],
-)  # fmt: skip
+    [
+        ("model.safetensors", "holds no weights"),
+        ("tokenizer.json", "holds no tokenizer"),
+        ("config.json", "holds no config"),
+    ],
+)
 def test_a_model_folder_must_be_whole(
     trained: SettingsFor, model: Path, no_ray: None, missing: str, message: str
 ) -> None:
@@ -144,18 +148,28 @@ FAULTS: list[tuple[Callable[[Path], None], list[str], type[DualrecError], str]] 
     [*FAULTS, (_without_end_token, [], AssetError, "no end token")],
 )
 def test_a_tokenizer_that_cannot_teach_is_told_before_ray_starts(
-    trained: SettingsFor, model: Path, no_ray: None, spoil: Callable[[Path], None],
-    overrides: list[str], error: type[DualrecError], said: str,
-) -> None:  # fmt: skip
+    trained: SettingsFor,
+    model: Path,
+    no_ray: None,
+    spoil: Callable[[Path], None],
+    overrides: list[str],
+    error: type[DualrecError],
+    said: str,
+) -> None:
     spoil(model)
     assert_refused(finetune_language, trained(f"language.model={model}", *overrides), error, said)
 
 
 @pytest.mark.parametrize(("spoil", "overrides", "error", "said"), FAULTS)
 def test_a_tokenizer_that_cannot_serve_is_told_before_ray_starts(
-    trained: SettingsFor, model: Path, no_ray: None, spoil: Callable[[Path], None],
-    overrides: list[str], error: type[DualrecError], said: str,
-) -> None:  # fmt: skip
+    trained: SettingsFor,
+    model: Path,
+    no_ray: None,
+    spoil: Callable[[Path], None],
+    overrides: list[str],
+    error: type[DualrecError],
+    said: str,
+) -> None:
     spoil(model)
     assert_refused(recommend, trained(f"language.model={model}", *overrides), error, said)
 
@@ -166,21 +180,53 @@ SERVING: list[tuple[list[str], type[DualrecError], str]] = [
     (["sequence.hidden=[8,8]"], WorkspaceError, "run `dualrec train-sequence` first"),
     (["language.tuned=current"], WorkspaceError, "run `dualrec finetune-language` first"),
     (["language.mode=rank", "sequence.top_k=19"], SettingsError, r"exceeds sequence\.top_k \(19\)"),
-    (["language.max_prompt_tokens=64"], SettingsError, r"takes \d+ tokens without any movie.*raise language\.max_prompt"),
-    (["language.mode=rank", "language.max_prompt_tokens=300"], SettingsError, r"rank fewer language\.rank_candidates"),
-    (["language.model=deepseek-v3", "language.decoding=shortlist"], SettingsError, r"set language\.decoding=free"),
-    (["language.model=deepseek-v3", "language.tuned=current"], SettingsError, r"set language\.tuned=null"),
-    (["language.model=deepseek-v3", "language.mode=rank"], SettingsError, r"set language\.mode=generate"),
-    (["language.model=deepseek-v3"], EndpointError, "environment variable OPENROUTER_API_KEY holds none"),
-    (["recommend.trace_salt_env=NO_SALT"], SettingsError, "environment variable NO_SALT is not set"),
-]  # fmt: skip
+    (
+        ["language.max_prompt_tokens=64"],
+        SettingsError,
+        r"takes \d+ tokens without any movie.*raise language\.max_prompt",
+    ),
+    (
+        ["language.mode=rank", "language.max_prompt_tokens=300"],
+        SettingsError,
+        r"rank fewer language\.rank_candidates",
+    ),
+    (
+        ["language.model=deepseek-v3", "language.decoding=shortlist"],
+        SettingsError,
+        r"set language\.decoding=free",
+    ),
+    (
+        ["language.model=deepseek-v3", "language.tuned=current"],
+        SettingsError,
+        r"set language\.tuned=null",
+    ),
+    (
+        ["language.model=deepseek-v3", "language.mode=rank"],
+        SettingsError,
+        r"set language\.mode=generate",
+    ),
+    (
+        ["language.model=deepseek-v3"],
+        EndpointError,
+        "environment variable OPENROUTER_API_KEY holds none",
+    ),
+    (
+        ["recommend.trace_salt_env=NO_SALT"],
+        SettingsError,
+        "environment variable NO_SALT is not set",
+    ),
+]
 
 
 @pytest.mark.parametrize(("overrides", "error", "said"), SERVING)
 def test_what_cannot_be_served_is_told_before_ray_starts(
-    trained: SettingsFor, no_ray: None, monkeypatch: pytest.MonkeyPatch,
-    overrides: list[str], error: type[DualrecError], said: str,
-) -> None:  # fmt: skip
+    trained: SettingsFor,
+    no_ray: None,
+    monkeypatch: pytest.MonkeyPatch,
+    overrides: list[str],
+    error: type[DualrecError],
+    said: str,
+) -> None:
     monkeypatch.delenv("OPENROUTER_API_KEY", raising=False)
     settings = trained()
     assert_refused(recommend, overridden(settings, overrides), error, said)

@@ -7,7 +7,7 @@ from dualrec.config.settings import load_settings
 from dualrec.errors import AssetError, InputError
 from dualrec.language.encode import ENCODED, ExampleEncoder
 from dualrec.language.models import LanguageModel
-from dualrec.language.tokens import PromptBuilder
+from dualrec.language.prompts.chat_template import PromptBuilder
 from tests.conftest import MOVIES
 from tests.language.tiny_models import write_tokenizer
 

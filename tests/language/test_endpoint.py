@@ -1,4 +1,4 @@
-"""Generation at an endpoint under Ray Data: every row comes back, and the key stays where it is."""
+"""Messages for an endpoint, and answers from one that fails in many ways."""
 
 from pathlib import Path
 
@@ -8,12 +8,35 @@ import pytest
 from dualrec.cluster.session import raise_user_errors
 from dualrec.config.settings import LanguageSettings, load_settings, version_of
 from dualrec.errors import EndpointError, SettingsError
-from dualrec.language.endpoint import generate_at_endpoint
-from dualrec.language.messages import MessagesBuilder
+from dualrec.language.endpoint import MessagesBuilder, estimated_tokens, generate_at_endpoint
 from dualrec.language.models import PRESETS
+from dualrec.language.prompts.texts import titles_prompt
 from dualrec.storage.schemas import REQUESTS, TRACES
 from tests.conftest import MOVIES
 from tests.fake_endpoint import FakeEndpoint, fake_endpoint
+
+TITLES = {item: title for item, (title, _) in MOVIES.items()}
+WATCHED = pa.table({"item_ids": [[3, 2], []], "sequence_item_ids": [[5], []]})
+
+
+def test_the_messages_are_those_of_the_prompt() -> None:
+    built = MessagesBuilder(LanguageSettings(), TITLES)(WATCHED).to_pylist()
+    assert built[0]["messages"] == titles_prompt(
+        ["Heat (1995)", "Bug's Life, A (1998)"], "Sabrina (1954)", 3
+    )
+    assert built[1]["messages"] == titles_prompt([], None, 3)
+    assert built[0]["prompt"] == "\n\n".join(message["content"] for message in built[0]["messages"])
+
+
+def test_older_movies_are_left_out_until_the_estimate_fits() -> None:
+    long = pa.table({"item_ids": [[1, 2, 3, 4, 5, 6] * 5], "sequence_item_ids": [[3]]})
+    settings = LanguageSettings(history_length=30, max_prompt_tokens=160)
+    (row,) = MessagesBuilder(settings, TITLES)(long).to_pylist()
+    shown = row["messages"][-1]["content"].splitlines()[1:-3]
+    assert 0 < len(shown) < 30
+    assert shown[-1] == "Sabrina (1995)"
+    assert estimated_tokens(row["messages"]) <= 160
+
 
 KEY = "sk-or-v1-never-to-be-seen"
 PRESET = PRESETS["deepseek-v3"]
@@ -26,10 +49,17 @@ def key(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def settings_of(server: FakeEndpoint, *more: str) -> LanguageSettings:
-    own = [f"language.endpoint.url={server.url}", "language.endpoint.api_key_env=A_KEY", "language.endpoint.retries=4",
-           "language.endpoint.requests_per_second=500", "language.endpoint.timeout_s=1",
-           "language.endpoint.backoff_s=0.1", "language.endpoint.longest_wait_s=0.5", "language.endpoint.connect_timeout_s=1",
-           "language.engine.batch_size=8"]  # fmt: skip
+    own = [
+        f"language.endpoint.url={server.url}",
+        "language.endpoint.api_key_env=A_KEY",
+        "language.endpoint.retries=4",
+        "language.endpoint.requests_per_second=500",
+        "language.endpoint.timeout_s=1",
+        "language.endpoint.backoff_s=0.1",
+        "language.endpoint.longest_wait_s=0.5",
+        "language.endpoint.connect_timeout_s=1",
+        "language.engine.batch_size=8",
+    ]
     return load_settings(None, [*own, *more]).language
 
 
@@ -96,9 +126,15 @@ def test_the_endpoint_is_asked_as_the_settings_say(key: str) -> None:
         )
     (seen,) = server.seen
     assert [message["role"] for message in seen["messages"]] == ["system", "user"]
-    assert {name: seen[name] for name in ("model", "temperature", "max_tokens", "stop", "seed")} == {
-        "model": "a/model", "temperature": 0.5, "max_tokens": 64, "stop": ["\n\n"], "seed": 0,
-    }  # fmt: skip
+    assert {
+        name: seen[name] for name in ("model", "temperature", "max_tokens", "stop", "seed")
+    } == {
+        "model": "a/model",
+        "temperature": 0.5,
+        "max_tokens": 64,
+        "stop": ["\n\n"],
+        "seed": 0,
+    }
 
 
 @pytest.mark.ray

@@ -103,7 +103,7 @@ def _assert_merged(base: Path, adapter: Path, folder: Path) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from dualrec.language.merge import merge
+    from dualrec.language.lora import merge
 
     merge(base, adapter, folder)
     inputs = torch.tensor([[70, 40, 40, 41, 42]])
@@ -158,10 +158,20 @@ def test_bfloat16_and_the_loss_on_all_of_it_learn_too(tmp_path: Path) -> None:
 
 
 SMALL = [
-    "sequence.preset=paper", "sequence.epochs=1", "sequence.hidden=[8,8]", "sequence.dense=8", "sequence.item_dimension=8",
-    "sequence.title_dimension=8", "sequence.genre_dimension=8", *IN_PROCESS, "finetune.dtype=float32", "finetune.epochs=1", "finetune.batch_size=8",
-    "language.max_prompt_tokens=700", "finetune.max_tokens=800",
-]  # fmt: skip
+    "sequence.preset=paper",
+    "sequence.epochs=1",
+    "sequence.hidden=[8,8]",
+    "sequence.dense=8",
+    "sequence.item_dimension=8",
+    "sequence.title_dimension=8",
+    "sequence.genre_dimension=8",
+    *IN_PROCESS,
+    "finetune.dtype=float32",
+    "finetune.epochs=1",
+    "finetune.batch_size=8",
+    "language.max_prompt_tokens=700",
+    "finetune.max_tokens=800",
+]
 
 
 @pytest.fixture(scope="module")
@@ -207,9 +217,14 @@ def test_the_job_writes_the_whole_artifact_once(
     metrics = json.loads((folder / METRICS).read_text())
     assert metrics["best"] == metrics["epochs"][0] and metrics["budget"]["training_examples"] == 24
     for name in (
-        "adapter/adapter_model.safetensors", "adapter/adapter_config.json", "merged/model.safetensors",
-        "merged/tokenizer.json", "merged/chat_template.jinja", "curves.png", "README.md",
-    ):  # fmt: skip
+        "adapter/adapter_model.safetensors",
+        "adapter/adapter_config.json",
+        "merged/model.safetensors",
+        "merged/tokenizer.json",
+        "merged/chat_template.jinja",
+        "curves.png",
+        "README.md",
+    ):
         assert (folder / name).stat().st_size > 0, name
     assert list((folder / "tensorboard").iterdir()) and not (folder / "running").exists()
     assert "already there" in str(finetune_language(settings).lines["version"])
@@ -233,7 +248,7 @@ def test_examples_that_no_candidate_answers_are_counted(
 def test_ranking_that_no_candidate_answers_is_told_before_further_models_are_trained(
     trained: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "with_an_answer", lambda examples: examples.slice(0, 0))
+    monkeypatch.setattr(module, "answerable_examples", lambda examples: examples.slice(0, 0))
     monkeypatch.setattr(module, "fold_models", lambda *_: pytest.fail("models were trained"))
     with pytest.raises(InputError, match=r"where items are ranked, one of the next among them"):
         finetune_language(trained("language.mode=rank", "language.rank_candidates=3"))

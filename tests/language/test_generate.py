@@ -148,8 +148,12 @@ def test_a_label_is_chosen_among_those_of_the_row_and_all_their_likelihoods_are_
         request(label_tokens=[5, 6], **ranked), request(label_tokens=[], **ranked), settings=RANKING
     )
     assert given[0]["sampling_params"] == {
-        "temperature": 0.0, "seed": 0, "max_tokens": 1, "allowed_token_ids": [5, 6], "logprob_token_ids": [5, 6],
-    }  # fmt: skip
+        "temperature": 0.0,
+        "seed": 0,
+        "max_tokens": 1,
+        "allowed_token_ids": [5, 6],
+        "logprob_token_ids": [5, 6],
+    }
     assert not {"allowed_token_ids", "logprob_token_ids"} & set(given[1]["sampling_params"])
 
 

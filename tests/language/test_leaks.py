@@ -10,7 +10,7 @@ from dualrec.config.settings import load_settings
 from dualrec.data.prepare import prepare, prepared
 from dualrec.data.requests import HELD_OUT
 from dualrec.language.encode import ENCODED
-from dualrec.language.finetune import encoded_examples
+from dualrec.language.encoded_examples import encoded_examples
 from dualrec.language.models import LanguageModel
 from dualrec.sequence.train import train_sequence
 from dualrec.storage.workspace import Workspace
@@ -48,10 +48,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> list
     folder = tmp_path_factory.mktemp("leaks")
     source = _last_five_are_the_users_own(folder / "movielens")
     overrides = [
-        f"workspace={folder / 'workspace'}", f"data.source={source}", "data.shards=2", "data.top_items=0",
-        f"language.model={write_model(folder / 'model', 'qwen2')}", *SMALL, "finetune.examples_per_user=20",
+        f"workspace={folder / 'workspace'}",
+        f"data.source={source}",
+        "data.shards=2",
+        "data.top_items=0",
+        f"language.model={write_model(folder / 'model', 'qwen2')}",
+        *SMALL,
+        "finetune.examples_per_user=20",
         "sequence.preset=pair",  # the models that hint are one network each, that in force is two
-    ]  # fmt: skip
+    ]
     prepare(load_settings(None, overrides))
     train_sequence(load_settings(None, overrides))
     return overrides

@@ -22,7 +22,7 @@ def test_the_loss_is_that_of_the_whole_model_over_the_labels(
     import torch
     from torch.nn import functional
 
-    from dualrec.language.lora import SummedLoss, adapted_model
+    from dualrec.language.lora import SummedTokenLoss, adapted_model
 
     folder = write_model(tmp_path, architecture)
     shard = shard_of([encoded({0: ([11, 12, 13, 14, 15], 3), 1: ([21, 22, 23], 1)})])
@@ -33,8 +33,8 @@ def test_the_loss_is_that_of_the_whole_model_over_the_labels(
     logits = model(input_ids=input_ids, attention_mask=mask).logits
     expected = functional.cross_entropy(
         logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum"
-    )  # fmt: skip
-    loss = SummedLoss(model)
+    )
+    loss = SummedTokenLoss(model)
     assert float(loss(input_ids, labels).detach()) == pytest.approx(float(expected), rel=1e-5)
     filler = collate(shard, np.array([], np.int64))
     nothing = loss(torch.from_numpy(filler.input_ids), torch.from_numpy(filler.labels))
@@ -50,7 +50,7 @@ def test_a_shared_beginning_changes_neither_loss_nor_gradient(
 ) -> None:
     import torch
 
-    from dualrec.language.lora import SummedLoss, adapted_model, shared_prefix
+    from dualrec.language.lora import SummedTokenLoss, adapted_model, shared_prefix
 
     folder = write_model(tmp_path, architecture)
     same = [5, 6, 7, 8, 9, 10]
@@ -72,7 +72,7 @@ def test_a_shared_beginning_changes_neither_loss_nor_gradient(
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=0.1)
-        loss = SummedLoss(model, shares)(input_ids, labels)
+        loss = SummedTokenLoss(model, shares)(input_ids, labels)
         loss.backward()
         losses.append(float(loss.detach()))
         gradients.append([one.grad for one in model.parameters() if one.requires_grad])
@@ -116,12 +116,12 @@ def test_an_untrained_or_empty_adapter_is_not_saved(tmp_path: Path) -> None:
 
 
 def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
-    from dualrec.language.steps import learning_rate
+    from dualrec.language.steps import scheduled_rate
 
     settings = load_settings(
         None, ["finetune.learning_rate=1.0", "finetune.warmup_fraction=0.1"]
     ).finetune
-    rates = [learning_rate(step, 100, settings) for step in range(100)]
+    rates = [scheduled_rate(step, 100, settings) for step in range(100)]
     assert rates[:10] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
     assert rates[10] == 1.0 and rates[55] == pytest.approx(0.5)
     assert rates[10:] == sorted(rates[10:], reverse=True)
@@ -141,14 +141,14 @@ def test_a_merged_model_of_several_shards_is_loaded_and_digested_whole(
     from transformers import AutoModelForCausalLM
 
     from dualrec.assets.digests import content_digest
-    from dualrec.language import merge
+    from dualrec.language import lora
 
     base, adapter = write_model(tmp_path / "base", "qwen2"), tmp_path / "adapter"
     config = LoraConfig(target_modules=list(ATTENTION), init_lora_weights=False)
     get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).save_pretrained(adapter)
-    merge.merge(base, adapter, tmp_path / "whole")
-    monkeypatch.setattr(merge, "LARGEST_SHARD", "100KB")
-    merge.merge(base, adapter, tmp_path / "shards")
+    lora.merge(base, adapter, tmp_path / "whole")
+    monkeypatch.setattr(lora, "LARGEST_SHARD", "100KB")
+    lora.merge(base, adapter, tmp_path / "shards")
     shards = sorted((tmp_path / "shards").glob("model-*.safetensors"))
     assert len(shards) > 1
     assert all(shard.stat().st_size < 110_000 for shard in shards)

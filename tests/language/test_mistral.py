@@ -13,12 +13,11 @@ import pyarrow as pa
 import pytest
 
 from dualrec.config.settings import LanguageSettings
-from dualrec.language.answer_limits import begins_texts_with_a_space
-from dualrec.language.labels import LABELS, label_tokens
+from dualrec.language.candidates import LABELS, label_tokens
 from dualrec.language.models import PRESETS
-from dualrec.language.prompts import titles_prompt
-from dualrec.language.shortlist import shortlist_grammar
-from dualrec.language.tokens import PromptBuilder, prompt_tokens
+from dualrec.language.prompts.chat_template import PromptBuilder, prompt_tokens
+from dualrec.language.prompts.texts import titles_prompt
+from dualrec.language.shortlist import shortlist_grammar, starts_text_with_space
 from tests.conftest import MOVIES
 from tests.language.tiny_models import write_tokenizer
 
@@ -90,7 +89,7 @@ def test_the_grammar_lets_through_the_tokens_of_a_taught_answer(
     tmp_path: Path, prepend: str, spaced: bool
 ) -> None:
     tokenizer = _seven_b(tmp_path, prepend)
-    assert begins_texts_with_a_space(tokenizer) is spaced
+    assert starts_text_with_space(tokenizer) is spaced
     titles = ["Toy Story (1995)", "Amélie (2001)", "Heat (1995)"]
     taught = tokenizer("\n".join(titles[:2]), add_special_tokens=False)["input_ids"]
     grammar = llguidance.grammar_from("grammar", shortlist_grammar(titles, 2, spaced))

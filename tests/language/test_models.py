@@ -1,6 +1,9 @@
 """Presets: what reasoning models are given, and what can be asked of models behind an endpoint."""
 
+from pathlib import Path
+
 import pytest
+import torch
 
 from dualrec.config.settings import load_settings
 from dualrec.errors import SettingsError
@@ -11,12 +14,19 @@ from dualrec.language.models import (
     check_room_on_cpus,
     decodings_of,
     language_model,
+    precision_of,
 )
-from dualrec.language.tokens import prompt_tokens, thinking_closed
+from dualrec.language.prompts.chat_template import close_thinking, prompt_tokens
 
 # How DeepSeek's distilled models end a generation prompt, and how other templates do.
-OPENED = "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}<|Assistant|><think>\n{% endif %}"
-UNOPENED = "{% for m in messages %}{{ m.content }}{% endfor %}{% if add_generation_prompt %}<|Assistant|>\n{% endif %}"
+OPENED = (
+    "{% for m in messages %}{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}<|Assistant|><think>\n{% endif %}"
+)
+UNOPENED = (
+    "{% for m in messages %}{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}<|Assistant|>\n{% endif %}"
+)
 MESSAGES = [{"role": "user", "content": "movies?"}]
 
 
@@ -53,7 +63,7 @@ def test_other_models_are_given_their_template_and_nothing_more() -> None:
 
 
 def test_closing_keeps_the_space_before_an_unopened_block() -> None:
-    assert thinking_closed("assistant\n") == "assistant\n<think>\n\n</think>\n\n"
+    assert close_thinking("assistant\n") == "assistant\n<think>\n\n</think>\n\n"
 
 
 def test_a_model_behind_an_endpoint_has_no_place_and_writes_freely() -> None:
@@ -86,3 +96,26 @@ def test_what_cannot_be_ranked_is_told_before_a_model_is_loaded(
     check_ranking(load_settings(None, overrides))
     with pytest.raises(SettingsError, match=said):
         check_ranking(load_settings(None, [*overrides, "language.mode=rank"]))
+
+
+@pytest.mark.parametrize(
+    ("can", "precision"),
+    [
+        ({"avx512_bf16": True}, "bfloat16"),
+        ({"avx512_bf16": False, "avx512_f": True}, "float32"),
+        ({}, "float32"),
+    ],
+)
+def test_auto_is_what_the_processor_computes_in(
+    monkeypatch: pytest.MonkeyPatch, can: dict[str, bool], precision: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: can)
+    assert precision_of("auto", use_gpu=False) == precision
+    assert precision_of("float16", use_gpu=False) == "float16"
+
+
+def test_this_processor_computes_in_what_the_kernel_says_that_it_can() -> None:
+    flags = set(Path("/proc/cpuinfo").read_text().split())
+    assert precision_of("auto", use_gpu=False) == (
+        "bfloat16" if flags & {"avx512_bf16", "amx_bf16"} else "float32"
+    )

@@ -1,15 +1,46 @@
-"""Titles tied to items and compared with the sequence model's first choice, without an encoder
-wherever one is not needed."""
+"""Embeddings of a catalog's titles, by real Ray tasks and an encoder of random weights."""
 
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import ray
 
-from dualrec.language.rerank import Reranker, catalog_embeddings
+from dualrec.data.prepare import Prepared
+from dualrec.language import rerank
+from dualrec.language.rerank import Reranker, catalog_embeddings, title_embeddings
 from dualrec.storage.schemas import TRACES
+from dualrec.storage.workspace import Workspace
 from tests.nightly.site import write_encoder
+
+
+@ray.remote
+def _is_a_copy(stored: list["ray.ObjectRef[np.ndarray]"]) -> bool:
+    array = ray.get(stored[0])
+    return bool(array.flags.owndata or array.flags.writeable)
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_catalog_is_embedded_once_piece_by_piece_and_no_process_holds_a_copy(
+    catalog: pa.Table, tmp_path: Path, settings_for, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_encoder(tmp_path / "encoder")
+    settings, data = (
+        settings_for(f"rerank.model={folder}"),
+        Prepared("v", "movies", catalog, "histories/v"),
+    )
+    workspace, titles = Workspace.of(settings), catalog.column("title").to_pylist()
+    monkeypatch.setattr(rerank, "TITLES_PER_TASK", 4)
+    first = title_embeddings(workspace, data, settings)
+    assert np.allclose(ray.get(first), catalog_embeddings(str(folder), titles), atol=1e-6)
+
+    monkeypatch.setattr(rerank, "title_vectors", None)  # nothing is embedded again
+    second = title_embeddings(workspace, data, settings)
+    assert np.array_equal(ray.get(first), ray.get(second))
+    assert not ray.get(_is_a_copy.remote([second]))
+
 
 ANSWERED = [name for name in TRACES.names if not name.startswith("title")]
 SEQUENCE_CHOICE = 3  # Heat

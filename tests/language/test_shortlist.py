@@ -8,7 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dualrec.config.settings import ShortlistSettings
-from dualrec.language.shortlist import MOST_TITLES, Shortlister, shortlist_grammar, top_places
+from dualrec.language.shortlist import (
+    MAX_ANSWER_TITLES,
+    Shortlister,
+    shortlist_grammar,
+    top_indices,
+)
 from dualrec.language.titles import TitleIndex
 from dualrec.storage.schemas import CATALOG
 
@@ -52,12 +57,16 @@ def test_no_neighbour_was_watched_or_is_on_the_list_already(catalog: pa.Table) -
 )
 def test_the_best_places_are_those_of_sorting_all(values: list[float], count: int) -> None:
     array = np.array(values, np.float32)
-    assert top_places(array, count).tolist() == np.argsort(-array, kind="stable")[:count].tolist()
+    assert top_indices(array, count).tolist() == np.argsort(-array, kind="stable")[:count].tolist()
 
 
 def test_every_title_resolves_to_an_unwatched_item_even_where_titles_repeat() -> None:
-    rows = [(1, "Chasing Amy (1997)", 9), (2, "Chasing Amy (1997)", 3), (3, "Bug's Life, A (1998)", 1),
-            (4, "x" * 200 + " (1990)", 1)]  # fmt: skip
+    rows = [
+        (1, "Chasing Amy (1997)", 9),
+        (2, "Chasing Amy (1997)", 3),
+        (3, "Bug's Life, A (1998)", 1),
+        (4, "x" * 200 + " (1990)", 1),
+    ]
     catalog = pa.Table.from_pylist(
         [
             {"item_id": i, "title": t, "year": int(t[-5:-1]), "genres": [], "popularity": p}
@@ -89,7 +98,7 @@ def _written(grammar: str, seed: int) -> str:
     return written.decode()
 
 
-@pytest.mark.parametrize("count", [1, 3, MOST_TITLES])
+@pytest.mark.parametrize("count", [1, 3, MAX_ANSWER_TITLES])
 def test_an_answer_holds_different_titles_of_the_list_one_a_line(count: int) -> None:
     titles = [
         'Say "Hi" (1990)',

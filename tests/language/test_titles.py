@@ -7,8 +7,8 @@ from dualrec.language.titles import (
     aliases,
     display_title,
     filed_title,
-    key_of,
-    written_titles,
+    parse_titles,
+    title_key,
 )
 
 
@@ -17,14 +17,16 @@ from dualrec.language.titles import (
     [
         ("Bug's Life, A (1998)", "A Bug's Life (1998)"),
         ("Seven (Se7en) (1995)", "Seven (Se7en) (1995)"),
-        ("City of Lost Children, The (Cité des enfants perdus, La) (1995)",
-         "The City of Lost Children (La Cité des enfants perdus) (1995)"),
+        (
+            "City of Lost Children, The (Cité des enfants perdus, La) (1995)",
+            "The City of Lost Children (La Cité des enfants perdus) (1995)",
+        ),
         ("Avventura, L' (1960)", "L'Avventura (1960)"),
         ("Good, The Bad and The Ugly, The (1966)", "The Good, The Bad and The Ugly (1966)"),
         ("Hello, Dolly! (1969)", "Hello, Dolly! (1969)"),
         ("unknown", "unknown"),
     ],
-)  # fmt: skip
+)
 def test_titles_are_shown_as_people_write_them(published: str, shown: str) -> None:
     assert display_title(published) == shown
 
@@ -35,16 +37,18 @@ def test_titles_are_shown_as_people_write_them(published: str, shown: str) -> No
         ("Bug's Life, A (1998)", "Bug's Life, A (1998)"),
         ("The Godfather (1972)", "Godfather, The (1972)"),
         ("An American in Paris (1951)", "American in Paris, An (1951)"),
-        ("The City of Lost Children (La Cité des enfants perdus) (1995)",
-         "City of Lost Children, The (La Cité des enfants perdus) (1995)"),
+        (
+            "The City of Lost Children (La Cité des enfants perdus) (1995)",
+            "City of Lost Children, The (La Cité des enfants perdus) (1995)",
+        ),
         ("Theremin (1993)", "Theremin (1993)"),
         ("A (1990)", "A (1990)"),
         ("unknown", "unknown"),
     ],
-)  # fmt: skip
+)
 def test_titles_are_read_and_written_as_a_library_files_them(published: str, filed: str) -> None:
     assert filed_title(published) == filed
-    assert key_of(without_year(filed)) == key_of(without_year(published))
+    assert title_key(without_year(filed)) == title_key(without_year(published))
 
 
 @pytest.mark.parametrize(
@@ -74,11 +78,11 @@ def test_titles_are_read_and_written_as_a_library_files_them(published: str, fil
     ],
 )
 def test_answers_become_titles(text: str, cut_off: bool, titles: list[str]) -> None:
-    assert written_titles(text, 3, cut_off) == titles
+    assert parse_titles(text, 3, cut_off) == titles
 
 
 def test_no_more_titles_than_asked_for() -> None:
-    assert len(written_titles("A (1990)\nB (1991)\nC (1992)\nD (1993)", 3)) == 3
+    assert len(parse_titles("A (1990)\nB (1991)\nC (1992)\nD (1993)", 3)) == 3
 
 
 @pytest.mark.parametrize(
@@ -124,8 +128,8 @@ def test_every_published_title_finds_itself(catalog: pa.Table) -> None:
 
 
 def test_keys_ignore_case_accents_and_punctuation() -> None:
-    assert key_of("Léon & Co.") == key_of("leon and co")
-    assert key_of("七人の侍") == "七人の侍"
+    assert title_key("Léon & Co.") == title_key("leon and co")
+    assert title_key("七人の侍") == "七人の侍"
 
 
 def test_other_names_are_aliases() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow.fs as pafs
 
 from dualrec.config.settings import Settings, load_settings
-from dualrec.language.prompts import prompt_text
+from dualrec.language.prompts.texts import prompt_text
 from dualrec.storage.workspace import Workspace
 from tests.conftest import IN_PROCESS, numbered_movies, write_movielens_1m
 from tests.fake_endpoint import FakeEndpoint, Request

@@ -1,4 +1,4 @@
-"""Each example is told what a sequence model expects that did not train on its user."""
+"""The hints of an example are out-of-fold predictions."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ import ray
 import torch
 
 from dualrec.config.settings import load_settings
-from dualrec.language.examples import AHEAD, several_cuts
-from dualrec.language.folds import Hints
+from dualrec.language.examples import FUTURE_TARGETS, several_cuts
+from dualrec.language.out_of_fold import SequenceHints
 from dualrec.sequence.features import item_features
 from dualrec.sequence.network import SequenceEnsemble, save_ensemble
 from dualrec.sequence.predict import SequencePredictor
@@ -32,9 +32,13 @@ def test_hints_and_expectations_are_of_the_model_of_the_users_fold(
         )
         weights.append((tmp_path / "model.safetensors").read_bytes())
     examples = several_cuts(
-        histories_table({user: [1, 2, 3, 4, 5, 6] for user in range(20)}), 1, AHEAD, 3, seed=0
+        histories_table({user: [1, 2, 3, 4, 5, 6] for user in range(20)}),
+        1,
+        FUTURE_TARGETS,
+        3,
+        seed=0,
     )
-    hinted = Hints(ray.put(weights), settings)(examples)
+    hinted = SequenceHints(ray.put(weights), settings)(examples)
     alone = [SequencePredictor(one, settings) for one in weights]
     assert set(hinted.column("fold").to_pylist()) == {0, 1}
     hints_of_other_model = 0
@@ -48,11 +52,11 @@ def test_hints_and_expectations_are_of_the_model_of_the_users_fold(
         )
         hints_of_other_model += alone[1 - row["fold"]].top_items(history)[0][0][0] != best[0][0]
     assert hints_of_other_model, "the two models differ, so a mix-up would show"
-    one_model = Hints(ray.put(weights[:1]), settings)(examples).to_pylist()
+    one_model = SequenceHints(ray.put(weights[:1]), settings)(examples).to_pylist()
     for row in one_model:
         best, _ = alone[0].top_items([np.array(row["item_ids"], np.int64)])
         assert row["sequence_item_ids"] == [best[0][0]]
-    ranked = Hints(ray.put(weights), settings, count=3)(examples).to_pylist()
+    ranked = SequenceHints(ray.put(weights), settings, count=3)(examples).to_pylist()
     for row in ranked:
         best, _ = alone[row["fold"]].top_items([np.array(row["item_ids"], np.int64)])
         assert row["sequence_item_ids"] == best[0][:3].tolist()

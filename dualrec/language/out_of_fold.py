@@ -1,10 +1,10 @@
-"""Two sequence models, each trained on one half of the training users, that give the other half's
-hints.
+"""Out-of-fold predictions of the sequence model (cross-fitting), the hints of training examples.
 
-A hint from a model that has seen its own answer would teach the language model a trust that it does
-not deserve at night. Each is one network, since the first choice is all that is asked of it. The
-two are kept in the workspace, so that another fine-tuning with the same sequence settings finds
-them.
+The training users are split into folds; each fold's hints come from a model that was trained on the
+other folds. A model that has seen its own answer would teach the language model a trust in hints
+that does not hold at serving time. Each is one network, since only its first choice is needed. The
+models are saved in the workspace, so that another fine-tuning with the same sequence settings
+reuses them.
 """
 
 import logging
@@ -18,8 +18,14 @@ import ray.data
 from dualrec.cluster.training import save_files
 from dualrec.config.settings import SequenceSettings, Settings
 from dualrec.data.prepare import Prepared
-from dualrec.language.artifact import fold_settings, fold_version
-from dualrec.language.examples import FOLDS, of_fold
+from dualrec.language.artifact import (
+    fold_settings,
+    fold_version,
+)
+from dualrec.language.examples import (
+    FOLDS,
+    of_fold,
+)
 from dualrec.sequence.artifact import WEIGHTS
 from dualrec.sequence.features import item_features
 from dualrec.sequence.train import fit_sequence_model
@@ -40,9 +46,9 @@ def fold_models(workspace: Workspace, data: Prepared, settings: Settings) -> lis
     name = f"models/sequence-folds/{fold_version(data, settings)}"
     if not workspace.has(name):
         own = fold_settings(settings)
-        made: dict[str, Any] = {"data_version": data.version, "seed": settings.finetune.seed}
-        made["settings"] = own.sequence.model_dump(mode="json")
-        with workspace.writing(name, made) as folder:
+        description: dict[str, Any] = {"data_version": data.version, "seed": settings.finetune.seed}
+        description["settings"] = own.sequence.model_dump(mode="json")
+        with workspace.writing(name, description) as folder:
             for fold in range(FOLDS):
                 logger.info(f"out-of-fold hints: training sequence model {fold + 1} of {FOLDS}")
                 _train_without(workspace, data, own, fold, folder)
@@ -81,7 +87,7 @@ def _file(fold: int) -> str:
     return f"fold-{fold}.safetensors"
 
 
-class Hints:
+class SequenceHints:
     """Adds to examples what the sequence model expects at the cut, from the prefix alone. A Ray
     actor's.
 
@@ -101,7 +107,7 @@ class Hints:
         from dualrec.sequence.predict import SequencePredictor
 
         first = settings.model_copy(update={"top_k": count})
-        self.models = [SequencePredictor(one, first, **options) for one in ray.get(weights)]
+        self.models = [SequencePredictor(model, first, **options) for model in ray.get(weights)]
 
     def __call__(self, examples: pa.Table) -> pa.Table:
         """Append sequence_item_ids list<int64> and next_probabilities list<float32>.

@@ -8,9 +8,9 @@ ROOT = Path(__file__).parents[2]
 CODE = """
 import torch
 from dualrec.config.settings import FinetuneSettings
-from dualrec.language.zero import engine_of
+from dualrec.language.steps import build_engine
 
-engine_of(torch.nn.Linear(4, 4), FinetuneSettings(), workers=1)
+build_engine(torch.nn.Linear(4, 4), FinetuneSettings(), workers=1)
 """
 
 

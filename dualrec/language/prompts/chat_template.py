@@ -9,8 +9,8 @@ from dualrec.assets.trust import NO_CODE, loading
 from dualrec.config.settings import LanguageSettings
 from dualrec.errors import AssetError
 from dualrec.language.models import LanguageModel
-from dualrec.language.prompts import Messages, prompt_text, user_prompt
-from dualrec.language.special_tokens import unmarked_titles
+from dualrec.language.prompts.special_tokens import escape_special_tokens
+from dualrec.language.prompts.texts import Messages, prompt_text, user_prompt
 
 
 class PromptBuilder:
@@ -19,11 +19,11 @@ class PromptBuilder:
 
     Args:
         model_folder: a Hugging Face folder with a tokenizer.
-        preset: what the chat template is given.
+        preset: options of the chat template.
         titles: the published title of each item id.
 
     Attributes:
-        titles: the same without marks that the tokenizer would take for control tokens.
+        titles: the same without what the tokenizer would take for control tokens.
 
     Raises:
         ValueError: the tokenizer has no chat template.
@@ -38,7 +38,7 @@ class PromptBuilder:
     ) -> None:
         self.tokenizer = tokenizer_of(model_folder)
         self.settings, self.preset = settings, preset
-        self.titles = unmarked_titles(titles, self.tokenizer)
+        self.titles = escape_special_tokens(titles, self.tokenizer)
 
     def __call__(self, requests: pa.Table) -> pa.Table:
         """Append the prompts of a batch."""
@@ -76,7 +76,8 @@ def check_chat_template(tokenizer: Any, folder: str) -> None:
     """Raise an AssetError where a tokenizer cannot make a prompt of messages."""
     if not tokenizer.chat_template:
         raise AssetError(
-            f"{folder}: its tokenizer has no chat template, so a prompt cannot be made; take an instruction-tuned "
+            f"{folder}: its tokenizer has no chat template, so a prompt cannot be built; take an "
+            f"instruction-tuned "
             "model, or put chat_template.jinja into the folder"
         )
 
@@ -103,13 +104,14 @@ def prompt_tokens(tokenizer: Any, preset: LanguageModel, messages: Messages) -> 
         ArithmeticError,
     ) as error:  # what a template's own arithmetic may raise
         raise AssetError(
-            f"{tokenizer.name_or_path}: its chat template makes no prompt ({error}): put another into the folder, as "
+            f"{tokenizer.name_or_path}: its chat template makes no prompt ({error}): put another "
+            f"into the folder, as "
             "chat_template.jinja, or take another model"
         ) from error
-    return list(tokenizer(thinking_closed(text), add_special_tokens=False)["input_ids"])
+    return list(tokenizer(close_thinking(text), add_special_tokens=False)["input_ids"])
 
 
-def thinking_closed(prompt: str) -> str:
+def close_thinking(prompt: str) -> str:
     """The prompt with an empty think block at its end, whether or not the chat template has opened
     one."""
     opened = prompt.rstrip()

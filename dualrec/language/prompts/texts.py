@@ -11,7 +11,8 @@ from collections.abc import Callable
 from functools import partial
 
 from dualrec.config.settings import LanguageSettings
-from dualrec.language.labels import LABELS
+from dualrec.language.candidates import LABELS
+from dualrec.language.prompts.special_tokens import escape_special_tokens
 from dualrec.language.titles import filed_title, one_line
 
 Messages = list[dict[str, str]]
@@ -31,7 +32,8 @@ def titles_prompt(
         newest_first: what the prompt says of the order of `watched`.
     """
     system = (
-        f"You recommend movies. Answer with exactly {titles} movie titles, one a line, each with its year in "
+        f"You recommend movies. Answer with exactly {titles} movie titles, one a line, each with "
+        f"its year in "
         "parentheses. No numbers, no comments, no movie that was already watched."
     )
     suggestion = f"\nA viewing model suggests:\n{hint}" if hint else ""
@@ -42,10 +44,13 @@ def titles_prompt(
 def paper_prompt(watched: list[str], hint: str | None, titles: int) -> Messages:
     """The prompt of the published code, with its spelling of the parts (Li and Grasman 2025); less
     what has no hint."""
-    given, suggestion = (
+    sources, suggestion = (
         (" and LSTM recommendation", f"\nLSTM Suggests: {hint}") if hint else ("", "")
     )
-    instruction = f"Given the user's watched movies{given}, generate {titles} more movies the user will likely enjoy."
+    instruction = (
+        f"Given the user's watched movies{sources}, generate {titles} more movies the user will "
+        "likely enjoy."
+    )
     return [
         {
             "role": "user",
@@ -65,10 +70,16 @@ def rank_prompt(
         candidates: titles, the sequence model's first choice first.
         hinted: whether to say that this is their order.
     """
-    system = "You recommend movies. Choose what the user will watch next, and answer with its letter only."
+    system = (
+        "You recommend movies. Choose what the user will watch next, and answer with its letter "
+        "only."
+    )
     lines = "\n".join(f"{label}. {title}" for label, title in zip(LABELS, candidates, strict=False))
     order = ", as a viewing model ranks them" if hinted else ""
-    user = f"{_history(watched, newest_first)}\nTo choose from{order}:\n{lines}\nThe letter of the movie to watch next:"
+    user = (
+        f"{_history(watched, newest_first)}\nTo choose from{order}:\n{lines}\n"
+        "The letter of the movie to watch next:"
+    )
     return [{"role": "system", "content": system}, {"role": "user", "content": user}]
 
 
@@ -94,7 +105,8 @@ def fitting_prompt(
         if len(tokens) <= budget:
             return messages, tokens
     raise ValueError(
-        f"the prompt takes {len(tokens)} tokens without any movie; language.max_prompt_tokens is {budget}"
+        f"the prompt takes {len(tokens)} tokens without any movie; language.max_prompt_tokens is "
+        f"{budget}"
     )
 
 
@@ -156,3 +168,22 @@ def _history(watched: list[str], newest_first: bool) -> str:
 def _written(title: str) -> str:
     """A title as prompts show it: on one line."""
     return one_line(filed_title(title))
+
+
+_TITLES = {
+    item: f"{name} ({1900 + item})"
+    for item, name in enumerate(
+        ("Plain", "Article, The", "Spaced  \n out", "<|im_end|>", *LABELS), 1
+    )
+}
+
+
+def prompt_fingerprint(settings: LanguageSettings) -> list[Messages]:
+    """Return the prompts that these settings write for a user with a history, and for one
+    without."""
+    titles, items = escape_special_tokens(_TITLES), list(_TITLES)
+    budget = settings.model_copy(update={"history_length": len(items)})
+    users: list[tuple[list[int], list[int]]] = [(items, items), ([], items), ([], [])]
+    return [
+        user_prompt(watched, choices, titles, budget, lambda _: [])[0] for watched, choices in users
+    ]

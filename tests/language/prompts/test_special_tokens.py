@@ -15,12 +15,12 @@ from dualrec.assets.fetch import resolve_model
 from dualrec.config.settings import LanguageSettings, ShortlistSettings, load_settings
 from dualrec.data.catalog import with_titles
 from dualrec.language.encode import ExampleEncoder
-from dualrec.language.messages import MessagesBuilder
+from dualrec.language.endpoint import MessagesBuilder
 from dualrec.language.models import PRESETS, LanguageModel
+from dualrec.language.prompts.chat_template import PromptBuilder
+from dualrec.language.prompts.special_tokens import escape_special_tokens
 from dualrec.language.shortlist import Shortlister, shortlist_grammar
-from dualrec.language.special_tokens import unmarked_titles
-from dualrec.language.titles import TitleIndex, written_titles
-from dualrec.language.tokens import PromptBuilder
+from dualrec.language.titles import TitleIndex, parse_titles
 from dualrec.storage.schemas import CATALOG
 from tests.language.tiny_models import write_tokenizer
 
@@ -73,9 +73,13 @@ def _structures(
     )
     # A token a byte in the tiny tokenizer: prompts are long.
     build = PromptBuilder(
-        folder, preset, LanguageSettings.model_validate({"max_prompt_tokens": 4000, "rank_candidates": 3, **settings}),
+        folder,
+        preset,
+        LanguageSettings.model_validate(
+            {"max_prompt_tokens": 4000, "rank_candidates": 3, **settings}
+        ),
         {1: "Ran (1985)", 3: "Jaws (1975)", **watched, **suggested},
-    )  # fmt: skip
+    )
     histories = [[1, item, 3] for item in watched]
     rows = build(
         pa.table({"item_ids": histories, "sequence_item_ids": [[item, 3, 1] for item in suggested]})
@@ -139,11 +143,25 @@ def test_messages_for_an_endpoint_have_as_many_turns_and_lines_and_no_mark_of_a_
 
 
 def test_innocent_titles_are_shown_as_they_were() -> None:
-    titles = dict(enumerate(["[REC] (2007)", "$9.99 (2008)", "*batteries not included (1987)", "Face/Off (1997)",
-                             "tick, tick... BOOM! (2021)", "Love & Pop (1998)", "I <3 You (2010)", "8½ (1963)"]))  # fmt: skip
-    assert unmarked_titles(titles) == titles
-    assert unmarked_titles(titles, _tokenizer_with("<3 x>")) == titles
-    assert unmarked_titles({1: "A <3 x> (2000)"}, _tokenizer_with("<3 x>")) != {1: "A <3 x> (2000)"}
+    titles = dict(
+        enumerate(
+            [
+                "[REC] (2007)",
+                "$9.99 (2008)",
+                "*batteries not included (1987)",
+                "Face/Off (1997)",
+                "tick, tick... BOOM! (2021)",
+                "Love & Pop (1998)",
+                "I <3 You (2010)",
+                "8½ (1963)",
+            ]
+        )
+    )
+    assert escape_special_tokens(titles) == titles
+    assert escape_special_tokens(titles, _tokenizer_with("<3 x>")) == titles
+    assert escape_special_tokens({1: "A <3 x> (2000)"}, _tokenizer_with("<3 x>")) != {
+        1: "A <3 x> (2000)"
+    }
 
 
 def _tokenizer_with(token: str) -> Any:
@@ -160,8 +178,10 @@ def _tokenizer_with(token: str) -> Any:
 
 
 def _catalog(titles: list[str]) -> pa.Table:
-    rows = [{"item_id": item, "title": title, "year": None, "genres": [], "popularity": 1}
-            for item, title in enumerate(titles, start=1)]  # fmt: skip
+    rows = [
+        {"item_id": item, "title": title, "year": None, "genres": [], "popularity": 1}
+        for item, title in enumerate(titles, start=1)
+    ]
     return pa.Table.from_pylist(rows, schema=CATALOG)
 
 
@@ -189,7 +209,7 @@ def test_an_evil_title_of_the_shortlist_is_written_in_plain_tokens_and_resolves_
         (line,) = shortlist([], [item])[:1]
         tokens = _greedy(build.tokenizer, shortlist_grammar([line], 1), line)
         assert not set(tokens) & set(added), line
-        (written,) = written_titles(build.tokenizer.decode(tokens), 1)
+        (written,) = parse_titles(build.tokenizer.decode(tokens), 1)
         assert index.resolve(written).item_id == item, line
 
 

@@ -3,7 +3,7 @@ from functools import partial
 import pytest
 
 from dualrec.config.settings import LanguageSettings
-from dualrec.language.prompts import (
+from dualrec.language.prompts.texts import (
     Messages,
     fitting_prompt,
     paper_prompt,
@@ -44,7 +44,8 @@ def test_the_instruction_is_the_same_for_every_user_and_comes_first() -> None:
 def test_the_paper_prompt_is_the_published_one() -> None:
     (message,) = paper_prompt(["Heat (1995)", "Ran (1985)"], "Jaws (1975)", 3)
     assert message["content"] == (
-        "Given the user's watched movies and LSTM recommendation, generate 3 more movies the user will likely enjoy.\n"
+        "Given the user's watched movies and LSTM recommendation, generate 3 more movies the user "
+        "will likely enjoy.\n"
         "Watched: Heat (1995), Ran (1985)\nLSTM Suggests: Jaws (1975)\n###"
     )
 

@@ -1,4 +1,4 @@
-"""Titles in which nothing reads as a control token, or as another mark of a chat template. Knows
+"""Titles in which nothing reads as a special token of a tokenizer or a chat template. Knows
 strings and a tokenizer.
 
 Tokenizers find their control tokens anywhere in a prompt, so a title that holds "<|im_end|>" would
@@ -22,17 +22,21 @@ _CHAT_MARK = re.compile(
 )
 
 
-def unmarked_titles(titles: dict[int, str], tokenizer: Any = None) -> dict[int, str]:
-    """The titles of a catalog with spaces around the signs of those that hold a mark; the others as
-    they are.
+def escape_special_tokens(titles: dict[int, str], tokenizer: Any = None) -> dict[int, str]:
+    """The titles of a catalog with spaces around the signs of those that hold a special token; the
+    others as they are.
 
     Args:
         titles: the published title of each item id.
         tokenizer: that of the language model; None where it is not at hand.
     """
     tokens = frozenset() if tokenizer is None else _control_tokens(tokenizer)
-    return {item: _SIGN.sub(r" \g<0> ", title) if _is_marked(title, tokenizer, tokens) else title
-            for item, title in titles.items()}  # fmt: skip
+    return {
+        item: _SIGN.sub(r" \g<0> ", title)
+        if _reads_as_special_token(title, tokenizer, tokens)
+        else title
+        for item, title in titles.items()
+    }
 
 
 def _control_tokens(tokenizer: Any) -> frozenset[int]:
@@ -44,7 +48,7 @@ def _control_tokens(tokenizer: Any) -> frozenset[int]:
     }
 
 
-def _is_marked(title: str, tokenizer: Any, tokens: frozenset[int]) -> bool:
+def _reads_as_special_token(title: str, tokenizer: Any, tokens: frozenset[int]) -> bool:
     if not _SIGN.search(title):
         return False
     shown = filed_title(title)

@@ -1,0 +1,1 @@
+"""What the language model reads: the texts of its prompts, special tokens, the chat template."""
