@@ -17,7 +17,7 @@ from synthetic import statistics
 
 from dualrec.config.settings import load_settings
 from dualrec.data.files import data_place
-from dualrec.data.movielens import find_shape, read_item_table
+from dualrec.data.movielens import find_shape, read_movielens_items
 from dualrec.data.text import parse_range
 
 
@@ -26,7 +26,7 @@ def read(folder: Path) -> tuple[pl.DataFrame, dict[int, frozenset[str]]]:
     cache = load_settings().cache
     shape, ratings, items = find_shape(data_place(str(folder), cache))
     table: pa.Table = parse_range(shape.layout, Path(ratings.path).read_bytes(), 0)
-    described = read_item_table(shape, items.here(cache))
+    described = read_movielens_items(shape, items.here(cache))
     genres = zip(
         described.column("item_id").to_pylist(),
         map(frozenset, described.column("genres").to_pylist()),

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from dualrec.data.files import data_place
-from dualrec.data.movielens import find_shape, read_item_table
+from dualrec.data.movielens import find_shape, read_movielens_items
 from dualrec.data.prepare import prepare, prepared
 from dualrec.errors import InputError
 from dualrec.storage.workspace import Workspace
@@ -243,7 +243,7 @@ def test_a_written_data_set_is_the_same_by_any_number_of_tasks_and_can_be_prepar
     assert header == ["userId", "movieId", "rating", "timestamp"]
     assert len(lines) == SMALL.ratings
     shape, _, items = find_shape(data_place(str(one), "cache"))
-    assert len(read_item_table(shape, Path(items.path))) == SMALL.movies
+    assert len(read_movielens_items(shape, Path(items.path))) == SMALL.movies
     assert not list(tmp_path.glob("*.partial"))
     settings = settings_for(f"data.source={one}")
     prepare(settings)

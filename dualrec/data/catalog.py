@@ -65,6 +65,6 @@ def with_titles(catalog: pa.Table, titles: dict[int, str]) -> pa.Table:
     return catalog.set_column(catalog.column_names.index("title"), "title", named)
 
 
-def without_year(catalog: pa.Table) -> int:
+def count_without_year(catalog: pa.Table) -> int:
     """How many items carry no year."""
     return int(pc.sum(pc.is_null(catalog.column("year"))).as_py() or 0)

@@ -51,7 +51,7 @@ def open_source(
         if shape.layout.header:
             text.check_header(ratings, shape.layout)
         return Source(
-            (ratings,), movielens.read_item_table(shape, item_file.here(cache)), shape.layout
+            (ratings,), movielens.read_movielens_items(shape, item_file.here(cache)), shape.layout
         )
     if items is None:
         raise InputError(

@@ -70,7 +70,7 @@ def find_shape(folder: DataPlace) -> tuple[Shape, DataFile, DataFile]:
     )
 
 
-def read_item_table(shape: Shape, path: Path) -> pa.Table:
+def read_movielens_items(shape: Shape, path: Path) -> pa.Table:
     """Read an item file into the columns item_id, title, year and genres, in file order.
 
     Raises:

@@ -13,7 +13,7 @@ from dualrec.assets.fetch import dataset_name
 from dualrec.cluster.session import ray_session
 from dualrec.cluster.summary import Summary
 from dualrec.config.settings import Settings, version_of
-from dualrec.data.catalog import build_catalog, without_year
+from dualrec.data.catalog import build_catalog, count_without_year
 from dualrec.data.files import RawData, raw_data
 from dualrec.data.histories import build_histories, item_counts, keep_items
 from dualrec.data.interactions import Source, open_source, read_interactions, readable
@@ -218,7 +218,7 @@ def _kept(
         "settings": settings.data.model_dump(mode="json"),
         "users": users,
         "items": len(catalog),
-        "items_without_year": without_year(catalog),
+        "items_without_year": count_without_year(catalog),
         "interactions": {
             "read": rows,
             "kept": in_histories,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dualrec.evaluation.system_kinds import Systems, by_kind, kind_of
-from dualrec.evaluation.tables import Cell, Group, Row, Table, interval_cell, written
+from dualrec.evaluation.tables import Cell, Row, RowGroup, Table, interval_cell, written
 
 Result = Mapping[str, Any]
 
@@ -63,7 +63,7 @@ def accuracy_table(
                 for name in columns
             ]
             rows.append(Row(system, (*cells, *_compared(system, against, kind.key != "leak"))))
-        groups.append(Group(tuple(rows), kind.title, kind.key))
+        groups.append(RowGroup(tuple(rows), kind.title, kind.key))
     published = result.get("published", {})
     if published:
         groups.append(_published(published, columns, 2 if against else 0))
@@ -111,7 +111,7 @@ def _plain_table(
     if not having:
         return None
     groups = (
-        Group(
+        RowGroup(
             tuple(
                 Row(
                     name,
@@ -194,12 +194,12 @@ def _probability(p: float | None) -> str:
     return "< 0.001" if p is not None and p < 0.001 else written(p)
 
 
-def _published(published: Mapping[str, Any], columns: Sequence[str], empty: int) -> Group:
+def _published(published: Mapping[str, Any], columns: Sequence[str], empty: int) -> RowGroup:
     rows = (
         Row(name, (*(Cell(written(row["values"].get(c))) for c in columns), *[Cell()] * empty))
         for name, row in published.items()
     )
-    return Group(
+    return RowGroup(
         tuple(rows), "Published by others, who measured otherwise: see below the table", "published"
     )
 

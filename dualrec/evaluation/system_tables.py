@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dualrec.evaluation.system_kinds import Systems, by_kind
-from dualrec.evaluation.tables import Cell, Group, Row, Table, written
+from dualrec.evaluation.tables import Cell, Row, RowGroup, Table, written
 
 
 def cost_table(systems: Systems) -> Table | None:
@@ -88,7 +88,7 @@ def _trials(name: str, system: Mapping[str, Any]) -> Table:
         f"Every choice of parameters that was tried for {name}, by its NDCG@10 on validation users under next_item; the "
         "one in force is marked.",
         ("place", "parameters", "NDCG@10, validation", "time"),
-        (Group(tuple(rows)),),
+        (RowGroup(tuple(rows)),),
         words=frozenset({"parameters"}),
     )
 
@@ -128,7 +128,7 @@ def validation_table(metrics: Mapping[str, Any]) -> Table | None:
         "model (0 is the sequence model alone). The weight that the fused list has in every table is marked. A row is "
         "named after the decoding in force, or after what was changed.",
         ("answers", "users", "language model alone", *(f"weight {weight}" for weight in weights)),
-        (Group(tuple(rows)),),
+        (RowGroup(tuple(rows)),),
         notes=tuple(notes),
     )
 
@@ -143,7 +143,7 @@ def steps_table(metrics: Mapping[str, Any]) -> Table | None:
         "Time",
         "Wall time of each step of this run, in the order in which they ran.",
         ("step", "time"),
-        (Group(tuple(rows)),),
+        (RowGroup(tuple(rows)),),
     )
 
 
@@ -161,10 +161,10 @@ def seconds(value: float | None) -> str:
     )
 
 
-def _groups(rows: Mapping[str, Row], systems: Systems) -> tuple[Group, ...]:
+def _groups(rows: Mapping[str, Row], systems: Systems) -> tuple[RowGroup, ...]:
     kinds = by_kind(rows, systems)
     return tuple(
-        Group(tuple(rows[name] for name in names), kind.title, kind.key) for kind, names in kinds
+        RowGroup(tuple(rows[name] for name in names), kind.title, kind.key) for kind, names in kinds
     )
 
 

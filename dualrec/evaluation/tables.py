@@ -31,7 +31,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Group:
+class RowGroup:
     """Rows of a kind under one heading.
 
     Attributes:
@@ -58,7 +58,7 @@ class Table:
     title: str
     caption: str
     columns: tuple[str, ...]
-    groups: tuple[Group, ...]
+    groups: tuple[RowGroup, ...]
     words: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
 

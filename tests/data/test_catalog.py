@@ -1,7 +1,7 @@
 import pyarrow as pa
 import pytest
 
-from dualrec.data.catalog import build_catalog, without_year
+from dualrec.data.catalog import build_catalog, count_without_year
 from dualrec.errors import InputError
 
 ITEMS = pa.table(
@@ -21,7 +21,7 @@ def test_the_most_watched_are_kept_in_order_of_their_ids() -> None:
         {"item_id": 10, "popularity": 1},
         {"item_id": 20, "popularity": 5},
     ]
-    assert without_year(catalog) == 1
+    assert count_without_year(catalog) == 1
 
 
 def test_zero_keeps_every_item_described() -> None:

@@ -3,13 +3,13 @@ from pathlib import Path
 import pytest
 
 from dualrec.data.files import data_place
-from dualrec.data.movielens import GENRES, find_shape, read_item_table
+from dualrec.data.movielens import GENRES, find_shape, read_movielens_items
 from dualrec.errors import InputError
 
 
 def _items(folder: Path) -> list[dict[str, object]]:
     shape, _, items = find_shape(data_place(str(folder), "cache"))
-    return read_item_table(shape, Path(items.path)).to_pylist()
+    return read_movielens_items(shape, Path(items.path)).to_pylist()
 
 
 def test_the_100k_shape_in_latin_1(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-from dualrec.evaluation.tables import Cell, Group, Row, Table, as_markdown, interval_cell
+from dualrec.evaluation.tables import Cell, Row, RowGroup, Table, as_markdown, interval_cell
 
 
 def test_a_mean_stands_over_its_interval_with_a_proper_minus_and_signed_bounds_apart() -> None:
@@ -23,7 +23,7 @@ def test_markdown_marks_the_best_brackets_intervals_and_aligns_words() -> None:
         "",
         "",
         ("system", "HR@1", "parameters"),
-        (Group(rows, "Baselines"),),
+        (RowGroup(rows, "Baselines"),),
         words=frozenset({"parameters"}),
     )
     assert as_markdown(table).splitlines() == [
@@ -35,5 +35,5 @@ def test_markdown_marks_the_best_brackets_intervals_and_aligns_words() -> None:
 
 
 def test_a_name_cannot_break_a_markdown_table() -> None:
-    table = Table("", "", ("system",), (Group((Row("a|b\n<script> *c*", ()),)),))
+    table = Table("", "", ("system",), (RowGroup((Row("a|b\n<script> *c*", ()),)),))
     assert as_markdown(table).splitlines()[2:] == [r"| a\|b \<script\> \*c\* |"]
