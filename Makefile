@@ -16,7 +16,7 @@ PIP := DS_BUILD_OPS=0 PIP_CONSTRAINT=requirements/build.txt PIP_BUILD_CONSTRAINT
 # One thread a process: they share the cores with each other. Compiled modules are kept, which saves each new process seconds.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 GOMP_SPINCOUNT=1000 $(BIN)/python -m pytest
 
-.PHONY: help run test quick on-ray steps whole-jobs quick-and-whole-jobs long chaos bench docs lint install clean
+.PHONY: help run test quick on-ray long chaos bench docs lint install clean
 .DELETE_ON_ERROR:
 
 help: ## Say what there is to make (this)
@@ -25,26 +25,17 @@ help: ## Say what there is to make (this)
 run: install ## Run all jobs on this machine; CONFIG=jobs/configs/NAME.yaml takes another profile
 	$(BIN)/dualrec run --config $(CONFIG)
 
-test: lint ## Check the code, then run quick and on-ray in two lanes: what CI runs for every change
-	$(MAKE) --no-print-directory -j 2 steps quick-and-whole-jobs
+test: lint ## Check the code, then run quick and on-ray side by side: what CI runs for every change
+	$(MAKE) --no-print-directory -j 2 quick on-ray
 
+# Shown when they have ended, so that they do not mix with those on Ray.
 quick: install ## Run the tests that need no Ray: under 4 minutes beside the others
-	$(PYTEST) -p no:cacheprovider -m 'not ray and not end_to_end and not chaos and not long'
+	@mkdir -p .pytest_cache
+	@$(PYTEST) -p no:cacheprovider -m 'not ray and not end_to_end and not chaos and not long' \
+		> .pytest_cache/quick.txt 2>&1; code=$$?; cat .pytest_cache/quick.txt; exit $$code
 
 on-ray: install ## Run the tests on a local Ray cluster, and whole jobs
 	$(PYTEST) -m '(ray or end_to_end) and not chaos and not long'
-
-# The two halves of on-ray: steps share one local cluster, most whole jobs start their own.
-steps: install
-	$(PYTEST) -m 'ray and not end_to_end and not chaos and not long'
-
-whole-jobs: install
-	$(PYTEST) -p no:cacheprovider -m 'end_to_end and not chaos and not long'
-
-# Shown when they have ended, so that they do not mix with the other lane's.
-quick-and-whole-jobs: install
-	@mkdir -p .pytest_cache; $(MAKE) --no-print-directory -j 1 -k quick whole-jobs > .pytest_cache/second-lane.txt 2>&1; \
-	code=$$?; cat .pytest_cache/second-lane.txt; exit $$code
 
 chaos: install ## Kill the nightly job at every point, its workers and its store, and see that the next run mends it: 16 minutes
 	$(PYTEST) -m chaos
