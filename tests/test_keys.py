@@ -133,7 +133,7 @@ def _written_by(
     """The traces and the lists of a job, by how its folders are named."""
     found = []
     for kind, schema in (("traces", TRACES), ("recommendations", RECOMMENDATIONS)):
-        names = [workspace.name_of(info.path) for info in workspace.files(kind)]
+        names = [workspace.name_of(path) for path in workspace.parquet_files(kind)]
         (folder,) = {name.rpartition("/")[0] for name in names if f"/{job}" in name}
         found.append(workspace.read_table(folder, schema).to_pylist())
     return found[0], found[1]

@@ -12,6 +12,7 @@ import ray
 from ray.util.state import list_actors
 
 from dualrec.config.settings import load_settings
+from dualrec.language.chat import RateLimiter
 from dualrec.nightly.nightly import nightly
 from tests.lost_node import cluster_that_loses_a_node
 from tests.nightly.site import scored_files
@@ -26,7 +27,7 @@ def main() -> None:
         meters = [
             actor.node_id == here
             for actor in list_actors(limit=1000)
-            if actor.class_name == "Meter"
+            if actor.class_name == RateLimiter.__name__
         ]
     sys.stdout.write("\n" + json.dumps({"actors": lost, "meters_with_the_driver": meters}) + "\n")
 
